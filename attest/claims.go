@@ -1,0 +1,130 @@
+package attest
+
+import "time"
+
+// Claims is what a verifier proved from evidence. Bytes are lower-case hex, numbers are numbers, and the same thing has the same
+// name in every kind. A field is absent when it is left out of the JSON; see the package documentation. The doc tags
+// are the schema that [Schema] publishes and that policies are type-checked against; the kinds tag names the kinds of evidence that can
+// prove a claim, all kinds when there is none.
+type Claims struct {
+	Kind         Kind   `json:"kind" doc:"kind of the primary evidence"`
+	HardwareRoot string `json:"hardware_root,omitempty" doc:"name of the trust anchor that vouches for the evidence: amd-milan, amd-genoa, amd-turin, tpm-enrolled, google-ak, or virtual-development"`
+	Bound        *bool  `json:"bound,omitempty" doc:"whether the evidence covers the broker's nonce and the recipient key; false only when recorded evidence is inspected"`
+
+	Measurement    string            `json:"measurement,omitempty" kinds:"snp,virtual" doc:"hex launch measurement of the guest"`
+	ReportData     string            `json:"report_data,omitempty" doc:"hex of the field that binds the evidence, as the hardware signed it"`
+	InitData       string            `json:"init_data,omitempty" kinds:"snp,virtual,tpm" doc:"hex of the init-data digest that the hardware carries"`
+	InitDataBound  *bool             `json:"init_data_bound,omitempty" doc:"whether the presented init-data document is the one the hardware carries; absent when none was presented"`
+	InitDataClaims map[string]string `json:"init_data_claims,omitempty" doc:"entries of the bound init-data document, by file name"`
+
+	Debug          *bool  `json:"debug,omitempty" kinds:"snp,virtual" doc:"whether the host can read the guest's memory for debugging"`
+	MigrationAgent *bool  `json:"migration_agent,omitempty" kinds:"snp,virtual" doc:"whether the guest may be, or is, handled by a migration agent"`
+	VMPL           *int   `json:"vmpl,omitempty" kinds:"snp,virtual" doc:"privilege level that asked for the report; 0 is the most privileged"`
+	TCBStatus      string `json:"tcb_status,omitempty" kinds:"snp,virtual" doc:"up-to-date, out-of-date or revoked against the configured minimum; not-published where the vendor publishes no status and no minimum is configured"`
+
+	Collateral *CollateralClaims `json:"collateral,omitempty" doc:"what the appraisal relied on besides the evidence"`
+	SNP        *SNPClaims        `json:"snp,omitempty" kinds:"snp,virtual" doc:"fields of the SEV-SNP attestation report"`
+	TPM        *TPMClaims        `json:"tpm,omitempty" kinds:"tpm" doc:"the TPM quote"`
+	Boot       *BootClaims       `json:"boot,omitempty" kinds:"tpm" doc:"what a replayed event log says of the boot"`
+	Sample     *SampleClaims     `json:"sample,omitempty" kinds:"sample,sampledevice" doc:"unsigned test evidence"`
+
+	Devices []Claims `json:"devices,omitempty" doc:"claims of the additional devices, each bound to the same nonce and key"`
+}
+
+// CollateralClaims says how good the certificates and lists were that an appraisal relied on.
+type CollateralClaims struct {
+	Current           bool      `json:"current" doc:"whether nothing relied on was past its validity or next update at the time of appraisal"`
+	Expires           time.Time `json:"expires,omitzero" doc:"when the first certificate or list relied on expires"`
+	RevocationChecked bool      `json:"revocation_checked" doc:"whether the chain was held against its issuer's revocation list"`
+	Source            string    `json:"source,omitempty" doc:"where the signing certificate came from: evidence, local or built-in"`
+}
+
+// TCBVersion is AMD's trusted computing base: security version numbers of the parts of the platform firmware.
+type TCBVersion struct {
+	FMC        *int `json:"fmc,omitempty" doc:"firmware management controller, Turin and later only"`
+	Bootloader int  `json:"bootloader" doc:"secure processor boot loader"`
+	TEE        int  `json:"tee" doc:"secure processor operating system"`
+	SNP        int  `json:"snp" doc:"SNP firmware"`
+	Microcode  int  `json:"microcode" doc:"lowest microcode patch level of all cores"`
+}
+
+// SNPClaims are the fields of an attestation report (AMD publication 56860, table "ATTESTATION_REPORT").
+type SNPClaims struct {
+	ReportVersion int    `json:"report_version" doc:"layout of the report: 2 to 5"`
+	Product       string `json:"product" doc:"processor family whose root vouches: Milan, Genoa or Turin"`
+	SigningKey    string `json:"signing_key" doc:"vcek (the chip's own key) or vlek (a key loaded by the cloud)"`
+	ChipID        string `json:"chip_id,omitempty" doc:"hex identifier of the chip; absent when the platform masks it"`
+	GuestSVN      int    `json:"guest_svn" doc:"security version number of the guest, from its identity block"`
+	FamilyID      string `json:"family_id" doc:"hex, 16 bytes, from the identity block"`
+	ImageID       string `json:"image_id" doc:"hex, 16 bytes, from the identity block"`
+	ReportID      string `json:"report_id" doc:"hex identifier of this guest instance"`
+	ReportIDMA    string `json:"report_id_ma,omitempty" doc:"hex identifier of the migration agent; absent when there is none"`
+
+	Policy           int64 `json:"policy" doc:"guest policy as a number"`
+	PolicyABIMajor   int   `json:"policy_abi_major" doc:"lowest firmware ABI major version the guest accepts"`
+	PolicyABIMinor   int   `json:"policy_abi_minor" doc:"lowest firmware ABI minor version the guest accepts"`
+	SMTAllowed       bool  `json:"smt_allowed" doc:"whether the policy accepts a host with simultaneous multithreading"`
+	SingleSocket     bool  `json:"single_socket" doc:"whether the policy demands a single socket"`
+	CXLAllowed       bool  `json:"cxl_allowed" doc:"whether the policy accepts CXL memory"`
+	AES256XTS        bool  `json:"aes_256_xts" doc:"whether the policy demands AES-256-XTS memory encryption"`
+	RAPLDisabled     bool  `json:"rapl_disabled" doc:"whether the policy demands that power reporting is off"`
+	CiphertextHiding bool  `json:"ciphertext_hiding" doc:"whether the policy demands ciphertext hiding"`
+
+	PlatformSMT              bool  `json:"platform_smt" doc:"whether simultaneous multithreading is on"`
+	PlatformTSME             bool  `json:"platform_tsme" doc:"whether transparent memory encryption is on"`
+	PlatformECC              bool  `json:"platform_ecc" doc:"whether the memory corrects errors"`
+	PlatformRAPLDisabled     bool  `json:"platform_rapl_disabled" doc:"whether power reporting is off"`
+	PlatformCiphertextHiding bool  `json:"platform_ciphertext_hiding" doc:"whether ciphertext hiding is on"`
+	PlatformAliasChecked     bool  `json:"platform_alias_checked" doc:"whether the memory was checked for aliased addresses"`
+	PlatformInfo             int64 `json:"platform_info" doc:"platform information as a number"`
+
+	IDKeyDigest     string `json:"id_key_digest,omitempty" doc:"hex SHA-384 of the key that signed the identity block; absent when there is none"`
+	AuthorKeyDigest string `json:"author_key_digest,omitempty" doc:"hex SHA-384 of the key that certified the identity key; absent when there is none"`
+	ChipKeyMasked   bool   `json:"chip_key_masked" doc:"whether the platform forbids signing with the chip's key"`
+
+	CurrentTCB   TCBVersion `json:"current_tcb" doc:"what runs now"`
+	ReportedTCB  TCBVersion `json:"reported_tcb" doc:"what the signing key was derived from"`
+	CommittedTCB TCBVersion `json:"committed_tcb" doc:"what the platform cannot be rolled back below"`
+	LaunchTCB    TCBVersion `json:"launch_tcb" doc:"what ran when the guest was launched"`
+
+	CurrentFirmware   string `json:"current_firmware" doc:"firmware that runs: major.minor.build"`
+	CommittedFirmware string `json:"committed_firmware" doc:"committed firmware: major.minor.build"`
+
+	CPUIDFamily   *int `json:"cpuid_family,omitempty" doc:"processor family, report version 3 and later"`
+	CPUIDModel    *int `json:"cpuid_model,omitempty" doc:"processor model, report version 3 and later"`
+	CPUIDStepping *int `json:"cpuid_stepping,omitempty" doc:"processor stepping, report version 3 and later"`
+}
+
+// TPMClaims are what a quote proves (TCG TPM 2.0 Library, part 2, TPMS_ATTEST) and how its key is known.
+type TPMClaims struct {
+	AKName          string         `json:"ak_name" doc:"hex name of the attestation key as the TPM computes it, or hex SHA-256 of its public key where only that was presented"`
+	EKDigest        string         `json:"ek_digest,omitempty" doc:"hex SHA-256 of the endorsement key the attestation key was enrolled against"`
+	Host            string         `json:"host,omitempty" doc:"name given to the host when its key was enrolled, or the instance a cloud certified"`
+	Enrolled        bool           `json:"enrolled" doc:"whether the key was enrolled by credential activation"`
+	Bank            string         `json:"bank" doc:"hash bank of the quoted PCRs: sha256 or sha384"`
+	PCRs            map[int]string `json:"pcrs,omitempty" doc:"hex value of each quoted PCR, by index"`
+	FirmwareVersion int64          `json:"firmware_version" doc:"TPM vendor's firmware version"`
+	ResetCount      int64          `json:"reset_count" doc:"times the TPM was reset"`
+	RestartCount    int64          `json:"restart_count" doc:"times the TPM was restarted since the last reset"`
+	Clock           int64          `json:"clock" doc:"milliseconds the TPM has been powered since it was cleared"`
+	ClockSafe       bool           `json:"clock_safe" doc:"whether the clock cannot have gone back"`
+}
+
+// BootClaims are what a TCG event log says, once it was replayed to the PCRs the quote covers. Only events of covered PCRs count.
+type BootClaims struct {
+	SecureBoot   *bool    `json:"secure_boot,omitempty" doc:"whether UEFI Secure Boot was on; needs PCR 7"`
+	CommandLine  string   `json:"command_line,omitempty" doc:"kernel command line; needs PCR 8, 9 or 12"`
+	Kernel       string   `json:"kernel,omitempty" doc:"hex digest of the kernel image by the quoted bank's hash; needs PCR 4, 8, 9 or 11"`
+	Initrd       string   `json:"initrd,omitempty" doc:"hex digest of the initial RAM disk; needs PCR 9"`
+	BootLoaders  []string `json:"boot_loaders,omitempty" doc:"hex Authenticode digests of the boot applications loaded, in order; needs PCR 4"`
+	SecureBootDB []string `json:"secure_boot_authorities,omitempty" doc:"hex SHA-256 of each certificate or hash that authorised a boot application; needs PCR 7"`
+	PCRs         []int    `json:"pcrs,omitempty" doc:"PCRs whose events were replayed to the quoted value"`
+}
+
+// SampleClaims are the members of unsigned test evidence.
+type SampleClaims struct {
+	SVN string `json:"svn,omitempty" doc:"security version number as the client wrote it"`
+}
+
+// Ptr returns a pointer to v, for the claims whose absence differs from their zero value.
+func Ptr[T any](v T) *T { return &v }
