@@ -1,0 +1,174 @@
+package attest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"runtime/debug"
+	"slices"
+	"time"
+)
+
+// MaxDevices is how many devices' evidence may accompany primary evidence. A host has up to 8 GPUs and a network
+// processor or two; each costs a chain and a signature to verify, so the count is bounded before any of it is done.
+const MaxDevices = 16
+
+// MaxEvidenceSize bounds the bytes of primary and device evidence together, in bytes: what a KBS request body may hold.
+// Verifiers have tighter limits of their own.
+const MaxEvidenceSize = 2 << 20
+
+// Appraiser appraises composite evidence with one verifier per kind: the primary evidence, and that of additional devices with
+// it. It is safe for concurrent use.
+//
+// An error of Appraise is a *[Refusal] or an *[Unavailable], whatever the verifiers do: an error of another type, a panic, and
+// claims that are absent or of another kind than was asked become an *Unavailable that wraps the cause, since a verifier
+// which failed in a way nobody foresaw has neither proved nor disproved anything.
+type Appraiser struct {
+	verifiers map[Kind]Verifier
+	kinds     []Kind
+}
+
+// NewAppraiser returns an Appraiser of the kinds that verifiers are of. Two verifiers of one kind are an error, since
+// which of them judged would be an accident; so is none at all.
+func NewAppraiser(verifiers ...Verifier) (*Appraiser, error) {
+	if len(verifiers) == 0 {
+		return nil, errors.New("attest: no verifier is configured, so no evidence could ever be accepted")
+	}
+	a := &Appraiser{verifiers: make(map[Kind]Verifier, len(verifiers))}
+	for _, v := range verifiers {
+		if v == nil {
+			return nil, errors.New("attest: a verifier is nil")
+		}
+		kind := v.Kind()
+		if !slices.Contains(known, kind) {
+			return nil, fmt.Errorf("attest: a verifier is of kind %q, which is not among %v", kind, known)
+		}
+		if a.verifiers[kind] != nil {
+			return nil, fmt.Errorf("attest: two verifiers are of kind %q: configure one", kind)
+		}
+		a.verifiers[kind] = v
+		a.kinds = append(a.kinds, kind)
+	}
+	slices.Sort(a.kinds)
+	return a, nil
+}
+
+// Kinds returns the kinds a has a verifier for, sorted.
+func (a *Appraiser) Kinds() []Kind { return slices.Clone(a.kinds) }
+
+// Appraise verifies evidence whose primary part must carry the binding primary and whose devices must each carry the binding
+// device, in the namespace ns, at the time now. The claims are the primary's, with those of the devices in Devices, in the order presented.
+// Bound is true only when every part is bound.
+//
+// It refuses with CodeTooLarge, CodeKindUnknown, CodeKindNotPrimary, CodeNotADevice, CodeDeviceTwice, and what the verifiers
+// refuse with. Everything that costs nothing to check is checked of all parts before anything is verified.
+func (a *Appraiser) Appraise(ctx context.Context, ev Evidence, ns string, primary, device Binding, now time.Time) (*Claims, error) {
+	if err := a.admit(ev); err != nil {
+		return nil, err
+	}
+	in := Input{Namespace: ns, Evidence: ev.Primary, Binding: primary, Init: ev.Init, Time: now}
+	claims, err := verify(ctx, a.verifiers[ev.Kind], in)
+	if err != nil {
+		return nil, err
+	}
+	for i, d := range ev.Devices {
+		in := Input{Namespace: ns, Evidence: d.Data, Binding: device, Time: now}
+		proved, err := verify(ctx, a.verifiers[d.Kind], in)
+		if err != nil {
+			return nil, err
+		}
+		// The bytes were compared already, but one quote can be written in many ways. Two devices that no claim tells
+		// apart are one device as far as any policy can know.
+		same := func(other Claims) bool { return reflect.DeepEqual(other, *proved) }
+		if slices.ContainsFunc(claims.Devices, same) {
+			return nil, Refuse(CodeDeviceTwice, "device %d proves exactly what a device before it proves", i)
+		}
+		if proved.Bound == nil || !*proved.Bound {
+			claims.Bound = Ptr(false)
+		}
+		claims.Devices = append(claims.Devices, *proved)
+	}
+	return claims, nil
+}
+
+// admit checks what needs no cryptography.
+func (a *Appraiser) admit(ev Evidence) error {
+	if len(ev.Devices) > MaxDevices {
+		return Refuse(CodeTooLarge, "evidence of %d devices: at most %d are appraised together", len(ev.Devices), MaxDevices)
+	}
+	size := len(ev.Primary)
+	for _, d := range ev.Devices {
+		size += len(d.Data)
+	}
+	if size > MaxEvidenceSize {
+		return Refuse(CodeTooLarge, "evidence of %d bytes: at most %d are appraised", size, MaxEvidenceSize)
+	}
+	if ev.Kind.Device() {
+		return Refuse(CodeKindNotPrimary, "%s evidence proves a device only: it needs evidence of a machine beside it", ev.Kind)
+	}
+	if a.verifiers[ev.Kind] == nil {
+		return a.unknown(ev.Kind)
+	}
+	for i, d := range ev.Devices {
+		if a.verifiers[d.Kind] == nil {
+			return a.unknown(d.Kind)
+		}
+		if !d.Kind.Device() {
+			return Refuse(CodeNotADevice, "device %d has %s evidence, which is primary evidence only", i, d.Kind)
+		}
+		same := func(other Device) bool { return other.Kind == d.Kind && slices.Equal(other.Data, d.Data) }
+		if slices.ContainsFunc(ev.Devices[:i], same) {
+			return Refuse(CodeDeviceTwice, "device %d has the evidence of a device before it", i)
+		}
+	}
+	return nil
+}
+
+// maxQuotedKind bounds how much of a kind that nobody knows is repeated in a refusal, in bytes.
+const maxQuotedKind = 32
+
+func (a *Appraiser) unknown(kind Kind) error {
+	name := string(kind)
+	if len(name) > maxQuotedKind {
+		name = name[:maxQuotedKind] + "…"
+	}
+	return Refuse(CodeKindUnknown, "no verifier of kind %q is configured: this broker verifies %v", name, a.kinds)
+}
+
+// errVerifier is wrapped by the Unavailable of a verifier that broke its contract.
+var errVerifier = errors.New("attest: a verifier broke its contract")
+
+// verify calls v and holds it to the contract of Verifier.
+func verify(ctx context.Context, v Verifier, in Input) (claims *Claims, err error) {
+	kind := v.Kind()
+	failed := func(err error) error {
+		return &Unavailable{What: "a verdict of the " + string(kind) + " verifier (verifier failed)", Err: err}
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			claims, err = nil, failed(fmt.Errorf("%w: panic: %v\n%s", errVerifier, p, debug.Stack()))
+		}
+	}()
+	claims, err = v.Verify(ctx, in)
+	var (
+		refusal     *Refusal
+		unavailable *Unavailable
+	)
+	switch {
+	case errors.As(err, &refusal), errors.As(err, &unavailable):
+		return nil, err
+	case err != nil:
+		return nil, failed(err)
+	case claims == nil:
+		return nil, failed(fmt.Errorf("%w: it returned neither claims nor an error", errVerifier))
+	case claims.Kind != kind:
+		return nil, failed(fmt.Errorf("%w: it returned claims of kind %q", errVerifier, claims.Kind))
+	case in.Binding.IsBound() && (claims.Bound == nil || !*claims.Bound):
+		return nil, failed(fmt.Errorf("%w: it returned claims that do not say they are bound", errVerifier))
+	case !in.Binding.IsBound() && (claims.Bound == nil || *claims.Bound):
+		return nil, failed(fmt.Errorf("%w: it returned claims that say they are bound, to nothing", errVerifier))
+	}
+	claims.Devices = nil // a verifier proves one kind's evidence; only Appraise composes
+	return claims, nil
+}
