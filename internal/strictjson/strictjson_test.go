@@ -1,0 +1,123 @@
+package strictjson
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vouchsafe/vouchsafe/internal/mutate"
+)
+
+type inner struct {
+	A string `json:"a"`
+}
+
+type document struct {
+	inner
+	Name   string            `json:"name"`
+	Count  int               `json:"count,omitempty"`
+	When   time.Time         `json:"when,omitzero"`
+	Inner  *inner            `json:"inner,omitempty"`
+	List   []inner           `json:"list,omitempty"`
+	Labels map[string]string `json:"labels,omitempty"`
+	Raw    json.RawMessage   `json:"raw,omitempty"`
+	hidden string
+	Not    string `json:"-"`
+}
+
+const good = `{"a":"x","name":"n","count":3,"when":"2026-11-23T00:00:00Z","inner":{"a":"y"},` +
+	`"list":[{"a":"1"},{"a":"2"}],"labels":{"Any":"1","any":"2"},"raw":{"whatever":[1,2.5,null]}}`
+
+func TestUnmarshal(t *testing.T) {
+	var d document
+	if err := Unmarshal([]byte(good), &d); err != nil {
+		t.Fatal(err)
+	}
+	if d.A != "x" || d.Name != "n" || d.Inner.A != "y" || d.List[1].A != "2" || d.Labels["any"] != "2" || d.hidden != "" {
+		t.Errorf("decoded %+v", d)
+	}
+}
+
+func TestUnmarshalRefuses(t *testing.T) {
+	tests := []struct{ name, input, want string }{
+		{"empty", ``, "ends too early"},
+		{"trailing value", `{"name":"a"} {}`, "follows"},
+		{"trailing garbage", `{"name":"a"}x`, "follows"},
+		{"twice", `{"name":"a","name":"b"}`, `"name" is there twice`},
+		{"twice by escape", `{"name":"a","n\u0061me":"b"}`, `"name" is there twice`},
+		{"unknown", `{"nope":1}`, `"nope" is not known`},
+		{"other case", `{"Name":"a"}`, `"Name" is not known`},
+		{"unexported", `{"hidden":"a"}`, `"hidden" is not known`},
+		{"left out by tag", `{"Not":"a"}`, `"Not" is not known`},
+		{"nested unknown", `{"inner":{"b":1}}`, `in "inner": member "b" is not known`},
+		{"nested in list", `{"list":[{"a":"1","a":"2"}]}`, `in "list": member "a" is there twice`},
+		{"nested in map", `{"labels":{"k":"1","k":"2"}}`, `in "labels": member "k" is there twice`},
+		{"nested in raw", `{"raw":{"k":{"z":1,"z":2}}}`, `in "raw.k": member "z" is there twice`},
+		{"not UTF-8", "{\"name\":\"\xff\"}", "not UTF-8"},
+		{"too deep", `{"raw":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + `}`, "nested over"},
+		{"cut", `{"name":"a"`, "ends too early"},
+		{"wrong type", `{"count":"3"}`, "cannot unmarshal"},
+		{"long name", `{"` + strings.Repeat("x", 5000) + `":1}`, "…"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			var d document
+			err := Unmarshal([]byte(test.input), &d)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("error %v, want one with %q", err, test.want)
+			}
+			if err != nil && len(err.Error()) > 200 {
+				t.Errorf("an error of %d bytes", len(err.Error()))
+			}
+		})
+	}
+}
+
+func TestObject(t *testing.T) {
+	m, err := Object([]byte(` {"a":"x","A":{"b":1,"b":2}} `))
+	if err != nil || len(m) != 2 || string(m["A"]) != `{"b":1,"b":2}` {
+		t.Fatalf("%s, %v", m, err)
+	}
+	if s, err := String(m["a"]); s != "x" || err != nil {
+		t.Errorf("%q, %v", s, err)
+	}
+	if _, err := String(m["A"]); err == nil {
+		t.Error("an object taken for a string")
+	}
+	if _, err := String(json.RawMessage("null")); err == nil {
+		t.Error("null taken for a string")
+	}
+	for _, bad := range []string{``, `[]`, `null`, `"a"`, `{"a":1,"a":2}`, `{"a":1}{}`, `{"a":1}]`, `{"a":`, `{"a"`, `{"a":1`, "{\"\xff\":1}"} {
+		if _, err := Object([]byte(bad)); err == nil {
+			t.Errorf("%q passed for an object", bad)
+		}
+	}
+}
+
+var seeds = [][]byte{[]byte(good), []byte(`{"a":"x"}`), []byte(`{"list":[{"a":"\u00e9"}],"raw":[[[]]]}`)}
+
+// checkAgreement holds Unmarshal to never accepting what encoding/json refuses, and both ways of reading to each other.
+func checkAgreement(t testing.TB, input []byte) {
+	var d, plain document
+	if Unmarshal(input, &d) == nil && json.Unmarshal(input, &plain) != nil {
+		t.Errorf("accepted what encoding/json refuses: %q", input)
+	}
+	if m, err := Object(input); err == nil {
+		var all map[string]json.RawMessage
+		if json.Unmarshal(input, &all) != nil || len(all) != len(m) {
+			t.Errorf("Object and encoding/json disagree: %q", input)
+		}
+	}
+}
+
+func FuzzUnmarshal(f *testing.F) {
+	for _, seed := range seeds {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, input []byte) { checkAgreement(t, input) })
+}
+
+func TestMutations(t *testing.T) {
+	mutate.Run(t, seeds, func(t *testing.T, input []byte) { checkAgreement(t, input) })
+}
