@@ -87,7 +87,7 @@ type Store interface {
 	Get(ctx context.Context, key string) (Record, error)
 
 	// List returns up to limit entries whose keys begin with prefix and sort after the key "after", in key order. An empty
-	// after starts at the first. Fewer than limit entries mean that there are no more. A prefix ends with "/".
+	// after starts at the first. Fewer than limit entries mean that there are no more. See [CheckList] for what is valid.
 	List(ctx context.Context, prefix, after string, limit int) ([]Entry, error)
 
 	// Apply makes the writes in order; see the contract above. No two may have one key. An error wrapping ErrConflict is a *ConflictError.
@@ -97,7 +97,8 @@ type Store interface {
 	Atomic() bool
 
 	// Watch sends an event for each change of a record under prefix made after it returned, until ctx ends, and then closes the
-	// channel. A receiver that is slow loses events but then gets one with an empty Key, which means: read again.
+	// channel. A receiver that is slow loses events but then gets one with an empty Key, which means: read again. The end of the
+	// store closes the channel as well. A prefix is as for List.
 	Watch(ctx context.Context, prefix string) (<-chan Event, error)
 
 	// Close ends the store. Calls after it return ErrClosed.
@@ -149,6 +150,23 @@ func CheckKey(key string) error {
 		return fmt.Errorf("%w: key %q has %d segments, not %d to %d", ErrInvalid, key, n, MinSegments, MaxSegments)
 	}
 	return nil
+}
+
+// CheckPrefix returns an error wrapping ErrInvalid unless prefix is empty, which is every record, or ends with "/" and
+// could begin a key.
+func CheckPrefix(prefix string) error {
+	if prefix != "" && (!strings.HasSuffix(prefix, "/") || len(prefix) > MaxKey) {
+		return fmt.Errorf("%w: prefix %q does not end with \"/\" or is over %d bytes", ErrInvalid, prefix, MaxKey)
+	}
+	return nil
+}
+
+// CheckList returns an error wrapping ErrInvalid unless prefix is valid and limit is at least 1.
+func CheckList(prefix string, limit int) error {
+	if limit < 1 {
+		return fmt.Errorf("%w: a list of %d entries", ErrInvalid, limit)
+	}
+	return CheckPrefix(prefix)
 }
 
 // CheckWrites returns an error wrapping ErrInvalid unless every write is well-formed and no key appears twice.
