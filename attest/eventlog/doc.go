@@ -1,0 +1,2 @@
+// Package eventlog verifies TCG event logs against quoted PCR values.
+package eventlog

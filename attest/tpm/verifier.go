@@ -1,0 +1,255 @@
+package tpm
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/subtle"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/attest/eventlog"
+)
+
+// Names of the trust anchors, as the claim hardware_root has them.
+const (
+	RootEnrolled = "tpm-enrolled" // the key was enrolled by credential activation
+	RootGoogleAK = "google-ak"    // the key's certificate chains to a configured root
+)
+
+// bindingBytes of the binding's digest go into a quote's extraData: SHA-256's length is what every TPM accepts.
+const bindingBytes = 32
+
+// initDataPCR is extended with the init-data digest.
+const initDataPCR = 8
+
+// Config says which attestation keys count. One with neither Enrolments nor AKRoots trusts no key and is refused by [New].
+type Config struct {
+	Enrolments Enrolments // keys enrolled by credential activation; nil: none
+
+	// AKRoots are roots of authorities that certify attestation keys, such as [GoogleAKRoots]; empty: no certificate counts.
+	AKRoots         []*x509.Certificate
+	AKIntermediates []*x509.Certificate    // used besides those presented, such as [GoogleAKIntermediates]
+	RevocationLists []*x509.RevocationList // of AKRoots and the authorities below; each counts when its issuer signed it
+}
+
+// Verifier verifies evidence of kind "tpm". The package documentation says what it checks.
+type Verifier struct {
+	enrolments Enrolments
+	anchors    *anchors
+}
+
+// New returns a Verifier.
+func New(config Config) (*Verifier, error) {
+	if config.Enrolments == nil && len(config.AKRoots) == 0 {
+		return nil, errors.New("tpm: neither enrolments nor roots of AK certificates are configured: no key would be trusted")
+	}
+	return &Verifier{
+		enrolments: config.Enrolments,
+		anchors:    newAnchors(config.AKRoots, config.AKIntermediates, config.RevocationLists),
+	}, nil
+}
+
+// Kind returns [attest.TPM].
+func (v *Verifier) Kind() attest.Kind { return attest.TPM }
+
+// Verify implements [attest.Verifier]. What costs little is checked first; the store of enrolments is asked only about a quote
+// that is fresh and consistent.
+func (v *Verifier) Verify(ctx context.Context, in attest.Input) (*attest.Claims, error) {
+	evidence, err := ParseEvidence(in.Evidence)
+	if err != nil {
+		return nil, err
+	}
+	quote, err := ParseQuote(evidence.Message)
+	if err != nil {
+		return nil, err
+	}
+	if err := in.Binding.Truncated(quote.ExtraData, bindingBytes); err != nil {
+		return nil, err
+	}
+	signature, err := ParseSignature(evidence.Signature)
+	if err != nil {
+		return nil, err
+	}
+	bank, err := bankByName(evidence.Bank)
+	if err != nil {
+		return nil, err
+	}
+	if err := quote.CheckPCRs(bank, evidence.PCRs, signature.Hash); err != nil {
+		return nil, err
+	}
+	key, err := v.key(ctx, in, evidence)
+	if err != nil {
+		return nil, err
+	}
+	if err := signature.Verify(key.public, evidence.Message); err != nil {
+		return nil, err
+	}
+	claims := &attest.Claims{
+		Kind: attest.TPM, HardwareRoot: key.root, Bound: attest.Ptr(in.Binding.IsBound()),
+		ReportData: hex.EncodeToString(quote.ExtraData), Collateral: key.collateral, TPM: key.claims,
+	}
+	describe(claims.TPM, quote, evidence.PCRs)
+	if err := bindInitData(claims, in.Init, bank, evidence.PCRs); err != nil {
+		return nil, err
+	}
+	if len(evidence.EventLog) > 0 {
+		if claims.Boot, err = eventlog.Boot(evidence.EventLog, bank, evidence.PCRs); err != nil {
+			return nil, err
+		}
+	}
+	return claims, nil
+}
+
+// describe adds what the quote says.
+func describe(claims *attest.TPMClaims, quote *Quote, pcrs [][]byte) {
+	claims.Bank = bankName(quote.Bank)
+	claims.PCRs = make(map[int]string, len(pcrs))
+	for i, value := range pcrs {
+		claims.PCRs[i] = hex.EncodeToString(value)
+	}
+	claims.FirmwareVersion = int64(quote.FirmwareVersion)
+	claims.ResetCount = int64(quote.ResetCount)
+	claims.RestartCount = int64(quote.RestartCount)
+	claims.Clock = int64(quote.Clock)
+	claims.ClockSafe = quote.ClockSafe
+}
+
+// bindInitData holds PCR 8 against the init-data presented.
+func bindInitData(claims *attest.Claims, init *attest.InitData, bank crypto.Hash, pcrs [][]byte) error {
+	if init == nil {
+		return nil
+	}
+	if len(init.Digest) != sha256.Size || bank != crypto.SHA256 {
+		return attest.Refuse(attest.CodeInitData,
+			"init-data with a digest of %d bytes in bank %s: PCR 8 binds digests of 32 bytes in bank sha256", len(init.Digest), bankName(bank))
+	}
+	want := sha256.Sum256(append(make([]byte, sha256.Size), init.Digest...))
+	bound := subtle.ConstantTimeCompare(pcrs[initDataPCR], want[:]) == 1
+	claims.InitDataBound = &bound
+	if bound {
+		claims.InitData = hex.EncodeToString(init.Digest)
+		claims.InitDataClaims = init.Data
+	}
+	return nil
+}
+
+// known is an attestation key and how it is known.
+type known struct {
+	public     crypto.PublicKey
+	root       string
+	claims     *attest.TPMClaims
+	collateral *attest.CollateralClaims
+}
+
+// key decides whether the attestation key counts. An enrolment is asked for first: it says which host this is.
+func (v *Verifier) key(ctx context.Context, in attest.Input, evidence *Evidence) (*known, error) {
+	public, err := x509.ParsePKIXPublicKey(evidence.AKPublic)
+	if err != nil {
+		return nil, attest.Refuse(attest.CodeMalformed, "ak_public: %w", err)
+	}
+	if err := checkKey(public); err != nil {
+		return nil, err
+	}
+	if evidence.AKTPMPublic != nil {
+		presented, err := ParsePublic(evidence.AKTPMPublic)
+		if err != nil {
+			return nil, attest.Refuse(attest.CodeMalformed, "ak_tpm_public: %w", err)
+		}
+		if !sameKey(presented.Key, public) {
+			return nil, attest.Refuse(attest.CodeKeyAttributes, "ak_tpm_public describes another key than ak_public")
+		}
+		if err := presented.CheckAttestationKey(); err != nil {
+			return nil, err
+		}
+	}
+	if v.enrolments != nil {
+		enrolment, err := v.enrolments.Lookup(ctx, in.Namespace, SPKIDigest(evidence.AKPublic))
+		if err == nil {
+			return enrolledKey(in, enrolment, public)
+		}
+		if !errors.Is(err, ErrNotEnrolled) {
+			return nil, &attest.Unavailable{What: "enrolment of the attestation key", Err: err}
+		}
+	}
+	if len(evidence.AKCertificates) == 0 || len(v.anchors.roots) == 0 {
+		return nil, attest.Refuse(attest.CodeKeyNotEnrolled, "attestation key %s is not enrolled in namespace %q",
+			SPKIDigest(evidence.AKPublic), in.Namespace)
+	}
+	return v.certifiedKey(in, evidence, public)
+}
+
+// enrolledKey checks the record of a key once more: who can write records must not be able to enrol a key a TPM does not hold tight.
+func enrolledKey(in attest.Input, enrolment *Enrolment, public crypto.PublicKey) (*known, error) {
+	recorded, err := ParsePublic(enrolment.AKPublic)
+	if err == nil && !sameKey(recorded.Key, public) {
+		err = errors.New("it is of another key")
+	}
+	if err == nil && hex.EncodeToString(recorded.Name()) != enrolment.AKName {
+		err = errors.New("its name is not its key's")
+	}
+	if err != nil {
+		return nil, &attest.Unavailable{What: "enrolment of the attestation key", Err: fmt.Errorf("the record is damaged: %w", err)}
+	}
+	if err := recorded.CheckAttestationKey(); err != nil {
+		return nil, err
+	}
+	return &known{
+		public: public,
+		root:   RootEnrolled,
+		claims: &attest.TPMClaims{AKName: enrolment.AKName, EKDigest: enrolment.EKDigest, Host: enrolment.Host, Enrolled: true},
+		collateral: &attest.CollateralClaims{
+			Current: in.Time.Before(enrolment.EKExpires), Expires: enrolment.EKExpires,
+			RevocationChecked: enrolment.RevocationChecked, Source: "local",
+		},
+	}, nil
+}
+
+func (v *Verifier) certifiedKey(in attest.Input, evidence *Evidence, public crypto.PublicKey) (*known, error) {
+	leaf, err := parseLeaf(evidence.AKCertificates[0])
+	if err != nil {
+		return nil, err
+	}
+	if !sameKey(leaf.PublicKey, public) {
+		return nil, attest.Refuse(attest.CodeCertMismatch, "the AK certificate is of another key than ak_public")
+	}
+	chain, err := v.anchors.verify(leaf, evidence.AKCertificates[1:], in.Time)
+	if err != nil {
+		return nil, err
+	}
+	host, err := checkAKCertificate(leaf)
+	if err != nil {
+		return nil, err
+	}
+	name := SPKIDigest(evidence.AKPublic)
+	if evidence.AKTPMPublic != nil {
+		presented, err := ParsePublic(evidence.AKTPMPublic)
+		if err != nil {
+			return nil, attest.Refuse(attest.CodeMalformed, "ak_tpm_public: %w", err)
+		}
+		name = hex.EncodeToString(presented.Name())
+	}
+	return &known{
+		public: public,
+		root:   RootGoogleAK,
+		claims: &attest.TPMClaims{AKName: name, Host: host},
+		collateral: &attest.CollateralClaims{
+			Current: chain.current, Expires: chain.expires, RevocationChecked: chain.checked, Source: "evidence",
+		},
+	}, nil
+}
+
+func sameKey(a, b crypto.PublicKey) bool {
+	switch a := a.(type) {
+	case *rsa.PublicKey:
+		return a.Equal(b)
+	case *ecdsa.PublicKey:
+		return a.Equal(b)
+	}
+	return false
+}
