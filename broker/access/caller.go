@@ -1,0 +1,70 @@
+package access
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+
+	"github.com/vouchsafe/vouchsafe/store"
+)
+
+// AllNamespaces is the namespace of a caller who may act in every namespace, and of an operation that concerns all of them,
+// such as a backup: only such a caller may do one.
+const AllNamespaces = "*"
+
+// Caller is an administrator who was authenticated. The zero Caller may do nothing.
+type Caller struct {
+	Token     string // id of the token, or what another way of authenticating calls its credential; never a secret
+	Name      string // for people
+	Roles     Set
+	Namespace string // the one it may act in, or AllNamespaces
+	Remote    string // the peer's address, where the front end sets it
+}
+
+// Allowed reports whether c holds role. An operator may enrol as an enroller may.
+func (c Caller) Allowed(role Role) bool {
+	return c.Roles.Has(role) || role == Enroller && c.Roles.Has(Operator)
+}
+
+// LogValue implements slog.LogValuer.
+func (c Caller) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("token", c.Token), slog.String("name", c.Name), slog.String("roles", c.Roles.String()),
+		slog.String("namespace", c.Namespace), slog.String("remote", c.Remote))
+}
+
+// Forbidden says that a caller who is known may not do something.
+type Forbidden struct {
+	Caller    Caller
+	Role      Role   // what it needs
+	Namespace string // where it needs it
+}
+
+func (f *Forbidden) Error() string {
+	if !f.Caller.Allowed(f.Role) {
+		return fmt.Sprintf("%q may not do this: it needs the role %s and has %s", f.Caller.Name, f.Role, f.Caller.Roles)
+	}
+	return fmt.Sprintf("%q may not do this in namespace %q, only in %q", f.Caller.Name, f.Namespace, f.Caller.Namespace)
+}
+
+// Authorize returns nil when caller holds role in namespace, which may be AllNamespaces, and a *[Forbidden] otherwise.
+func Authorize(caller Caller, role Role, namespace string) error {
+	within := namespace != "" && (caller.Namespace == AllNamespaces || caller.Namespace == namespace)
+	if !within || !caller.Allowed(role) {
+		return &Forbidden{Caller: caller, Role: role, Namespace: namespace}
+	}
+	return nil
+}
+
+// namespaceForm is what a token's namespace may be: a segment of a key that needs no escaping anywhere.
+var namespaceForm = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,62}$`)
+
+func checkNamespace(ns string) error {
+	if ns == AllNamespaces {
+		return nil
+	}
+	if ns == store.SysNamespace || !namespaceForm.MatchString(ns) {
+		return errors.New("a token's namespace is 1 to 63 letters, digits, '_', '-' and '.', not beginning with '.' and not \"sys\", or \"*\"")
+	}
+	return nil
+}
