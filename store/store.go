@@ -101,7 +101,7 @@ type Store interface {
 	// store closes the channel as well. A prefix is as for List.
 	Watch(ctx context.Context, prefix string) (<-chan Event, error)
 
-	// Close ends the store. Calls after it return ErrClosed.
+	// Close ends the store. Calls after it return ErrClosed, except that a second Close does nothing.
 	Close() error
 }
 
