@@ -1,6 +1,6 @@
 // Package intake reads request bodies without letting strangers fill the broker's memory. A body has a size limit of its own,
-// and all bodies being read or worked on share a budget, which each takes as its bytes arrive: a thousand clients that announce two
-// megabytes and send nothing hold nothing. Over the budget the answer is 503 with Retry-After, before memory grows.
+// and all bodies being read or worked on share a budget, which each takes as its bytes arrive: who announces two megabytes and sends
+// nothing holds four kilobytes, and nobody holds more than twice what was sent and that. Over the budget the answer is 503 with Retry-After, before memory grows.
 package intake
 
 import (
@@ -20,8 +20,9 @@ const (
 	// DefaultBudget is what all bodies together may hold, in bytes: 64 of the largest, or tens of thousands of the usual ones.
 	DefaultBudget = 128 << 20
 
-	// chunk is how much is taken from the budget and read at once, in bytes: most evidence fits in one.
-	chunk = 16 << 10
+	// chunk is what a body takes from the budget before its first byte, in bytes. A server's limit of connections times this is far
+	// below the budget, and most requests need no more.
+	chunk = 4 << 10
 
 	// RetryAfter is what a client is told when the budget is spent. Bodies pass in milliseconds.
 	RetryAfter = time.Second
@@ -45,8 +46,8 @@ func NewReader(budget int64) (*Reader, error) {
 	if budget == 0 {
 		budget = DefaultBudget
 	}
-	if budget < MaxBody {
-		return nil, fmt.Errorf("intake: a budget of %d bytes does not hold one body of %d", budget, MaxBody)
+	if budget <= MaxBody {
+		return nil, fmt.Errorf("intake: a budget of %d bytes does not hold a body of %d and one byte more", budget, MaxBody)
 	}
 	return &Reader{budget: budget}, nil
 }
@@ -69,14 +70,14 @@ func (r *Reader) Read(req *http.Request, limit int64) (body []byte, release func
 		return nil, release, fmt.Errorf("%w: %d bytes, at most %d are read", ErrTooLarge, req.ContentLength, limit)
 	}
 	for {
-		if r.taken.Add(chunk) > r.budget {
-			r.taken.Add(-chunk)
+		start := len(body)
+		// Doubling, and one byte more than the limit, which tells a body that ends there from one that goes on.
+		room := min(max(chunk, start), int(limit)+1-start)
+		if r.taken.Add(int64(room)) > r.budget {
+			r.taken.Add(-int64(room))
 			return nil, release, ErrBusy
 		}
-		held += chunk
-		start := len(body)
-		// One byte more than the limit tells a body that ends there from one that goes on.
-		room := min(chunk, int(limit)+1-start)
+		held += int64(room)
 		body = append(body, make([]byte, room)...)
 		// Not io.ReadFull: it says the same of a body that ends and of a connection that breaks.
 		n, err := fill(req.Body, body[start:])

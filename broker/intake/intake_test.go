@@ -88,7 +88,7 @@ func TestReadRefusesChunkedBodyThatBreaks(t *testing.T) {
 
 // TestBudget holds many bodies at once: what is over the budget is refused, and the budget comes back.
 func TestBudget(t *testing.T) {
-	r, err := NewReader(MaxBody)
+	r, err := NewReader(2 * MaxBody)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +98,7 @@ func TestBudget(t *testing.T) {
 		releases []func()
 		busy     int
 	)
-	for range 300 {
+	for range 1500 {
 		wait.Go(func() {
 			_, release, err := r.Read(httptest.NewRequest(http.MethodPost, "/", strings.NewReader("body")), 0)
 			mu.Lock()
@@ -115,8 +115,8 @@ func TestBudget(t *testing.T) {
 		})
 	}
 	wait.Wait()
-	if most := MaxBody / chunk; len(releases) != most || busy != 300-most {
-		t.Errorf("%d bodies held and %d refused, want %d and %d", len(releases), busy, most, 300-most)
+	if most := 2 * MaxBody / chunk; len(releases) != most || busy != 1500-most {
+		t.Errorf("%d bodies held and %d refused, want %d and %d", len(releases), busy, most, 1500-most)
 	}
 	for _, release := range releases {
 		release()
@@ -127,7 +127,7 @@ func TestBudget(t *testing.T) {
 }
 
 func TestBudgetSmallerThanOneBody(t *testing.T) {
-	if _, err := NewReader(MaxBody - 1); err == nil {
+	if _, err := NewReader(MaxBody); err == nil {
 		t.Error("a budget that no large body fits in was accepted")
 	}
 }
