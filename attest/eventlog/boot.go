@@ -1,12 +1,214 @@
 package eventlog
 
 import (
+	"bytes"
 	"crypto"
+	"encoding/hex"
+	"slices"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/vouchsafe/vouchsafe/attest"
 )
 
-// Boot is replaced by the parser that follows.
-func Boot(log []byte, bank crypto.Hash, pcrs [][]byte) (*attest.BootClaims, error) {
-	return nil, attest.Refuse(attest.CodeEventLog, "event logs are not verified yet")
+// PCRs by what is measured into them (PFP 2.3.4; GRUB's and systemd's documentation).
+const (
+	pcrBootApplications = 4
+	pcrSecureBoot       = 7
+	pcrGRUBCommands     = 8
+	pcrGRUBFiles        = 9
+	pcrStubSections     = 11
+	pcrStubCommandLine  = 12
+)
+
+// maxCommandLine bounds a command line, in bytes. Linux takes 2048 on x86 and up to 4096 elsewhere; GRUB adds the image's path.
+const maxCommandLine = 8 << 10
+
+// Boot parses log, replays it to the quoted values pcrs, pcrs[i] being that of PCR i, and returns what the covered PCRs
+// prove. Its errors are *attest.Refusal: those of [Parse] and of [Log.Cover].
+func Boot(log []byte, hash crypto.Hash, pcrs [][]byte) (*attest.BootClaims, error) {
+	parsed, err := Parse(log)
+	if err != nil {
+		return nil, err
+	}
+	covered, err := parsed.Cover(hash, pcrs)
+	if err != nil {
+		return nil, err
+	}
+	return covered.Boot()
+}
+
+// Boot returns what the covered PCRs prove of the boot.
+func (c *Covered) Boot() (*attest.BootClaims, error) {
+	claims := &attest.BootClaims{PCRs: c.PCRs, BootLoaders: c.bootLoaders()}
+	var err error
+	if claims.SecureBoot, claims.SecureBootDB, err = c.secureBoot(); err != nil {
+		return nil, err
+	}
+	if err := c.linux(claims); err != nil {
+		return nil, err
+	}
+	return claims, nil
+}
+
+// actions are the strings that firmware measures into PCR 4 besides boot applications (PFP 10.4.4), and Windows' and shim's none.
+var actions = []string{
+	"Calling EFI Application from Boot Option",
+	"Returning from EFI Application from Boot Option",
+	"Calling INT 19h",
+	"Returned INT 19h",
+	"Booting to ",
+}
+
+// isSeparator reports whether an event's digest is that of a separator without error.
+func (c *Covered) isSeparator(e *Event) bool {
+	return c.Measured(e, []byte{0, 0, 0, 0}) || c.Measured(e, []byte{0xff, 0xff, 0xff, 0xff})
+}
+
+// bootLoaders returns the digests in PCR 4 that are not of a known string. Labels are not trusted: an application's digest cannot
+// be passed off as an action's.
+func (c *Covered) bootLoaders() []string {
+	var digests []string
+	for _, event := range c.Events(pcrBootApplications) {
+		action := slices.ContainsFunc(actions, func(known string) bool { return c.Measured(event, []byte(known)) })
+		if !action && !c.isSeparator(event) {
+			digests = append(digests, hex.EncodeToString(c.Digest(event)))
+		}
+	}
+	return digests
+}
+
+// linux fills in command line, kernel and initrd.
+func (c *Covered) linux(claims *attest.BootClaims) error {
+	commands, err := c.grub()
+	if err != nil {
+		return err
+	}
+	stub, stubbed := c.stubCommandLine()
+	switch {
+	case commands.lines == 1 && !stubbed:
+		claims.CommandLine = commands.line
+		image, _, _ := strings.Cut(commands.line, " ")
+		if claims.Kernel = c.file(image); claims.Kernel == "" {
+			claims.Kernel = c.file(oldKernelLabel)
+		}
+		if len(commands.initrds) == 1 {
+			if claims.Initrd = c.file(commands.initrds[0]); claims.Initrd == "" {
+				claims.Initrd = c.file(oldInitrdLabel)
+			}
+		}
+	case commands.lines == 0 && stubbed:
+		claims.CommandLine = stub
+	}
+	if claims.Kernel == "" {
+		claims.Kernel = c.section(".linux")
+	}
+	if claims.Initrd == "" {
+		claims.Initrd = c.section(".initrd")
+	}
+	return nil
+}
+
+// Prefixes of GRUB's measurements: the present form and that of older Fedora builds.
+var (
+	lineLabels    = []string{"kernel_cmdline: ", "grub_kernel_cmdline "}
+	commandLabels = []string{"grub_cmd: ", "grub_cmd "}
+)
+
+// Labels under which older Fedora builds of GRUB log the two files, whatever their paths.
+const (
+	oldKernelLabel = "grub_linuxefi Kernel"
+	oldInitrdLabel = "grub_linuxefi Initrd"
+)
+
+// grubCommands is what PCR 8 says.
+type grubCommands struct {
+	line    string   // the last command line
+	lines   int      // how many there were: a second one means that it is unclear which kernel runs
+	initrds []string // paths that initrd commands named
+}
+
+// grub reads PCR 8. GRUB measures a string without its label, and logs it with the label and, in some versions, a final zero, which
+// some of these measure too.
+func (c *Covered) grub() (commands grubCommands, err error) {
+	for _, event := range c.Events(pcrGRUBCommands) {
+		for _, label := range lineLabels {
+			data, found := bytes.CutPrefix(event.Data, []byte(label))
+			if !found {
+				continue
+			}
+			line, ok := c.text(event, data)
+			if !ok {
+				return commands, attest.Refuse(attest.CodeEventLog, "the kernel command line in the event log is not the one measured into PCR 8")
+			}
+			commands.lines++
+			commands.line = line
+		}
+		for _, label := range commandLabels {
+			data, found := bytes.CutPrefix(event.Data, []byte(label))
+			if !found {
+				continue
+			}
+			line, ok := c.text(event, data)
+			if words := strings.Fields(line); ok && len(words) > 1 && (words[0] == "initrd" || words[0] == "initrdefi") {
+				commands.initrds = append(commands.initrds, words[1:]...)
+			}
+		}
+	}
+	return commands, nil
+}
+
+// text returns a measured string. The string is the data up to a final zero, and measured is either the data or the string.
+func (c *Covered) text(event *Event, data []byte) (string, bool) {
+	line := bytes.TrimSuffix(data, []byte{0})
+	if len(line) > maxCommandLine || !utf8.Valid(line) || bytes.IndexByte(line, 0) >= 0 {
+		return "", false
+	}
+	return string(line), c.Measured(event, line) || c.Measured(event, data) || c.Measured(event, append(bytes.Clone(line), 0))
+}
+
+// stubCommandLine returns the command line that systemd-stub measured: the only event of PCR 12, UTF-16 with a final zero. Where there
+// are more (credentials, add-ons) it is not known which is what.
+func (c *Covered) stubCommandLine() (string, bool) {
+	events := c.Events(pcrStubCommandLine)
+	if len(events) == 0 {
+		return "", false
+	}
+	line, ok := decodeUTF16(bytes.TrimSuffix(events[0].Data, []byte{0, 0}))
+	if len(events) > 1 || !ok || len(line) > maxCommandLine || !c.Measured(events[0], events[0].Data) {
+		return "", true
+	}
+	return line, true
+}
+
+// file returns the digest of the only file in PCR 9 that GRUB logged under path, which it may precede with a device.
+func (c *Covered) file(path string) string {
+	if path == "" {
+		return ""
+	}
+	path = path[strings.IndexByte(path, ')')+1:]
+	digest := ""
+	for _, event := range c.Events(pcrGRUBFiles) {
+		name := string(bytes.TrimSuffix(event.Data, []byte{0}))
+		if event.Type != IPL || name[strings.IndexByte(name, ')')+1:] != path {
+			continue
+		}
+		found := hex.EncodeToString(c.Digest(event))
+		if digest != "" && digest != found {
+			return ""
+		}
+		digest = found
+	}
+	return digest
+}
+
+// section returns the digest of a PE section that systemd-stub measured into PCR 11: the event after that of the section's name.
+func (c *Covered) section(name string) string {
+	events := c.Events(pcrStubSections)
+	for i, event := range events {
+		if i+1 < len(events) && c.Measured(event, append([]byte(name), 0)) {
+			return hex.EncodeToString(c.Digest(events[i+1]))
+		}
+	}
+	return ""
 }

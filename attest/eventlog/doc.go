@@ -1,2 +1,40 @@
-// Package eventlog verifies TCG event logs against quoted PCR values.
+// Package eventlog parses the event log that firmware and boot loaders keep, replays it to quoted PCR values, and says what it
+// proves of the boot. References are to the TCG PC Client Platform Firmware Profile (PFP) 1.06.
+//
+// # Format
+//
+// The crypto-agile format only (PFP 10.2.2), little-endian: a first event in the old layout, EV_NO_ACTION with the signature
+// "Spec ID Event03", which names the hash banks; then events, each with a digest for every one of these banks. Nothing may
+// follow but padding, all bytes zero or all 0xff, as ACPI tables have it. A log of TPM 1.2 is refused with CodeVersionUnsupported. A
+// CCEL table of a TDX guest has the same format, its register indexes being 1 to 4 for RTMR 0 to 3.
+//
+// # What a replay proves
+//
+// A log is a claim by whoever presents it. A PCR is covered when its events, replayed from its reset value, give exactly the
+// value quoted: then the log has every digest that was extended, in order, and no other. Events of PCRs that are not covered
+// are not looked at. For PCRs that only firmware and boot loaders extend (0 to 9, 14) a log that has events but gives
+// another value is refused with CodeEventLog. A running system goes on extending the others (10 by IMA, 11 to 13 and 15 by
+// systemd, 16 and up by anyone), so there a difference only means that the PCR is not covered. A log that covers no PCR is refused: it proves nothing.
+//
+// # What a covered event proves
+//
+// Only its digest. Neither its type nor its data nor the order of events of different PCRs is protected, so nothing is read
+// from them until the digest of the data was recomputed, and what would be hidden by giving an event another label is
+// looked for by content:
+//
+//   - secure_boot: the value of the variable SecureBoot measured into PCR 7 before its separator, which is before any boot application
+//     ran. Measured there twice: refused.
+//   - secure_boot_authorities: every db, MokList or shim certificate or hash measured into PCR 7 by which an image was admitted. If PCR 7
+//     has an event whose data is not what was measured, it could be one more, and the claim is absent.
+//   - boot_loaders: every digest in PCR 4 that is not one of the strings and separators which the PFP puts there, whatever its label.
+//   - command_line: GRUB's "kernel_cmdline: " in PCR 8, or the only measurement of systemd-stub in PCR 12, data checked against
+//     the digest.
+//   - kernel, initrd: GRUB's measurement in PCR 9 of the files that its command line and initrd command name; or the PE
+//     sections .linux and .initrd that systemd-stub measures into PCR 11 after their names.
+//
+// # Limits of that
+//
+// GRUB's digests do not cover its own labels: who can run GRUB commands could have measured any line as a command and relabel
+// it. So the claims command_line, kernel and initrd are as good as the boot loader's configuration is under control: ask
+// for secure_boot and boot_loaders besides, or pin PCRs 8 and 9 by value. And who controls the running system can append to any PCR, though never remove.
 package eventlog

@@ -1,0 +1,98 @@
+package eventlog
+
+import (
+	"bytes"
+	"crypto"
+	"slices"
+
+	"github.com/vouchsafe/vouchsafe/attest"
+)
+
+// bootOnly are the PCRs that nothing extends after boot, so that a log that has events of one must give its value.
+var bootOnly = []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14}
+
+// Replay returns the value that each PCR with events has after them, by the digests of one bank. Its error is an
+// *attest.Refusal with CodeEventLog when the log has no such bank.
+func (l *Log) Replay(hash crypto.Hash) (map[int][]byte, error) {
+	if !slices.ContainsFunc(l.banks, func(b bank) bool { return hashes[b.id] == hash }) {
+		return nil, attest.Refuse(attest.CodeEventLog, "the event log has no digests of bank %v", hash)
+	}
+	values := make(map[int][]byte)
+	h := hash.New()
+	for i := range l.Events {
+		event := &l.Events[i]
+		value, started := values[event.PCR]
+		if !started {
+			value = l.initial(event.PCR, hash)
+		}
+		h.Reset()
+		h.Write(value)
+		h.Write(l.Digest(event, hash))
+		values[event.PCR] = h.Sum(value[:0])
+	}
+	return values, nil
+}
+
+// initial returns a PCR's value at start: ones for those a dynamic launch resets, zero otherwise, and the locality in PCR 0.
+func (l *Log) initial(pcr int, hash crypto.Hash) []byte {
+	value := make([]byte, hash.Size())
+	if pcr >= 17 && pcr <= 22 {
+		for i := range value {
+			value[i] = 0xff
+		}
+	}
+	if pcr == 0 {
+		value[len(value)-1] = l.locality
+	}
+	return value
+}
+
+// Covered is a log of which some PCRs replayed to their quoted values.
+type Covered struct {
+	PCRs   []int // in ascending order
+	log    *Log
+	hash   crypto.Hash
+	events map[int][]*Event
+}
+
+// Cover replays the log and compares it with quoted values, pcrs[i] being that of PCR i. Its errors are *attest.Refusal with
+// CodeEventLog; the package documentation says when.
+func (l *Log) Cover(hash crypto.Hash, pcrs [][]byte) (*Covered, error) {
+	values, err := l.Replay(hash)
+	if err != nil {
+		return nil, err
+	}
+	c := &Covered{log: l, hash: hash, events: make(map[int][]*Event)}
+	for pcr := range pcrs {
+		value, logged := values[pcr]
+		switch {
+		case !logged:
+		case bytes.Equal(value, pcrs[pcr]):
+			c.PCRs = append(c.PCRs, pcr)
+		case slices.Contains(bootOnly, pcr):
+			return nil, attest.Refuse(attest.CodeEventLog, "the event log gives PCR %d the value %x; %x is quoted", pcr, value, pcrs[pcr])
+		}
+	}
+	if len(c.PCRs) == 0 {
+		return nil, attest.Refuse(attest.CodeEventLog, "the event log covers no quoted PCR, so it proves nothing")
+	}
+	for i := range l.Events {
+		if event := &l.Events[i]; slices.Contains(c.PCRs, event.PCR) {
+			c.events[event.PCR] = append(c.events[event.PCR], event)
+		}
+	}
+	return c, nil
+}
+
+// Events returns the events of a PCR, in order: none when it is not covered.
+func (c *Covered) Events(pcr int) []*Event { return c.events[pcr] }
+
+// Digest returns an event's digest in the quoted bank.
+func (c *Covered) Digest(e *Event) []byte { return c.log.Digest(e, c.hash) }
+
+// Measured reports whether data is what an event's digest is of.
+func (c *Covered) Measured(e *Event, data []byte) bool {
+	h := c.hash.New()
+	h.Write(data)
+	return bytes.Equal(h.Sum(nil), c.Digest(e))
+}
