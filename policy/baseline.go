@@ -1,0 +1,247 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/vouchsafe/vouchsafe/attest"
+)
+
+// BaselinePrefix begins the names of the built-in rules in results and in the by member of tests.
+const BaselinePrefix = "baseline."
+
+// baselineRule is one built-in rule. Each says for itself what an absent claim means.
+type baselineRule struct {
+	name      string
+	demands   string   // what it demands, for records and documentation
+	claims    []string // the claims it reads, below claims
+	waivable  bool
+	violation func(c *attest.Claims) string // why it fails, or ""
+}
+
+// roots are the trust anchors that make each kind genuine. A kind without an entry, such as sample, has none and fails until its policy
+// waives the rule.
+func roots(kind attest.Kind) []string {
+	switch kind {
+	case attest.SNP:
+		return []string{"amd-milan", "amd-genoa", "amd-turin"}
+	case attest.TPM:
+		return []string{rootEnrolled, rootGoogle}
+	case attest.Virtual:
+		return []string{"virtual-development"}
+	}
+	return nil
+}
+
+const (
+	rootEnrolled = "tpm-enrolled"
+	rootGoogle   = "google-ak"
+)
+
+// baseline holds for every policy. It is constant; the order is that of records.
+var baseline = [...]baselineRule{
+	{
+		name:    "genuine-hardware",
+		demands: "the hardware root is one of those of the evidence's kind",
+		claims:  []string{"kind", "hardware_root"}, waivable: true,
+		violation: func(c *attest.Claims) string {
+			switch {
+			case c.HardwareRoot == "":
+				return "no hardware root vouches for the evidence"
+			case !slices.Contains(roots(c.Kind), c.HardwareRoot):
+				return fmt.Sprintf("%q is not a hardware root of kind %q", seenText(c.HardwareRoot), seenText(string(c.Kind)))
+			}
+			return ""
+		},
+	},
+	{
+		name:    "bound",
+		demands: "the evidence, and that of every device, covers the broker's nonce and the recipient key",
+		claims:  []string{"bound", "devices"}, // never waivable: without it a recording of someone else's evidence is as good as evidence
+		violation: func(c *attest.Claims) string {
+			if !is(c.Bound, true) {
+				return "the evidence is not bound to a nonce and recipient key"
+			}
+			for i, device := range c.Devices {
+				if !is(device.Bound, true) {
+					return fmt.Sprintf("the evidence of device %d is not bound to a nonce and recipient key", i)
+				}
+			}
+			return ""
+		},
+	},
+	{
+		name:    "primary-evidence",
+		demands: "the primary evidence is that of a CPU, or of a TPM that was enrolled or that a cloud certified; the others are devices",
+		claims:  []string{"kind", "hardware_root", "tpm.enrolled", "devices"}, waivable: true,
+		violation: func(c *attest.Claims) string {
+			for i, device := range c.Devices {
+				if device.Kind.CPU() || len(device.Devices) > 0 {
+					return fmt.Sprintf("device %d presents evidence that only a primary may", i)
+				}
+			}
+			switch {
+			case c.Kind.Device():
+				return fmt.Sprintf("kind %q can only accompany primary evidence", c.Kind)
+			case c.Kind.CPU():
+				return ""
+			case c.Kind != attest.TPM:
+				return fmt.Sprintf("kind %q is not primary evidence", seenText(string(c.Kind)))
+			case c.TPM == nil || !c.TPM.Enrolled && c.HardwareRoot != rootGoogle:
+				return "the TPM is neither enrolled nor certified by a cloud"
+			}
+			return ""
+		},
+	},
+	{
+		name:    "no-debug",
+		demands: "debug is false; a TPM and a device need not say",
+		claims:  []string{"debug", "devices"}, waivable: true,
+		violation: func(c *attest.Claims) string {
+			if why := mustBeFalse(c.Kind, c.Debug, "debug"); why != "" {
+				return why
+			}
+			for i, device := range c.Devices {
+				if is(device.Debug, true) {
+					return fmt.Sprintf("debug is true for device %d", i)
+				}
+			}
+			return ""
+		},
+	},
+	{
+		name:    "vmpl-0",
+		demands: "vmpl is 0; a TPM need not say",
+		claims:  []string{"vmpl"}, waivable: true,
+		violation: func(c *attest.Claims) string {
+			switch {
+			case c.VMPL == nil && needsCPUClaims(c.Kind):
+				return "vmpl is absent"
+			case c.VMPL != nil && *c.VMPL != 0:
+				return fmt.Sprintf("vmpl is %d", *c.VMPL)
+			}
+			return ""
+		},
+	},
+	{
+		name:    "no-migration-agent",
+		demands: "migration_agent is false; a TPM need not say",
+		claims:  []string{"migration_agent"}, waivable: true,
+		violation: func(c *attest.Claims) string {
+			return mustBeFalse(c.Kind, c.MigrationAgent, "migration_agent")
+		},
+	},
+	{
+		name:    "tcb-current",
+		demands: "tcb_status is up-to-date or not-published; a TPM and a device need not say",
+		claims:  []string{"tcb_status", "devices"}, waivable: true,
+		violation: func(c *attest.Claims) string {
+			if c.TCBStatus == "" && needsCPUClaims(c.Kind) {
+				return "tcb_status is absent"
+			}
+			if !tcbAccepted(c.TCBStatus) {
+				return fmt.Sprintf("tcb_status is %q", seenText(c.TCBStatus))
+			}
+			for i, device := range c.Devices {
+				if !tcbAccepted(device.TCBStatus) {
+					return fmt.Sprintf("tcb_status is %q for device %d", seenText(device.TCBStatus), i)
+				}
+			}
+			return ""
+		},
+	},
+	{
+		name:    "collateral-current",
+		demands: "collateral.current is true; it may be absent for an enrolled TPM and a device, which need no certificates",
+		claims:  []string{"collateral.current", "hardware_root", "devices"}, waivable: true,
+		violation: func(c *attest.Claims) string {
+			enrolled := c.Kind == attest.TPM && c.HardwareRoot == rootEnrolled && c.TPM != nil && c.TPM.Enrolled
+			if c.Collateral == nil && !enrolled {
+				return "collateral is absent"
+			}
+			if c.Collateral != nil && !c.Collateral.Current {
+				return "a certificate or list that the appraisal relied on is past its time"
+			}
+			for i, device := range c.Devices {
+				if device.Collateral != nil && !device.Collateral.Current {
+					return fmt.Sprintf("a certificate or list that the appraisal of device %d relied on is past its time", i)
+				}
+			}
+			return ""
+		},
+	},
+	{
+		name:    "init-data-bound",
+		demands: "init_data_bound is true when init-data was presented",
+		claims:  []string{"init_data_bound"}, waivable: true,
+		violation: func(c *attest.Claims) string {
+			switch {
+			case c.InitDataBound == nil && len(c.InitDataClaims) > 0:
+				return "there are init_data_claims, and init_data_bound is absent"
+			case c.InitDataBound != nil && !*c.InitDataBound:
+				return "the init-data presented is not what the hardware carries"
+			}
+			return ""
+		},
+	},
+}
+
+// needsCPUClaims reports whether evidence of the kind must speak of debugging, privilege, migration and TCB. Every kind must,
+// unless it is known to have no such thing: a kind that is added later fails until it is considered here.
+func needsCPUClaims(kind attest.Kind) bool { return kind != attest.TPM && !kind.Device() }
+
+func is(claim *bool, want bool) bool { return claim != nil && *claim == want }
+
+func mustBeFalse(kind attest.Kind, claim *bool, name string) string {
+	switch {
+	case claim == nil && needsCPUClaims(kind):
+		return name + " is absent"
+	case claim != nil && *claim:
+		return name + " is true"
+	}
+	return ""
+}
+
+// tcbAccepted accepts the two good states, and absence: the caller judges that.
+func tcbAccepted(status string) bool {
+	return status == "" || status == "up-to-date" || status == "not-published"
+}
+
+// BaselineRule describes a built-in rule, for listings and documentation.
+type BaselineRule struct {
+	Name     string   `json:"name"` // as a waiver spells it: no-debug
+	Demands  string   `json:"demands"`
+	Claims   []string `json:"claims"`
+	Waivable bool     `json:"waivable"`
+}
+
+// Baseline returns the built-in rules in the order of records.
+func Baseline() []BaselineRule {
+	out := make([]BaselineRule, len(baseline))
+	for i, r := range baseline {
+		out[i] = BaselineRule{Name: r.name, Demands: r.demands, Claims: slices.Clone(r.claims), Waivable: r.waivable}
+	}
+	return out
+}
+
+// baselinePaths resolves the claims that each rule reads, once.
+var baselinePaths = sync.OnceValues(func() ([len(baseline)][]path, error) {
+	var out [len(baseline)][]path
+	s, err := claimSchema()
+	if err != nil {
+		return out, err
+	}
+	for i, r := range baseline {
+		for _, claim := range r.claims {
+			p, err := s.claimPath(claim)
+			if err != nil {
+				return out, fmt.Errorf("policy: baseline rule %s: %w", r.name, err)
+			}
+			p.text = strings.Clone(p.text)
+			out[i] = append(out[i], p)
+		}
+	}
+	return out, nil
+})

@@ -1,0 +1,210 @@
+package policy
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/interpreter"
+
+	"github.com/vouchsafe/vouchsafe/attest"
+)
+
+// Request is one judgement to make.
+type Request struct {
+	Claims      *attest.Claims // what the evidence proved; not changed, and not kept
+	Secret      string         // path of the secret asked for
+	EvidenceAge time.Duration  // since the evidence was verified; negative is an error, which refuses
+	Time        time.Time      // of the judgement: what expressions call now
+	References  References     // reference values of the namespace; nil means there are none
+}
+
+// References finds named sets of reference values.
+type References interface {
+	// Lookup returns the values of the set that count at the given time; false when there is no such set.
+	Lookup(name string, at time.Time) (Values, bool)
+}
+
+// Values is a set of reference values.
+type Values interface {
+	// Contains reports whether value is in the set, in time that does not depend on the set's size.
+	Contains(value string) bool
+}
+
+// Match is a reference value that evidence was found equal to.
+type Match struct {
+	Set   string `json:"set"`
+	Value string `json:"value"`
+}
+
+// Outcome is the result of one rule.
+type Outcome string
+
+// The outcomes of a rule. Only pass and waived let a secret go.
+const (
+	Pass   Outcome = "pass"
+	Fail   Outcome = "fail"   // the expression is false
+	Error  Outcome = "error"  // the expression could not be evaluated: a claim is absent, a reference set is unknown, it cost too much
+	Waived Outcome = "waived" // a rule of the baseline failed, and the policy waives it
+)
+
+// Result is what one policy says, for the record of the decision.
+type Result struct {
+	Policy  string       `json:"policy"`
+	Version uint64       `json:"version"`
+	Digest  string       `json:"digest"` // of the policy's source
+	Allow   bool         `json:"allow"`
+	Rules   []RuleResult `json:"rules"` // the baseline's, the evidence age, then the policy's own in the order written
+}
+
+// RuleResult is what one rule says.
+type RuleResult struct {
+	Rule    string         `json:"rule"` // baseline.no-debug, release.max-evidence-age, or the plain name of the policy's own rule
+	That    string         `json:"that"` // the expression, or what a built-in rule demands
+	Outcome Outcome        `json:"outcome"`
+	Message string         `json:"message,omitempty"` // why it failed: the policy's own message, the built-in rule's, or the error
+	Reason  string         `json:"reason,omitempty"`  // why it is waived
+	Saw     map[string]any `json:"saw,omitempty"`     // the values it touched, by path; null for an absent claim; cut to a bounded size
+}
+
+// evidenceAgeRule is the built-in rule that release.maxEvidenceAge makes.
+const evidenceAgeRule = "release.max-evidence-age"
+
+// evaluation is one request under judgement, by one policy or several. It is the activation that expressions are evaluated in.
+type evaluation struct {
+	Request
+	builtIn [len(baseline)]RuleResult
+	matched []Match
+}
+
+// newEvaluation judges the request by the baseline, which is the same for every policy but for waivers.
+func newEvaluation(req Request) *evaluation {
+	e := &evaluation{Request: req}
+	if e.Claims == nil {
+		e.Claims = new(attest.Claims) // proves nothing: every rule that matters fails
+	}
+	paths, err := baselinePaths()
+	for i, rule := range baseline {
+		result := RuleResult{Rule: BaselinePrefix + rule.name, That: rule.demands, Outcome: Pass, Saw: e.saw(paths[i], nil)}
+		if err != nil {
+			result.Outcome, result.Message = Error, err.Error()
+		} else if why := rule.violation(e.Claims); why != "" {
+			result.Outcome, result.Message = Fail, why
+		}
+		e.builtIn[i] = result
+	}
+	return e
+}
+
+// Evaluate judges a request by this policy. It does not ask whether the policy guards the request's secret: [Set.Judge] does.
+// Every rule is evaluated, also after one has failed. It never panics and never allows what it could not evaluate.
+func (p *Policy) Evaluate(req Request) Result { return p.evaluate(newEvaluation(req)) }
+
+func (p *Policy) evaluate(e *evaluation) Result {
+	result := Result{Policy: p.name, Digest: p.digest, Allow: true, Rules: make([]RuleResult, 0, len(baseline)+1+len(p.rules))}
+	for i, rule := range e.builtIn {
+		if reason := p.waived[i]; reason != "" && rule.Outcome == Fail {
+			rule.Outcome, rule.Reason = Waived, reason
+		}
+		result.Rules = append(result.Rules, rule)
+	}
+	result.Rules = append(result.Rules, e.evidenceAge(p.terms.MaxEvidenceAge))
+	for i := range p.rules {
+		result.Rules = append(result.Rules, p.rules[i].evaluate(e))
+	}
+	for i := range result.Rules {
+		if outcome := result.Rules[i].Outcome; outcome != Pass && outcome != Waived {
+			result.Allow = false
+		}
+	}
+	return result
+}
+
+func (e *evaluation) evidenceAge(most time.Duration) RuleResult {
+	result := RuleResult{Rule: evidenceAgeRule, That: "evidence_age <= " + most.String(), Outcome: Pass, Saw: e.saw(nil, ageOnly)}
+	switch {
+	case e.EvidenceAge < 0:
+		result.Outcome, result.Message = Error, "the evidence was verified after the time of the judgement"
+	case e.EvidenceAge > most:
+		result.Outcome, result.Message = Fail, "the evidence is older than the policy accepts"
+	}
+	return result
+}
+
+var ageOnly = []string{varEvidenceAge}
+
+func (r *rule) evaluate(e *evaluation) RuleResult {
+	result := RuleResult{Rule: r.name, That: r.that, Outcome: Error, Saw: e.saw(r.claims, r.variables)}
+	value, _, err := r.program.Eval(e)
+	switch {
+	case err != nil:
+		result.Message = seenText(err.Error())
+	case value == types.True:
+		result.Outcome = Pass
+	case value == types.False:
+		result.Outcome, result.Message = Fail, r.message
+	default:
+		result.Message = "the expression is neither true nor false"
+	}
+	return result
+}
+
+// saw reads the values that a rule touches, before it runs: what an expression skips is recorded as well.
+func (e *evaluation) saw(claims []path, variables []string) map[string]any {
+	if len(claims)+len(variables) == 0 {
+		return nil
+	}
+	out := make(map[string]any, len(claims)+len(variables))
+	for _, p := range claims {
+		out[p.text] = p.read(e.Claims)
+	}
+	for _, name := range variables {
+		switch name {
+		case varSecret:
+			out[name] = e.Secret
+		case varNow:
+			out[name] = e.Time
+		case varEvidenceAge:
+			out[name] = e.EvidenceAge.String()
+		}
+	}
+	return out
+}
+
+// ResolveName implements CEL's activation.
+func (e *evaluation) ResolveName(name string) (any, bool) {
+	switch name {
+	case varClaims:
+		return e.Claims, true
+	case varSecret:
+		return types.String(e.Secret), true
+	case varNow:
+		return types.Timestamp{Time: e.Time}, true
+	case varEvidenceAge:
+		return types.Duration{Duration: e.EvidenceAge}, true
+	}
+	set, ok := strings.CutPrefix(name, referenceVariable)
+	if !ok {
+		return nil, false
+	}
+	if e.References != nil {
+		if values, ok := e.References.Lookup(set, e.Time); ok && values != nil {
+			return &referenceSet{name: set, values: values, eval: e}, true
+		}
+	}
+	return types.NewErr("there is no reference set %q", set).(*types.Err), true
+}
+
+// Parent implements CEL's activation.
+func (e *evaluation) Parent() interpreter.Activation { return nil }
+
+// maxMatched bounds the matches of one judgement; a rule in a loop over devices could otherwise repeat them.
+const maxMatched = 64
+
+func (e *evaluation) match(set, value string) {
+	m := Match{Set: set, Value: value}
+	if len(e.matched) < maxMatched && !slices.Contains(e.matched, m) {
+		e.matched = append(e.matched, m)
+	}
+}
