@@ -1,0 +1,274 @@
+package snp
+
+import (
+	"math"
+
+	"github.com/vouchsafe/vouchsafe/attest"
+)
+
+// parseJSON reads what KBS clients send: {"attestation_report":{…},"cert_chain":[{"cert_type":T,"data":[…]}]|null}. The report is
+// there in fields, as the guest's library took it apart, so its bytes are put together again, and read like any other
+// report's: the fields are trusted no more than those bytes, which the signature covers.
+//
+// Members that are not known are passed over in the outer object and in the entries of cert_chain, where clients have added
+// some; in the report one is refused, since it stands for bytes that could not be put back. No member may be there twice.
+func (ev *Evidence) parseJSON(data []byte) error {
+	s := newScanner(data)
+	var (
+		report     = reportReader{scanner: s}
+		haveReport bool
+		haveChain  bool
+	)
+	s.object(func(name string) {
+		switch name {
+		case "attestation_report":
+			s.once(&haveReport, name)
+			report.read()
+		case "cert_chain":
+			s.once(&haveChain, name)
+			if !s.null() {
+				ev.readChain(s)
+			}
+		default:
+			s.skip(0)
+		}
+	})
+	s.end()
+	if s.err != nil {
+		return s.err
+	}
+	if !haveReport {
+		return attest.Refuse(attest.CodeMalformed, "the evidence has no attestation_report")
+	}
+	report.append(ev.Raw[:0])
+	return ev.Report.parse(ev.Raw[:])
+}
+
+// once fails when a member was there before.
+func (s *scanner) once(seen *bool, name string) {
+	if *seen {
+		s.fail("member %s twice", name)
+	}
+	*seen = true
+}
+
+func (ev *Evidence) readChain(s *scanner) {
+	entries := 0
+	s.array(func() {
+		if entries++; entries > maxTableEntries {
+			s.fail("over %d certificates", maxTableEntries)
+			return
+		}
+		var (
+			kind               string
+			der                []byte
+			haveKind, haveData bool
+		)
+		s.object(func(name string) {
+			switch name {
+			case "cert_type":
+				s.once(&haveKind, name)
+				if s.peek() == '"' {
+					kind = s.simpleString()
+				} else {
+					s.skip(0) // {"OTHER": GUID} for what the client has no name for
+				}
+			case "data":
+				s.once(&haveData, name)
+				der = s.bytes(maxCertificate)
+			default:
+				s.skip(0)
+			}
+		})
+		if s.err != nil {
+			return
+		}
+		if !haveKind || !haveData {
+			s.fail("a certificate without cert_type or data")
+			return
+		}
+		ids := map[string]guid{"VCEK": guidVCEK, "VLEK": guidVLEK, "ASK": guidASK}
+		if id, ok := ids[kind]; ok {
+			if len(der) == 0 {
+				s.fail("an empty certificate")
+				return
+			}
+			if err := ev.Certificates.add(id, der); err != nil {
+				s.err = err
+			}
+		}
+	})
+}
+
+// reportReader reads a report's fields.
+type reportReader struct {
+	*scanner
+	Report
+	seen uint64 // which of reportMembers were there
+}
+
+// reportMembers are the members of a report, those that must be there first.
+var reportMembers = [...]string{
+	"version", "guest_svn", "policy", "family_id", "image_id", "vmpl", "sig_algo", "current_tcb", "plat_info", "key_info",
+	"report_data", "measurement", "host_data", "id_key_digest", "author_key_digest", "report_id", "report_id_ma",
+	"reported_tcb", "chip_id", "committed_tcb", "current", "committed", "launch_tcb", "signature",
+	"cpuid_fam_id", "cpuid_mod_id", "cpuid_step", "launch_mit_vector", "current_mit_vector",
+}
+
+// requiredMembers is how many of reportMembers must be there.
+const requiredMembers = 24
+
+func (r *reportReader) read() {
+	r.object(func(name string) {
+		for i, known := range reportMembers {
+			if name != known {
+				continue
+			}
+			if r.seen&(1<<i) != 0 {
+				r.fail("member %s twice", name)
+			}
+			r.seen |= 1 << i
+		}
+		r.member(name)
+	})
+	for i, name := range reportMembers[:requiredMembers] {
+		if r.seen&(1<<i) == 0 {
+			r.fail("no member %s in the report that ends", name)
+		}
+	}
+}
+
+func (r *reportReader) member(name string) {
+	switch name {
+	case "version":
+		r.Version = r.u32()
+	case "guest_svn":
+		r.GuestSVN = r.u32()
+	case "policy":
+		r.Policy = r.uint(math.MaxUint64)
+	case "family_id":
+		r.fill(r.FamilyID[:])
+	case "image_id":
+		r.fill(r.ImageID[:])
+	case "vmpl":
+		r.VMPL = r.u32()
+	case "sig_algo":
+		r.SignatureAlgo = r.u32()
+	case "current_tcb":
+		r.CurrentTCB = r.tcb()
+	case "plat_info":
+		r.PlatformInfo = r.uint(math.MaxUint64)
+	case "key_info":
+		r.KeyInfo = r.u32()
+	case "report_data":
+		r.fill(r.ReportData[:])
+	case "measurement":
+		r.fill(r.Measurement[:])
+	case "host_data":
+		r.fill(r.HostData[:])
+	case "id_key_digest":
+		r.fill(r.IDKeyDigest[:])
+	case "author_key_digest":
+		r.fill(r.AuthorKeyDigest[:])
+	case "report_id":
+		r.fill(r.ReportID[:])
+	case "report_id_ma":
+		r.fill(r.ReportIDMA[:])
+	case "reported_tcb":
+		r.ReportedTCB = r.tcb()
+	case "cpuid_fam_id":
+		r.CPU.Family = r.optionalByte()
+	case "cpuid_mod_id":
+		r.CPU.Model = r.optionalByte()
+	case "cpuid_step":
+		r.CPU.Stepping = r.optionalByte()
+	case "chip_id":
+		r.fill(r.ChipID[:])
+	case "committed_tcb":
+		r.CommittedTCB = r.tcb()
+	case "current":
+		r.Current = r.firmware()
+	case "committed":
+		r.Committed = r.firmware()
+	case "launch_tcb":
+		r.LaunchTCB = r.tcb()
+	case "launch_mit_vector":
+		r.LaunchMitVector = r.optionalWord()
+	case "current_mit_vector":
+		r.CurrMitVector = r.optionalWord()
+	case "signature":
+		r.members([]string{"r", "s"}, func(i int) {
+			r.fill([...][]byte{r.R[:], r.S[:]}[i])
+		})
+	default:
+		r.fail("a member of the report that is not known")
+	}
+}
+
+func (r *reportReader) u32() uint32 { return uint32(r.uint(math.MaxUint32)) }
+
+func (r *reportReader) optionalByte() uint8 {
+	if r.null() {
+		return 0
+	}
+	return uint8(r.uint(0xff))
+}
+
+func (r *reportReader) optionalWord() uint64 {
+	if r.null() {
+		return 0
+	}
+	return r.uint(math.MaxUint64)
+}
+
+// members reads an object that has exactly the members names, calling value with the index of each.
+func (r *reportReader) members(names []string, value func(i int)) {
+	var seen int
+	r.object(func(name string) {
+		for i, known := range names {
+			if name != known {
+				continue
+			}
+			if seen&(1<<i) != 0 {
+				r.fail("member %s twice", name)
+			}
+			seen |= 1 << i
+			value(i)
+			return
+		}
+		r.fail("a member that is not known in a part of the report")
+	})
+	if seen != 1<<len(names)-1 {
+		r.fail("a part of the report that lacks one of %v", names)
+	}
+}
+
+// tcb reads a TCB version. Its bytes are in Turin's order when it has the part that only Turin has.
+func (r *reportReader) tcb() TCBVersion {
+	var (
+		t     TCB
+		turin bool
+		parts = [...]*uint8{&t.FMC, &t.Bootloader, &t.TEE, &t.SNP, &t.Microcode}
+	)
+	r.members([]string{"fmc", "bootloader", "tee", "snp", "microcode"}, func(i int) {
+		if i == 0 {
+			if r.null() {
+				return
+			}
+			turin = true
+		}
+		*parts[i] = uint8(r.uint(0xff))
+	})
+	if turin {
+		return t.Encode(Turin)
+	}
+	return t.Encode(Genoa)
+}
+
+func (r *reportReader) firmware() Firmware {
+	var f Firmware
+	r.members([]string{"major", "minor", "build"}, func(i int) {
+		*[...]*uint8{&f.Major, &f.Minor, &f.Build}[i] = uint8(r.uint(0xff))
+	})
+	return f
+}

@@ -1,0 +1,268 @@
+package snp
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/vouchsafe/vouchsafe/attest"
+)
+
+// defaultCacheSize is how many chains are held when Config does not say. One is a chip at one TCB and takes about 3 KiB, so
+// this is a fleet of four thousand hosts in 12 MiB.
+const defaultCacheSize = 4096
+
+// maxCacheSize bounds Config.CacheSize: 3 GiB of chains are a mistake.
+const maxCacheSize = 1 << 20
+
+// Config says what a Verifier relies on besides AMD's roots, which are built in and cannot be added to.
+type Config struct {
+	// Certificates is a folder of AMD's certificates, for evidence that comes without: see the package documentation
+	// for its files. Nil means that evidence without its certificate cannot be judged.
+	Certificates fs.FS
+
+	// RevocationLists are AMD's lists in DER, each signed by a product's ARK. A product without a list is not checked
+	// for revocation, which its claims say.
+	RevocationLists [][]byte
+
+	// MinimumTCB is, by product, the TCB below which tcb_status is out-of-date. A product that is not there has
+	// the status not-published.
+	MinimumTCB map[Product]TCB
+
+	// CacheSize is how many verified chains are kept, 4096 when zero.
+	CacheSize int
+}
+
+// Verifier appraises evidence of kind snp.
+type Verifier struct {
+	certificates fs.FS
+	anchors      []anchor
+	revocations  map[Product]*revocations
+	minimum      map[Product]TCB
+	cache        *chainCache
+}
+
+// New returns a Verifier that trusts AMD's roots and nothing else. A revocation list that no root signed, a minimum for an
+// unknown product or with a part that product has not, and a cache size out of range are errors.
+func New(cfg Config) (*Verifier, error) {
+	anchors, err := amdAnchors()
+	if err != nil {
+		return nil, err
+	}
+	return newVerifier(cfg, anchors)
+}
+
+func newVerifier(cfg Config, anchors []anchor) (*Verifier, error) {
+	v := &Verifier{certificates: cfg.Certificates, anchors: anchors, minimum: map[Product]TCB{}}
+	for p, least := range cfg.MinimumTCB {
+		if !slices.Contains(Products(), p) {
+			return nil, fmt.Errorf("snp: a minimum TCB for %q, which is not one of %v", p, Products())
+		}
+		if p != Turin && least.FMC != 0 {
+			return nil, fmt.Errorf("snp: the minimum TCB of %s has an FMC, which only %s has", p, Turin)
+		}
+		v.minimum[p] = least
+	}
+	size := cfg.CacheSize
+	if size == 0 {
+		size = defaultCacheSize
+	}
+	if size < 0 || size > maxCacheSize {
+		return nil, fmt.Errorf("snp: a cache of %d chains: 1 to %d are possible", size, maxCacheSize)
+	}
+	v.cache = newChainCache(size)
+	var err error
+	v.revocations, err = parseRevocations(cfg.RevocationLists, anchors)
+	return v, err
+}
+
+// Kind returns attest.SNP.
+func (v *Verifier) Kind() attest.Kind { return attest.SNP }
+
+// Verify appraises evidence in any form that [Parse] reads, as the package documentation describes. It implements
+// attest.Verifier.
+func (v *Verifier) Verify(ctx context.Context, in attest.Input) (*attest.Claims, error) {
+	ev, err := Parse(in.Evidence)
+	if err != nil {
+		return nil, err
+	}
+	r := &ev.Report
+	// What costs nothing comes first: stale and stolen evidence never gets as far as the public-key operations.
+	if err := in.Binding.Padded(r.ReportData[:]); err != nil {
+		return nil, err
+	}
+	if r.SigningKey() == None {
+		return nil, attest.Refuse(attest.CodeSignature, "the report says that no key signed it")
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, &attest.Unavailable{What: "time for the appraisal", Err: err}
+	}
+	leaf, source := ev.Certificates.leaf(r.SigningKey()), "evidence"
+	if leaf == nil {
+		source = "local"
+		if leaf, err = v.localLeaf(r); err != nil {
+			return nil, err
+		}
+	}
+	c, err := v.chain(leaf, ev.Certificates.ASK, in)
+	if err != nil {
+		return nil, err
+	}
+	p := c.anchor.product
+	if err := checkCPU(r, p); err != nil {
+		return nil, err
+	}
+	if err := c.endorsement.Matches(r, p); err != nil {
+		return nil, err
+	}
+	if err := r.VerifySignature(c.endorsement.Key, ev.Raw[:SignedSize]); err != nil {
+		return nil, err
+	}
+	claims, err := r.Claims(p)
+	if err != nil {
+		return nil, err
+	}
+	claims.Kind = attest.SNP
+	claims.HardwareRoot = c.anchor.name
+	claims.Bound = attest.Ptr(in.Binding.IsBound())
+	claims.TCBStatus = v.tcbStatus(c.endorsement.TCB, p)
+	claims.Collateral = v.collateral(c, in, source)
+	BindInitData(claims, r.HostData, in.Init)
+	return claims, nil
+}
+
+// chain returns the verified chain of leaf, from the cache where it is there, valid at in.Time and not revoked.
+func (v *Verifier) chain(leaf, presented []byte, in attest.Input) (*chain, error) {
+	key := keyOf(leaf, presented)
+	c := v.cache.get(key, in.Time)
+	if c == nil {
+		var err error
+		if c, err = verifyChain(leaf, presented, v.anchors); err != nil {
+			return nil, err
+		}
+		if in.Time.Before(c.notAfter) {
+			v.cache.put(key, c)
+		}
+	}
+	if err := c.checkTime(in.Time); err != nil {
+		return nil, err
+	}
+	if r := v.revocations[c.anchor.product]; r != nil {
+		for _, serial := range c.serials {
+			if r.revoked(serial) {
+				return nil, attest.Refuse(attest.CodeCertRevoked,
+					"the revocation list of %s names the certificate with the serial number %x",
+					c.anchor.ark.Subject.CommonName, serial)
+			}
+		}
+	}
+	return c, nil
+}
+
+// checkCPU holds the processor that a report names, from version 3, against the product whose root vouches.
+func checkCPU(r *Report, p Product) error {
+	if r.Version < 3 {
+		return nil
+	}
+	switch is, known := r.CPU.Product(); {
+	case !known:
+		return attest.Refuse(attest.CodeVersionUnsupported, "a processor of %v is none that is verified", r.CPU)
+	case is != p:
+		return attest.Refuse(attest.CodeCertMismatch, "a %s processor with a certificate for %s", is, p)
+	}
+	return nil
+}
+
+// tcbStatus judges the TCB that the signing key was derived from. The firmware reports no more than it runs, and the key
+// proves it, so it is a lower bound of what runs.
+func (v *Verifier) tcbStatus(reported TCB, p Product) string {
+	least, ok := v.minimum[p]
+	switch {
+	case !ok:
+		return "not-published"
+	case reported.AtLeast(least):
+		return "up-to-date"
+	}
+	return "out-of-date"
+}
+
+// collateral describes what the appraisal relied on. The chain is valid, or it would have been refused.
+func (v *Verifier) collateral(c *chain, in attest.Input, source string) *attest.CollateralClaims {
+	claims := &attest.CollateralClaims{Current: true, Expires: c.notAfter.UTC(), Source: source}
+	if r := v.revocations[c.anchor.product]; r != nil {
+		claims.RevocationChecked = true
+		claims.Current = in.Time.Before(r.nextUpdate)
+		if r.nextUpdate.Before(claims.Expires) {
+			claims.Expires = r.nextUpdate.UTC()
+		}
+	}
+	return claims
+}
+
+// localLeaf finds the certificate of the key that signed r in the local folder.
+func (v *Verifier) localLeaf(r *Report) ([]byte, error) {
+	names, err := CertificateNames(r)
+	if err != nil {
+		return nil, err
+	}
+	if v.certificates != nil {
+		for _, name := range names {
+			der, err := readCertificate(v.certificates, name)
+			if err == nil {
+				return der, nil
+			}
+			if !errors.Is(err, fs.ErrNotExist) {
+				return nil, &attest.Unavailable{What: "the certificate " + name, Err: err}
+			}
+		}
+	}
+	return nil, &attest.Unavailable{What: "the certificate " + strings.Join(names, " or ")}
+}
+
+func readCertificate(dir fs.FS, name string) ([]byte, error) {
+	f, err := dir.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	der, err := io.ReadAll(io.LimitReader(f, maxCertificate+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(der) == 0 || len(der) > maxCertificate {
+		return nil, fmt.Errorf("snp: %s is not a certificate: it has not 1 to %d bytes", name, maxCertificate)
+	}
+	return der, nil
+}
+
+// CertificateNames returns the names that the certificate of the key which signed r may have in [Config].Certificates: one,
+// or one per product when the report does not name its processor. It refuses with CodeCertMissing a VCEK's report that hides the
+// chip, since then nothing tells which certificate it is and the evidence has to bring it.
+func CertificateNames(r *Report) ([]string, error) {
+	products := Products()
+	if r.Version >= 3 {
+		p, known := r.CPU.Product()
+		if !known {
+			return nil, attest.Refuse(attest.CodeVersionUnsupported, "a processor of %v is none that is verified", r.CPU)
+		}
+		products = []Product{p}
+	}
+	if r.SigningKey() == VCEK && r.ChipID == ([ChipIDSize]byte{}) {
+		return nil, attest.Refuse(attest.CodeCertMissing,
+			"the host hides the chip and the evidence has no certificate: the guest must present the VCEK's")
+	}
+	names := make([]string, 0, len(products))
+	for _, p := range products {
+		owner := "vlek"
+		if r.SigningKey() == VCEK {
+			owner = hex.EncodeToString(r.ChipID[:p.hwidSize()])
+		}
+		names = append(names, fmt.Sprintf("%s/%s-%x.der", p, owner, r.ReportedTCB[:]))
+	}
+	return names, nil
+}
