@@ -55,6 +55,16 @@ var (
 	ErrClosed      = errors.New("store closed")
 )
 
+// Purpose says what a store, and the broker over it, is for. A store of one purpose is never opened for the other: evidence that anybody can
+// forge is accepted only over a development store, whose records must therefore never be served by a production broker.
+type Purpose string
+
+// The purposes of a store.
+const (
+	Production  Purpose = "production"
+	Development Purpose = "development"
+)
+
 // Record is a value and its version.
 type Record struct {
 	Key     string

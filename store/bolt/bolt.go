@@ -47,7 +47,7 @@ const fileMode = 0o600
 // Config says which store to open. Only Path is needed.
 type Config struct {
 	Path    string           // the file; its folder must exist
-	Purpose Purpose          // what the store must be, or becomes when it is created; default Production
+	Purpose store.Purpose    // what the store must be, or becomes when it is created; default store.Production
 	Create  bool             // make a store when there is none; default false, so that a mistyped path is an error
 	Timeout time.Duration    // how long to wait for the lock; default DefaultTimeout
 	Now     func() time.Time // for the date in a new header; default time.Now
@@ -56,7 +56,7 @@ type Config struct {
 
 func (c Config) withDefaults() (Config, error) {
 	if c.Purpose == "" {
-		c.Purpose = Production
+		c.Purpose = store.Production
 	}
 	if c.Timeout == 0 {
 		c.Timeout = DefaultTimeout
@@ -70,8 +70,8 @@ func (c Config) withDefaults() (Config, error) {
 	switch {
 	case c.Path == "":
 		return c, errors.New("bolt: no path for the store")
-	case c.Purpose != Production && c.Purpose != Development:
-		return c, fmt.Errorf("bolt: purpose %q is neither %q nor %q", c.Purpose, Production, Development)
+	case c.Purpose != store.Production && c.Purpose != store.Development:
+		return c, fmt.Errorf("bolt: purpose %q is neither %q nor %q", c.Purpose, store.Production, store.Development)
 	case c.Timeout < 0:
 		return c, fmt.Errorf("bolt: lock time-out %v is negative", c.Timeout)
 	}
@@ -112,7 +112,12 @@ func Open(c Config) (*Store, error) {
 	if fresh && !c.Create {
 		return nil, fmt.Errorf("open store %s: %w: create one with \"vouchsafe init\"", c.Path, ErrNoStore)
 	}
-	db, err := openFile(c.Path, c.Timeout, false)
+	if !fresh {
+		if err := checkFront(c.Path, c.Timeout); err != nil {
+			return nil, err
+		}
+	}
+	db, err := openFile(c.Path, writeOptions(c.Timeout))
 	if err != nil {
 		return nil, err
 	}
@@ -124,19 +129,19 @@ func Open(c Config) (*Store, error) {
 	return s, nil
 }
 
-// openFile opens the file with bbolt after looking at what bbolt would trust.
-func openFile(path string, timeout time.Duration, readOnly bool) (*bbolt.DB, error) {
+// writeOptions are for the process that owns the file.
+func writeOptions(timeout time.Duration) *bbolt.Options {
 	options := &bbolt.Options{
-		Timeout:         timeout,
-		FreelistType:    bbolt.FreelistMapType,
-		InitialMmapSize: initialMap,
-		NoStatistics:    true,
-		ReadOnly:        readOnly,
-		PreLoadFreelist: true,
+		Timeout: timeout, FreelistType: bbolt.FreelistMapType, InitialMmapSize: initialMap, NoStatistics: true,
 	}
 	if math.MaxInt == math.MaxInt32 {
-		options.InitialMmapSize = initialMap >> 4
+		options.InitialMmapSize = initialMap >> 4 // where addresses are scarce
 	}
+	return options
+}
+
+// openFile opens the file with bbolt and names its errors.
+func openFile(path string, options *bbolt.Options) (*bbolt.DB, error) {
 	db, err := bbolt.Open(path, fileMode, options)
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):

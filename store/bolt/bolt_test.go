@@ -50,7 +50,7 @@ func TestReopen(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	if s.Header() != header || header.Purpose != bolt.Production || header.Format != bolt.Format || len(header.Store) != 32 {
+	if s.Header() != header || header.Purpose != store.Production || header.Format != bolt.Format || len(header.Store) != 32 {
 		t.Fatalf("header %+v, was %+v", s.Header(), header)
 	}
 	if r, err := s.Get(t.Context(), "default/a"); err != nil || r.Version != 1 || string(r.Value) != "kept" {
@@ -71,7 +71,7 @@ func TestOpenRefuses(t *testing.T) {
 	if err := create(t, production).Close(); err != nil {
 		t.Fatal(err)
 	}
-	dev, err := bolt.Open(bolt.Config{Path: development, Purpose: bolt.Development, Create: true})
+	dev, err := bolt.Open(bolt.Config{Path: development, Purpose: store.Development, Create: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func TestOpenRefuses(t *testing.T) {
 		{"another program's", bolt.Config{Path: foreign, Create: true}, is(bolt.ErrNotStore), foreign},
 		{"development as production", bolt.Config{Path: development}, as[*bolt.PurposeError], "made for development"},
 		{"development created as production", bolt.Config{Path: development, Create: true}, as[*bolt.PurposeError], "made for development"},
-		{"production as development", bolt.Config{Path: production, Purpose: bolt.Development}, as[*bolt.PurposeError], "made for production"},
+		{"production as development", bolt.Config{Path: production, Purpose: store.Development}, as[*bolt.PurposeError], "made for production"},
 		{"newer format", bolt.Config{Path: newer}, as[*bolt.FormatError], "newer program"},
 		{"unknown member", bolt.Config{Path: unknown}, is(store.ErrCorrupt), "novelty"},
 	} {

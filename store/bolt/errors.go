@@ -3,6 +3,8 @@ package bolt
 import (
 	"errors"
 	"fmt"
+
+	"github.com/vouchsafe/vouchsafe/store"
 )
 
 // ErrNoStore is returned by Open for a path at which there is nothing, or an empty file, unless it may create a store.
@@ -23,7 +25,7 @@ func (e *LockedError) Error() string {
 // PurposeError says that a store was made for the other purpose than it was opened for.
 type PurposeError struct {
 	Path       string
-	Have, Want Purpose
+	Have, Want store.Purpose
 }
 
 func (e *PurposeError) Error() string {

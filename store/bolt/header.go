@@ -21,21 +21,12 @@ const maxHeader = 4096
 // storeIDSize is the length of a store's id in bytes.
 const storeIDSize = 16
 
-// Purpose says which brokers may open a store.
-type Purpose string
-
-// The purposes of a store.
-const (
-	Production  Purpose = "production"
-	Development Purpose = "development"
-)
-
 // Header describes a store file.
 type Header struct {
-	Format  int       `json:"format"`
-	Store   string    `json:"store"` // 16 random bytes, lower-case hexadecimal
-	Purpose Purpose   `json:"purpose"`
-	Created time.Time `json:"created"` // UTC
+	Format  int           `json:"format"`
+	Store   string        `json:"store"` // 16 random bytes, lower-case hexadecimal
+	Purpose store.Purpose `json:"purpose"`
+	Created time.Time     `json:"created"` // UTC
 }
 
 // ParseHeader decodes a header. Unknown members, trailing data and values out of range are errors wrapping store.ErrCorrupt; a format
@@ -80,13 +71,13 @@ func (h Header) check() error {
 		return fmt.Errorf("%w: store header has format %d", store.ErrCorrupt, h.Format)
 	case err != nil || len(id) != storeIDSize:
 		return fmt.Errorf("%w: store header has id %q, not %d bytes in hexadecimal", store.ErrCorrupt, h.Store, storeIDSize)
-	case h.Purpose != Production && h.Purpose != Development:
+	case h.Purpose != store.Production && h.Purpose != store.Development:
 		return fmt.Errorf("%w: store header has purpose %q", store.ErrCorrupt, h.Purpose)
 	}
 	return nil
 }
 
-func newHeader(random io.Reader, purpose Purpose, now time.Time) (Header, error) {
+func newHeader(random io.Reader, purpose store.Purpose, now time.Time) (Header, error) {
 	var id [storeIDSize]byte
 	if _, err := io.ReadFull(random, id[:]); err != nil {
 		return Header{}, fmt.Errorf("make a store id: %w", err)

@@ -1,0 +1,134 @@
+package broker
+
+import (
+	"time"
+
+	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/policy"
+)
+
+// Outcome is how a judgement ended.
+type Outcome string
+
+// The outcomes of a decision and of each secret in it.
+const (
+	OutcomeReleased Outcome = "released"  // at least one secret was released; or this one was
+	OutcomeAttested Outcome = "attested"  // the evidence was accepted and a token issued; nothing was asked for yet
+	OutcomeDenied   Outcome = "denied"    // a release policy, or there being none, denied it
+	OutcomeNotFound Outcome = "not_found" // allowed, but the secret or version does not exist
+	OutcomeRefused  Outcome = "refused"   // the evidence was refused
+)
+
+// Protocol says by which front end a request came.
+type Protocol string
+
+// The protocols.
+const (
+	ProtocolKBS    Protocol = "kbs"
+	ProtocolNative Protocol = "native"
+)
+
+// Decision is the record of one judgement: everything an operator needs to know why, and nothing secret. It is written before
+// the answer to it, under its id, and its digest is in the audit log.
+type Decision struct {
+	ID         string           `json:"id"` // UUIDv7: sorts by time
+	Time       time.Time        `json:"time"`
+	Namespace  string           `json:"namespace"`
+	Protocol   Protocol         `json:"protocol"`
+	Outcome    Outcome          `json:"outcome"`
+	Remote     string           `json:"remote,omitempty"` // the peer's address without its port
+	Kind       attest.Kind      `json:"kind"`
+	Evidence   string           `json:"evidence"`  // "sha256:" and hex, over the primary evidence and each device's
+	Recipient  string           `json:"recipient"` // thumbprint of the recipient key
+	AttestedAt time.Time        `json:"attested_at,omitzero"`
+	Claims     *attest.Claims   `json:"claims,omitempty"`  // absent when the evidence was refused
+	Refusal    *Refusal         `json:"refusal,omitempty"` // why the evidence was refused
+	Secrets    []SecretDecision `json:"secrets,omitempty"`
+}
+
+// Refusal is why evidence was refused, as the operator may see it.
+type Refusal struct {
+	Code   attest.Code `json:"code"`
+	Detail string      `json:"detail"`
+}
+
+// SecretDecision is the judgement of one secret.
+type SecretDecision struct {
+	Secret   string          `json:"secret"`
+	Version  uint64          `json:"version,omitempty"` // the version released, or the one asked for; 0 when the current one was asked for and not released
+	Outcome  Outcome         `json:"outcome"`
+	Code     string          `json:"code,omitempty"`     // the policy's code: no_policy, policy_denied
+	Policy   string          `json:"policy,omitempty"`   // digest over all policies that matched
+	Policies []policy.Result `json:"policies,omitempty"` // every policy that matched, with every rule
+	Lease    *Lease          `json:"lease,omitempty"`
+}
+
+// Lease says who holds a version of a secret until when.
+type Lease struct {
+	ID        string    `json:"id"`
+	Secret    string    `json:"secret"`
+	Version   uint64    `json:"version"`
+	Evidence  string    `json:"evidence"`
+	Recipient string    `json:"recipient"`
+	Policy    string    `json:"policy"`
+	Decision  string    `json:"decision"`
+	Issued    time.Time `json:"issued"`
+	Expires   time.Time `json:"expires"`
+}
+
+// Event is an entry of the audit log: what happened, in brief, and the digest of the record that has the whole of it. Entries are small,
+// so that the log can be kept for ever while decision records, which hold claims, may be pruned.
+type Event struct {
+	Format    int           `json:"v"` // 1
+	Type      string        `json:"type"`
+	Time      time.Time     `json:"time"`
+	Namespace string        `json:"namespace"`
+	Decision  string        `json:"decision,omitempty"` // the id of a decision; its record is at NS/decision/ID
+	Actor     *Actor        `json:"actor,omitempty"`    // who changed something; absent for releases
+	Object    string        `json:"object,omitempty"`   // the name of what was changed
+	Version   uint64        `json:"version,omitempty"`
+	Outcome   Outcome       `json:"outcome,omitempty"`
+	Digest    string        `json:"digest,omitempty"` // "sha256:" and hex: of the decision record, or of what was written where that is not secret
+	Evidence  string        `json:"evidence,omitempty"`
+	Recipient string        `json:"recipient,omitempty"`
+	Secrets   []EventSecret `json:"secrets,omitempty"`
+}
+
+// EventSecret is one secret in a release event.
+type EventSecret struct {
+	Name    string  `json:"name"`
+	Version uint64  `json:"version,omitempty"`
+	Outcome Outcome `json:"outcome"`
+	Policy  string  `json:"policy,omitempty"`
+	Lease   string  `json:"lease,omitempty"`
+}
+
+// Actor is who did something, and from where.
+type Actor struct {
+	Token  string `json:"token,omitempty"` // the token's id, never the token
+	Name   string `json:"name"`
+	Remote string `json:"remote,omitempty"`
+}
+
+// eventFormat is the version of Event's layout.
+const eventFormat = 1
+
+// The types of events.
+const (
+	EventAttest           = "attest"
+	EventRelease          = "release"
+	EventSecretPut        = "secret.put"
+	EventSecretActivate   = "secret.activate"
+	EventSecretDestroy    = "secret.destroy"
+	EventPolicyApply      = "policy.apply"
+	EventPolicyActivate   = "policy.activate"
+	EventPolicyRetire     = "policy.retire"
+	EventReferencePut     = "reference.put"
+	EventReferenceRetire  = "reference.retire"
+	EventEnrolmentBegin   = "enrolment.begin"
+	EventEnrolmentDone    = "enrolment.complete"
+	EventEnrolmentRevoked = "enrolment.revoke"
+	EventTokenCreate      = "token.create"
+	EventTokenRevoke      = "token.revoke"
+	EventKeyRotate        = "key.rotate"
+)

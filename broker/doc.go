@@ -1,0 +1,43 @@
+// Package broker is the core: it judges who asks and releases secrets. Front ends decode a request, call it and encode its answer; they
+// decide nothing.
+//
+// # The path of a release
+//
+//	challenge → verify → decide → wrap → record → reply
+//
+// [Broker.Challenge] issues a nonce and remembers nothing. [Broker.Attest] spends the nonce, before anything that costs, and has the
+// evidence verified against the nonce and the recipient key. [Broker.Release] judges every secret asked for by its release policies, encrypts
+// those that are allowed to the recipient key, and makes the record of the decision durable; only then does the caller get
+// anything. A native release is both in one call, [Broker.AttestAndRelease].
+//
+// # The one door
+//
+// A secret's plaintext is read in one function, reveal, which only Release calls, and which hands it to one
+// function only, the envelope's Seal. No administrative method returns it, and what writes a secret cannot read it back.
+//
+// # The choke point
+//
+// Every administrative method takes the [access.Caller] and checks its role first, and every change is committed in one Apply with
+// its entry in the audit log: there is no change without an entry. Methods are grouped by what they change, a file each:
+// secrets, policies, references, enrolments, tokens and keys.
+//
+// # Records
+//
+// Below a namespace NS, each record being JSON unless said otherwise; PATH is a secret's name, of 1 to 8 segments:
+//
+//	NS/secret/PATH                  a secret's metadata: its versions and which of them is current
+//	NS/secret-value/PATH/N          the bytes of version N
+//	NS/policy/NAME                  a policy's versions and which of them is active
+//	NS/policy-version/NAME/N        the source of version N, as it was written
+//	NS/reference/NAME               a set of reference values
+//	NS/lease/PATH/ID                who holds a version until when
+//	NS/decision/ID                  one judgement, with the index of its log entry
+//	NS/enrolment/DIGEST             an enrolled TPM attestation key
+//	NS/enrolment-pending/ID         an enrolment that waits for its credential
+//	sys/audit/…, sys/keys/…, sys/token/…
+//
+// # Two answers to a refusal
+//
+// What a method returns is an [*Error]: a coarse code, a message and a decision id that the workload may see, and a cause that it may not.
+// The operator gets the whole of it, by that id, from [Broker.Explain].
+package broker

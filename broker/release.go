@@ -1,0 +1,258 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/broker/audit"
+	"github.com/vouchsafe/vouchsafe/broker/envelope"
+	"github.com/vouchsafe/vouchsafe/policy"
+	"github.com/vouchsafe/vouchsafe/store"
+)
+
+// Want names a secret that a workload asks for.
+type Want struct {
+	Secret  string
+	Version uint64 // 0 for the current one
+}
+
+// Release is the answer to a request for secrets. It exists only once the record of it is durable.
+type Release struct {
+	Decision  string
+	Issued    time.Time
+	Nonce     string
+	Recipient string // thumbprint
+	Evidence  string // digest
+	Results   []Result
+	Receipt   []byte // C2SP tlog-proof of the log entry
+}
+
+// Result is what became of one secret of a release.
+type Result struct {
+	Secret      string
+	Version     uint64 // the version released
+	Outcome     Outcome
+	Policy      string // digest over the policies that allowed it
+	ContentType string
+	Lease       *Lease
+	Envelope    []byte // JSON: the secret, encrypted to the recipient key
+}
+
+// defaultLease is how long a release is taken to be held when no policy says.
+const defaultLease = time.Hour
+
+// Release judges each secret for an attested workload, wraps those that are allowed, and records the decision. An error means that
+// nothing is released; a secret that is denied is not an error but a result. A name of a secret that does not exist is denied like any other
+// unless a policy allows it, so that who may not read a secret cannot learn that there is one.
+func (b *Broker) Release(ctx context.Context, a *Attested, want []Want) (*Release, error) {
+	start := b.now()
+	if err := b.checkWants(want); err != nil {
+		return nil, err
+	}
+	if a == nil || !start.Before(a.expires) {
+		return nil, &Error{Code: CodeSession, Message: "the attestation has expired: attest again"}
+	}
+	id, err := b.newID()
+	if err != nil {
+		return nil, asError(err)
+	}
+	rules, err := b.rules.of(ctx, a.namespace)
+	if err != nil {
+		return nil, asError(err)
+	}
+	d := &Decision{
+		ID: id, Time: start, Namespace: a.namespace, Protocol: a.protocol, Outcome: OutcomeDenied, Remote: a.remote, Kind: a.kind,
+		Evidence: a.evidence, Recipient: a.recipient.Thumbprint(), AttestedAt: a.at, Claims: a.claims,
+	}
+	r := &Release{Decision: id, Issued: start, Nonce: a.nonce, Recipient: d.Recipient, Evidence: a.evidence}
+	var writes []store.Write
+	for i, w := range want {
+		judged := rules.policies.Judge(policy.Request{
+			Claims: a.claims, Secret: w.Secret, EvidenceAge: start.Sub(a.at), Time: start, References: rules.references,
+		})
+		result, lease, err := b.serve(ctx, a, d, w, i, judged)
+		if err != nil {
+			return nil, asError(err)
+		}
+		r.Results = append(r.Results, result)
+		d.Secrets = append(d.Secrets, SecretDecision{
+			Secret: w.Secret, Version: result.Version, Outcome: result.Outcome, Code: string(judged.Code),
+			Policy: judged.Digest, Policies: judged.Results, Lease: result.Lease,
+		})
+		if lease != nil {
+			writes = append(writes, *lease)
+			d.Outcome = OutcomeReleased
+		}
+	}
+	if d.Outcome == OutcomeDenied && allNotFound(r.Results) {
+		d.Outcome = OutcomeNotFound
+	}
+	receipt, err := b.recordDecision(ctx, EventRelease, d, writes)
+	if err != nil {
+		return nil, err
+	}
+	if r.Receipt, err = receipt.MarshalText(); err != nil {
+		return nil, asError(err)
+	}
+	b.observer.Judged(a.protocol, d.Outcome, b.now().Sub(start))
+	return r, nil
+}
+
+func allNotFound(results []Result) bool {
+	return !slices.ContainsFunc(results, func(r Result) bool { return r.Outcome != OutcomeNotFound })
+}
+
+// checkWants refuses a request for secrets that could not be answered whatever the evidence.
+func (b *Broker) checkWants(want []Want) error {
+	if len(want) == 0 || len(want) > b.limits.Secrets {
+		return invalid("%d secrets were asked for, not 1 to %d", len(want), b.limits.Secrets)
+	}
+	seen := make(map[Want]struct{}, len(want))
+	for _, w := range want {
+		if err := policy.CheckPath(w.Secret); err != nil {
+			return invalid("secret %q: %w", clip(w.Secret), err)
+		}
+		if _, twice := seen[w]; twice {
+			return invalid("secret %q is asked for twice", w.Secret)
+		}
+		seen[w] = struct{}{}
+	}
+	return nil
+}
+
+// clip shortens a name that someone else chose before it goes into a message.
+func clip(name string) string {
+	const most = 100
+	if len(name) > most {
+		return name[:most] + "…"
+	}
+	return name
+}
+
+// serve makes the result of one secret, with its lease when it is released.
+func (b *Broker) serve(ctx context.Context, a *Attested, d *Decision, w Want, i int, judged policy.Judgement) (Result, *store.Write, error) {
+	result := Result{Secret: w.Secret, Version: w.Version, Outcome: OutcomeDenied, Policy: judged.Digest}
+	if !judged.Allow {
+		return result, nil, nil
+	}
+	bound := envelope.Context{Secret: w.Secret, PolicyDigest: judged.Digest, Nonce: a.nonce, Decision: d.ID}
+	version, contentType, sealed, err := b.reveal(ctx, a.namespace, w, func(version uint64, plaintext []byte) ([]byte, error) {
+		bound.Version = version
+		return a.recipient.Seal(bound, plaintext)
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		result.Outcome = OutcomeNotFound
+		return result, nil, nil
+	}
+	if err != nil {
+		return result, nil, err
+	}
+	lifetime := judged.Terms.Lease
+	if lifetime <= 0 {
+		lifetime = defaultLease
+	}
+	lease := &Lease{
+		ID: fmt.Sprintf("%s.%d", d.ID, i), Secret: w.Secret, Version: version, Evidence: a.evidence, Recipient: d.Recipient,
+		Policy: judged.Digest, Decision: d.ID, Issued: d.Time, Expires: d.Time.Add(lifetime),
+	}
+	record, err := write(store.Key(a.namespace, "lease", w.Secret, lease.ID), 0, lease)
+	if err != nil {
+		return result, nil, err
+	}
+	result.Version, result.Outcome, result.ContentType = version, OutcomeReleased, contentType
+	result.Lease, result.Envelope = lease, sealed
+	return result, &record, nil
+}
+
+// reveal is the one door: the only place that reads a secret's plaintext, which it gives to wrap and then overwrites. A secret, or a
+// version of it, that is not there is an error wrapping store.ErrNotFound.
+func (b *Broker) reveal(ctx context.Context, namespace string, w Want, wrap func(version uint64, plaintext []byte) ([]byte, error)) (version uint64, contentType string, sealed []byte, err error) {
+	secret, _, err := load[secretRecord](ctx, b.store, secretKey(namespace, w.Secret))
+	if err != nil {
+		return 0, "", nil, err
+	}
+	v := secret.find(w.Version)
+	if v == nil || v.Destroyed != nil {
+		return 0, "", nil, fmt.Errorf("%w: version %d of %s", store.ErrNotFound, w.Version, w.Secret)
+	}
+	record, err := b.store.Get(ctx, valueKey(namespace, w.Secret, v.Version))
+	if err != nil {
+		return 0, "", nil, err
+	}
+	defer clear(record.Value)
+	sealed, err = wrap(v.Version, record.Value)
+	return v.Version, v.ContentType, sealed, err
+}
+
+// recordDecision makes a decision durable, with the writes that are its effects, and returns the receipt of its log entry. The record
+// and the entry are in one Apply: a failure leaves neither, and the caller must then answer that the broker is unavailable.
+func (b *Broker) recordDecision(ctx context.Context, event string, d *Decision, effects []store.Write) (audit.Receipt, error) {
+	text, err := encode(d)
+	if err != nil {
+		return audit.Receipt{}, asError(err)
+	}
+	entry := Event{
+		Format: eventFormat, Type: event, Time: d.Time, Namespace: d.Namespace, Decision: d.ID, Outcome: d.Outcome,
+		Digest: digest(text), Evidence: d.Evidence, Recipient: d.Recipient,
+	}
+	for _, s := range d.Secrets {
+		e := EventSecret{Name: s.Secret, Version: s.Version, Outcome: s.Outcome, Policy: s.Policy}
+		if s.Lease != nil {
+			e.Lease = s.Lease.ID
+		}
+		entry.Secrets = append(entry.Secrets, e)
+	}
+	line, err := encode(entry)
+	if err != nil {
+		return audit.Receipt{}, asError(err)
+	}
+	receipt, err := b.log.AppendFunc(ctx, func(index uint64) ([]byte, []store.Write, error) {
+		record := store.Write{Key: decisionKey(d.Namespace, d.ID), Value: decisionText(index, text)}
+		return line, append(slices.Clip(effects), record), nil
+	})
+	if err != nil {
+		b.logger.ErrorContext(ctx, "a decision could not be recorded, so nothing was released", "decision", d.ID, "cause", err)
+		return audit.Receipt{}, asError(err)
+	}
+	return receipt, nil
+}
+
+// decisionText is a decision's record: its JSON, whose digest the log holds, beside the index of its entry, which is known only when the
+// entry is placed.
+func decisionText(index uint64, text []byte) []byte {
+	b := make([]byte, 0, len(text)+48)
+	b = fmt.Appendf(b, `{"index":%d,"decision":`, index)
+	b = append(b, text...)
+	return append(b, '}')
+}
+
+func (b *Broker) recordAttested(ctx context.Context, a *Attested) error {
+	id, err := b.newID()
+	if err != nil {
+		return asError(err)
+	}
+	_, err = b.recordDecision(ctx, EventAttest, &Decision{
+		ID: id, Time: a.at, Namespace: a.namespace, Protocol: a.protocol, Outcome: OutcomeAttested, Remote: a.remote, Kind: a.kind,
+		Evidence: a.evidence, Recipient: a.recipient.Thumbprint(), AttestedAt: a.at, Claims: a.claims,
+	}, nil)
+	a.decision = id
+	return err
+}
+
+func (b *Broker) recordRefused(ctx context.Context, a *Attested, refusal *attest.Refusal) (id string, err error) {
+	if id, err = b.newID(); err != nil {
+		return "", asError(err)
+	}
+	_, err = b.recordDecision(ctx, EventAttest, &Decision{
+		ID: id, Time: a.at, Namespace: a.namespace, Protocol: a.protocol, Outcome: OutcomeRefused, Remote: a.remote, Kind: a.kind,
+		Evidence: a.evidence, Recipient: a.recipient.Thumbprint(),
+		Refusal: &Refusal{Code: refusal.Code, Detail: refusal.Detail},
+	}, nil)
+	return id, err
+}
+
+func decisionKey(namespace, id string) string { return store.Key(namespace, "decision", id) }

@@ -1,0 +1,376 @@
+package broker
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math/big"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/vouchsafe/vouchsafe/broker/access"
+	"github.com/vouchsafe/vouchsafe/policy"
+	"github.com/vouchsafe/vouchsafe/store"
+)
+
+// Limits of secrets.
+const (
+	// MaxSecret is the largest value of a secret in bytes: key material and configuration fit many times over, and one release of the
+	// most secrets allowed stays within a server's memory.
+	MaxSecret = 1 << 20
+	// MaxVersions is how many versions of a secret are listed, tombstones included; it keeps the metadata that every release reads small.
+	MaxVersions = 100
+	// MaxLabels and MaxLabel bound a secret's labels: their number, and each name's and value's length in bytes.
+	MaxLabels = 32
+	MaxLabel  = 128
+	// MaxPage is the most entries a listing returns at once.
+	MaxPage = 1000
+)
+
+// SecretInfo is a secret's metadata. Its values are not in it and cannot be had by any administrative call.
+type SecretInfo struct {
+	Name     string            `json:"name"`
+	Current  uint64            `json:"current"` // the version that a release without one gets; 0 for none
+	Labels   map[string]string `json:"labels,omitempty"`
+	Created  time.Time         `json:"created"`
+	Versions []SecretVersion   `json:"versions"`
+}
+
+// SecretVersion is one version of a secret.
+type SecretVersion struct {
+	Version     uint64     `json:"version"`
+	ContentType string     `json:"content_type,omitempty"`
+	Size        int        `json:"size"` // bytes
+	Created     time.Time  `json:"created"`
+	CreatedBy   string     `json:"created_by"`
+	Activated   *time.Time `json:"activated,omitempty"` // when it last became current
+	Destroyed   *time.Time `json:"destroyed,omitempty"` // its value is gone; this is the tombstone
+}
+
+// secretRecord is SecretInfo as it is stored. Last is the highest version number ever given, which is not reused.
+type secretRecord struct {
+	SecretInfo
+	Last uint64 `json:"last"`
+}
+
+// find returns a version, or with 0 the current one; nil when there is none.
+func (s *secretRecord) find(version uint64) *SecretVersion {
+	if version == 0 {
+		version = s.Current
+	}
+	for i := range s.Versions {
+		if version != 0 && s.Versions[i].Version == version {
+			return &s.Versions[i]
+		}
+	}
+	return nil
+}
+
+func secretKey(namespace, name string) string { return store.Key(namespace, "secret", name) }
+
+func valueKey(namespace, name string, version uint64) string {
+	return store.Key(namespace, "secret-value", name, strconv.FormatUint(version, 10))
+}
+
+// PutSecret is a new version of a secret.
+type PutSecret struct {
+	Name        string
+	Value       []byte // at most MaxSecret bytes; may be empty
+	ContentType string
+	Labels      map[string]string // replaces the labels when not nil
+	Activate    bool              // makes it current at once; the first version of a secret always is
+}
+
+// PutSecret adds a version. Custodians may.
+func (b *Broker) PutSecret(ctx context.Context, who access.Caller, namespace string, put PutSecret) (SecretInfo, error) {
+	if err := access.Authorize(who, access.Custodian, namespace); err != nil {
+		return SecretInfo{}, asError(err)
+	}
+	if err := put.check(); err != nil {
+		return SecretInfo{}, err
+	}
+	record, at, err := loadOrZero[secretRecord](ctx, b.store, secretKey(namespace, put.Name))
+	if err != nil {
+		return SecretInfo{}, asError(err)
+	}
+	now := b.now()
+	if at == 0 {
+		record.Name, record.Created = put.Name, now
+	}
+	if err := record.makeRoom(); err != nil {
+		return SecretInfo{}, err
+	}
+	record.Last++
+	v := SecretVersion{Version: record.Last, ContentType: put.ContentType, Size: len(put.Value), Created: now, CreatedBy: who.Name}
+	if put.Activate || record.Current == 0 && record.Last == 1 {
+		v.Activated, record.Current = &now, v.Version
+	}
+	record.Versions = append(record.Versions, v)
+	if put.Labels != nil {
+		record.Labels = maps.Clone(put.Labels)
+	}
+	value := store.Write{Key: valueKey(namespace, put.Name, v.Version), Value: notNil(put.Value)}
+	// The value goes first: metadata never points to a value that is not there, even on a store that is not atomic.
+	return b.commitSecret(ctx, who, namespace, EventSecretPut, record, at, v.Version, value)
+}
+
+// notNil keeps an empty value from being taken for a deletion.
+func notNil(value []byte) []byte {
+	if value == nil {
+		return []byte{}
+	}
+	return value
+}
+
+func (p *PutSecret) check() error {
+	if err := policy.CheckPath(p.Name); err != nil {
+		return invalid("secret %q: %w", clip(p.Name), err)
+	}
+	if len(p.Value) > MaxSecret {
+		return invalid("the value has %d bytes; at most %d are kept", len(p.Value), MaxSecret)
+	}
+	if len(p.ContentType) > MaxLabel || strings.ContainsFunc(p.ContentType, isControl) {
+		return invalid("the content type is over %d bytes or has control characters", MaxLabel)
+	}
+	if len(p.Labels) > MaxLabels {
+		return invalid("%d labels; at most %d are kept", len(p.Labels), MaxLabels)
+	}
+	for name, value := range p.Labels {
+		if name == "" || len(name) > MaxLabel || len(value) > MaxLabel || strings.ContainsFunc(name+value, isControl) {
+			return invalid("label %q is empty, over %d bytes or has control characters", clip(name), MaxLabel)
+		}
+	}
+	return nil
+}
+
+func isControl(r rune) bool { return r < ' ' || r == 0x7f }
+
+// makeRoom drops the oldest tombstone when there are MaxVersions already.
+func (s *secretRecord) makeRoom() error {
+	if len(s.Versions) < MaxVersions {
+		return nil
+	}
+	i := slices.IndexFunc(s.Versions, func(v SecretVersion) bool { return v.Destroyed != nil })
+	if i < 0 {
+		return invalid("secret %q has %d versions, the most that are kept: destroy one that nothing uses", s.Name, MaxVersions)
+	}
+	s.Versions = slices.Delete(s.Versions, i, i+1)
+	return nil
+}
+
+// GenerateSecret is a new version whose value nobody has seen.
+type GenerateSecret struct {
+	Name     string
+	Length   int    // bytes of randomness for raw, hex and base64; characters for alphanumeric
+	Encoding string // "raw", "hex", "base64" (standard, padded) or "alphanumeric"
+	Labels   map[string]string
+	Activate bool
+}
+
+// Bounds of what is generated: under 16 bytes can be guessed, and over 4096 nobody needs.
+const (
+	MinGenerated = 16
+	MaxGenerated = 4096
+)
+
+// GenerateSecret adds a version with a random value. Custodians may.
+func (b *Broker) GenerateSecret(ctx context.Context, who access.Caller, namespace string, g GenerateSecret) (SecretInfo, error) {
+	if err := access.Authorize(who, access.Custodian, namespace); err != nil {
+		return SecretInfo{}, asError(err)
+	}
+	if g.Length < MinGenerated || g.Length > MaxGenerated {
+		return SecretInfo{}, invalid("a length of %d; it must be %d to %d", g.Length, MinGenerated, MaxGenerated)
+	}
+	value, contentType, err := b.generate(g.Encoding, g.Length)
+	if err != nil {
+		return SecretInfo{}, err
+	}
+	defer clear(value)
+	return b.PutSecret(ctx, who, namespace, PutSecret{
+		Name: g.Name, Value: value, ContentType: contentType, Labels: g.Labels, Activate: g.Activate,
+	})
+}
+
+func (b *Broker) generate(encoding string, length int) (value []byte, contentType string, err error) {
+	random := make([]byte, length)
+	if _, err := io.ReadFull(b.rand, random); err != nil {
+		return nil, "", asError(fmt.Errorf("no randomness: %w", err))
+	}
+	switch encoding {
+	case "raw":
+		return random, "application/octet-stream", nil
+	case "hex":
+		return hex.AppendEncode(nil, random), "text/plain", nil
+	case "base64":
+		return base64.StdEncoding.AppendEncode(nil, random), "text/plain", nil
+	case "alphanumeric":
+		const alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+		for i := range random {
+			n, err := rand.Int(b.rand, big.NewInt(int64(len(alphabet))))
+			if err != nil {
+				return nil, "", asError(fmt.Errorf("no randomness: %w", err))
+			}
+			random[i] = alphabet[n.Int64()]
+		}
+		return random, "text/plain", nil
+	default:
+		return nil, "", invalid("encoding %q is not raw, hex, base64 or alphanumeric", clip(encoding))
+	}
+}
+
+// Secret returns a secret's metadata. Custodians, authors and auditors may.
+func (b *Broker) Secret(ctx context.Context, who access.Caller, namespace, name string) (SecretInfo, error) {
+	if err := authorizeAny(who, namespace, access.Custodian, access.Author, access.Auditor); err != nil {
+		return SecretInfo{}, err
+	}
+	record, _, err := b.secretRecord(ctx, namespace, name)
+	return record.SecretInfo, err
+}
+
+func (b *Broker) secretRecord(ctx context.Context, namespace, name string) (secretRecord, uint64, error) {
+	if err := policy.CheckPath(name); err != nil {
+		return secretRecord{}, 0, invalid("secret %q: %w", clip(name), err)
+	}
+	record, at, err := load[secretRecord](ctx, b.store, secretKey(namespace, name))
+	if errors.Is(err, store.ErrNotFound) {
+		return record, 0, notFound("there is no secret %q", name)
+	}
+	if err != nil {
+		return record, 0, asError(err)
+	}
+	return record, at, nil
+}
+
+// Secrets returns a page of the secrets whose names begin with prefix and sort after the name "after", and whether there are more.
+// Custodians, authors and auditors may.
+func (b *Broker) Secrets(ctx context.Context, who access.Caller, namespace, prefix, after string, limit int) (page []SecretInfo, more bool, err error) {
+	if err := authorizeAny(who, namespace, access.Custodian, access.Author, access.Auditor); err != nil {
+		return nil, false, err
+	}
+	// The store lists whole segments; what remains of the prefix is compared here.
+	folder := prefix[:strings.LastIndexByte(prefix, '/')+1]
+	root := secretKey(namespace, "")
+	names, more, err := b.pageOf(ctx, root+folder, root+prefix, root, after, limit)
+	if err != nil {
+		return nil, false, err
+	}
+	for _, name := range names {
+		record, _, err := load[secretRecord](ctx, b.store, root+name)
+		if errors.Is(err, store.ErrNotFound) {
+			continue // removed since it was listed
+		}
+		if err != nil {
+			return nil, false, asError(err)
+		}
+		page = append(page, record.SecretInfo)
+	}
+	return page, more, nil
+}
+
+// ActivateSecret makes a version current. Custodians may.
+func (b *Broker) ActivateSecret(ctx context.Context, who access.Caller, namespace, name string, version uint64) (SecretInfo, error) {
+	if err := access.Authorize(who, access.Custodian, namespace); err != nil {
+		return SecretInfo{}, asError(err)
+	}
+	record, at, err := b.secretRecord(ctx, namespace, name)
+	if err != nil {
+		return SecretInfo{}, err
+	}
+	v := record.find(version)
+	if version == 0 || v == nil || v.Destroyed != nil {
+		return SecretInfo{}, notFound("secret %q has no version %d that could be current", name, version)
+	}
+	now := b.now()
+	v.Activated, record.Current = &now, version
+	return b.commitSecret(ctx, who, namespace, EventSecretActivate, record, at, version)
+}
+
+// DestroySecret removes a version's value for good and leaves a tombstone. The current version is refused: activate another
+// first, or remove the whole secret. Custodians may.
+func (b *Broker) DestroySecret(ctx context.Context, who access.Caller, namespace, name string, version uint64) (SecretInfo, error) {
+	if err := access.Authorize(who, access.Custodian, namespace); err != nil {
+		return SecretInfo{}, asError(err)
+	}
+	record, at, err := b.secretRecord(ctx, namespace, name)
+	if err != nil {
+		return SecretInfo{}, err
+	}
+	v := record.find(version)
+	switch {
+	case version == 0 || v == nil:
+		return SecretInfo{}, notFound("secret %q has no version %d", name, version)
+	case v.Destroyed != nil:
+		return SecretInfo{}, notFound("version %d of secret %q was destroyed already", version, name)
+	case record.Current == version:
+		return SecretInfo{}, &Error{Code: CodeConflict, Message: fmt.Sprintf(
+			"version %d of secret %q is current: activate another first, or destroy all versions", version, name)}
+	}
+	gone, err := b.removeValue(ctx, namespace, name, version)
+	if err != nil {
+		return SecretInfo{}, err
+	}
+	now := b.now()
+	v.Destroyed = &now
+	return b.commitSecret(ctx, who, namespace, EventSecretDestroy, record, at, version, gone)
+}
+
+// removeValue makes the write that deletes a version's value. It learns the record's version from a listing: only reveal reads a value.
+func (b *Broker) removeValue(ctx context.Context, namespace, name string, version uint64) (store.Write, error) {
+	key := valueKey(namespace, name, version)
+	entries, err := b.store.List(ctx, key[:strings.LastIndexByte(key, '/')+1], before(key), 1)
+	if err != nil {
+		return store.Write{}, asError(err)
+	}
+	if len(entries) == 0 || entries[0].Key != key {
+		return store.Write{}, asError(fmt.Errorf("%w: the value of version %d of secret %q is missing", store.ErrCorrupt, version, name))
+	}
+	return store.Write{Key: key, Version: entries[0].Version}, nil
+}
+
+// DestroyAll removes the value of every version and leaves tombstones; nothing is current then. Custodians may.
+func (b *Broker) DestroyAll(ctx context.Context, who access.Caller, namespace, name string) (SecretInfo, error) {
+	if err := access.Authorize(who, access.Custodian, namespace); err != nil {
+		return SecretInfo{}, asError(err)
+	}
+	record, at, err := b.secretRecord(ctx, namespace, name)
+	if err != nil {
+		return SecretInfo{}, err
+	}
+	now := b.now()
+	var writes []store.Write
+	for i := range record.Versions {
+		if v := &record.Versions[i]; v.Destroyed == nil {
+			gone, err := b.removeValue(ctx, namespace, name, v.Version)
+			if err != nil {
+				return SecretInfo{}, err
+			}
+			v.Destroyed = &now
+			writes = append(writes, gone)
+		}
+	}
+	if len(writes) == 0 {
+		return SecretInfo{}, notFound("every version of secret %q was destroyed already", name)
+	}
+	record.Current = 0
+	return b.commitSecret(ctx, who, namespace, EventSecretDestroy, record, at, 0, writes...)
+}
+
+// commitSecret writes a secret's metadata after its values, with the entry that says who did what.
+func (b *Broker) commitSecret(ctx context.Context, who access.Caller, namespace, event string, record secretRecord, at, version uint64, values ...store.Write) (SecretInfo, error) {
+	metadata, err := write(secretKey(namespace, record.Name), at, record)
+	if err != nil {
+		return SecretInfo{}, asError(err)
+	}
+	err = b.commit(ctx, who, namespace, Event{Type: event, Object: record.Name, Version: version}, append(values, metadata)...)
+	if err != nil {
+		return SecretInfo{}, err
+	}
+	return record.SecretInfo, nil
+}
