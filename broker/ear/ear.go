@@ -71,17 +71,17 @@ type Token struct {
 
 // document is the token's JSON. The order of its members is part of the format.
 type document struct {
-	Profile  string            `json:"eat_profile"`
-	Issued   int64             `json:"iat"`
-	NotUntil int64             `json:"nbf"`
-	Expires  int64             `json:"exp"`
-	Issuer   string            `json:"iss"`
-	ID       string            `json:"jti"`
-	Audience string            `json:"aud,omitempty"`
-	Confirm  confirm           `json:"cnf"`
-	Verifier verifierID        `json:"ear.verifier-id"`
-	Submods  map[string]submod `json:"submods"`
-	Private  private           `json:"vouchsafe"`
+	Profile   string            `json:"eat_profile"`
+	Issued    int64             `json:"iat"`
+	NotBefore int64             `json:"nbf"`
+	Expires   int64             `json:"exp"`
+	Issuer    string            `json:"iss"`
+	ID        string            `json:"jti"`
+	Audience  string            `json:"aud,omitempty"`
+	Confirm   confirm           `json:"cnf"`
+	Verifier  verifierID        `json:"ear.verifier-id"`
+	Submods   map[string]submod `json:"submods"`
+	Private   private           `json:"vouchsafe"`
 }
 
 type confirm struct {
@@ -126,7 +126,7 @@ func (t *Token) Encode() ([]byte, error) {
 		return nil, err
 	}
 	payload, err := marshal(document{
-		Profile: Profile, Issued: t.Issued.Unix(), NotUntil: t.Issued.Unix(), Expires: t.Expires.Unix(),
+		Profile: Profile, Issued: t.Issued.Unix(), NotBefore: t.Issued.Unix(), Expires: t.Expires.Unix(),
 		Issuer: t.Issuer, ID: t.ID, Audience: t.Audience, Confirm: confirm{JWK: t.Recipient},
 		Verifier: verifierID{Build: t.Build, Developer: Developer},
 		Submods:  mods,
@@ -161,7 +161,7 @@ func (t *Token) check() error {
 		return errors.New("ear: no claims of primary evidence")
 	case t.Claims.Bound == nil || !*t.Claims.Bound:
 		return ErrUnbound
-	case t.Issued.Unix() <= 0 || !t.Expires.After(t.Issued) || t.Expires.Sub(t.Issued) > MaxLifetime:
+	case t.Issued.Unix() <= 0 || t.Expires.Unix() <= t.Issued.Unix() || t.Expires.Sub(t.Issued) > MaxLifetime:
 		return fmt.Errorf("ear: a token issued at %v cannot expire at %v: its life is up to %v", t.Issued, t.Expires, MaxLifetime)
 	case t.Attested.IsZero() || t.Attested.After(t.Issued.Add(time.Second)):
 		return fmt.Errorf("ear: a token issued at %v cannot be about evidence verified at %v", t.Issued, t.Attested)
@@ -201,7 +201,7 @@ func Decode(payload []byte) (*Token, error) {
 	if err != nil || !bytes.Equal(again, payload) {
 		return bad("not written as this version writes it")
 	}
-	if d.Profile != Profile || d.NotUntil != d.Issued || d.Verifier.Developer != Developer {
+	if d.Profile != Profile || d.NotBefore != d.Issued || d.Verifier.Developer != Developer {
 		return bad("another profile or verifier")
 	}
 	if len(d.Private.Claims) == 0 {
