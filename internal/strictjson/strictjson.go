@@ -5,7 +5,8 @@
 // All of that is an error here, as are bytes after the value and nesting over [MaxDepth]. Errors name the member and its
 // place, never its value. The size of the input is for the caller to bound, before.
 //
-// Formats of other people's, which say that unknown members are ignored, are read with [Object].
+// Formats of other people's, which say that unknown members are ignored, are read with [Object], and answers of a server that
+// may be newer than its client with [UnmarshalNewer].
 package strictjson
 
 import (
@@ -26,7 +27,16 @@ const MaxDepth = 32
 // Unmarshal decodes data, one JSON value, into v as [json.Unmarshal] does. Members must be those of v's type, spelled
 // exactly so, each once. Below a type that decodes itself, a [json.RawMessage] or an any, only duplicates are looked for.
 func Unmarshal(data []byte, v any) error {
-	if err := check(data, reflect.TypeOf(v)); err != nil {
+	if err := check(data, reflect.TypeOf(v), false); err != nil {
+		return err
+	}
+	return json.Unmarshal(data, v)
+}
+
+// UnmarshalNewer is Unmarshal for a document that a newer version of its format may have written: members that are not known
+// are passed over. One that differs from a known member in case only is still an error.
+func UnmarshalNewer(data []byte, v any) error {
+	if err := check(data, reflect.TypeOf(v), true); err != nil {
 		return err
 	}
 	return json.Unmarshal(data, v)
@@ -74,11 +84,11 @@ func String(value json.RawMessage) (string, error) {
 	return s, nil
 }
 
-func check(data []byte, into reflect.Type) error {
+func check(data []byte, into reflect.Type, newer bool) error {
 	if !utf8.Valid(data) {
 		return errors.New("JSON that is not UTF-8")
 	}
-	c := checker{dec: json.NewDecoder(bytes.NewReader(data))}
+	c := checker{dec: json.NewDecoder(bytes.NewReader(data)), newer: newer}
 	c.dec.UseNumber()
 	if err := c.value(into, 0); err != nil {
 		return err
@@ -87,8 +97,9 @@ func check(data []byte, into reflect.Type) error {
 }
 
 type checker struct {
-	dec  *json.Decoder
-	path []string // names of the members that led here, for errors
+	dec   *json.Decoder
+	newer bool     // whether unknown members are passed over
+	path  []string // names of the members that led here, for errors
 }
 
 func (c *checker) value(into reflect.Type, depth int) error {
@@ -140,7 +151,7 @@ func (c *checker) object(into reflect.Type, depth int) error {
 		switch {
 		case known != nil:
 			field, ok := known[name]
-			if !ok {
+			if !ok && !(c.newer && !anyFold(known, name)) {
 				return c.errorf("member %s is not known here", quote(name))
 			}
 			element = field
@@ -199,6 +210,16 @@ func fields(t reflect.Type) map[string]reflect.Type {
 		}
 	}
 	return known
+}
+
+// anyFold reports whether encoding/json would take name for one of the known members.
+func anyFold(known map[string]reflect.Type, name string) bool {
+	for member := range known {
+		if strings.EqualFold(member, name) {
+			return true
+		}
+	}
+	return false
 }
 
 func atEnd(dec *json.Decoder) error {

@@ -74,6 +74,18 @@ func TestUnmarshalRefuses(t *testing.T) {
 	}
 }
 
+func TestUnmarshalNewer(t *testing.T) {
+	var d document
+	if err := UnmarshalNewer([]byte(`{"name":"a","new":{"x":1},"list":[{"a":"1","b":2}]}`), &d); err != nil || d.Name != "a" {
+		t.Errorf("%+v, %v", d, err)
+	}
+	for _, bad := range []string{`{"name":"a","Name":"b"}`, `{"new":1,"new":2}`, `{"new":{"x":1,"x":2}}`, `{"list":[{"A":"1"}]}`} {
+		if err := UnmarshalNewer([]byte(bad), &document{}); err == nil {
+			t.Errorf("%s passed", bad)
+		}
+	}
+}
+
 func TestObject(t *testing.T) {
 	m, err := Object([]byte(` {"a":"x","A":{"b":1,"b":2}} `))
 	if err != nil || len(m) != 2 || string(m["A"]) != `{"b":1,"b":2}` {
