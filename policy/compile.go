@@ -2,9 +2,11 @@ package policy
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/ast"
@@ -31,7 +33,7 @@ type fault struct {
 
 // compile parses, checks and plans an expression. Faults are everything wrong with it; the checked tree is returned for [Check].
 func (l *language) compile(expression string) (rule, *ast.AST, []fault) {
-	c := &compiler{language: l}
+	c := &compiler{language: l, rule: rule{that: expression}}
 	parsed, issues := l.env.Parse(expression)
 	if issues.Err() != nil {
 		return rule{}, nil, c.report(issues)
@@ -71,7 +73,6 @@ func (l *language) compile(expression string) (rule, *ast.AST, []fault) {
 		c.faults = append(c.faults, fault{message: "the expression cannot be planned: " + err.Error()})
 		return rule{}, nil, c.faults
 	}
-	c.that = expression
 	return c.rule, original, nil
 }
 
@@ -84,25 +85,32 @@ type compiler struct {
 
 func (c *compiler) fault(at ast.Expr, f fault) {
 	where := c.source.GetStartLocation(at.ID())
-	f.offset = int(c.source.ComputeOffset(int32(where.Line()), int32(where.Column())))
+	f.offset = characterAt(c.that, where.Line(), where.Column())
 	c.faults = append(c.faults, f)
 }
 
 // report turns CEL's issues into faults.
 func (c *compiler) report(issues *cel.Issues) []fault {
 	for _, issue := range issues.Errors() {
-		f := fault{message: issue.Message}
-		if c.source != nil {
-			f.offset = int(c.source.ComputeOffset(int32(issue.Location.Line()), int32(issue.Location.Column())))
-		} else {
-			f.offset = -1
-		}
-		if f.offset < 0 {
-			f.offset = 0
-		}
-		c.faults = append(c.faults, f)
+		c.faults = append(c.faults, fault{
+			message: issue.Message, offset: characterAt(c.that, issue.Location.Line(), issue.Location.Column()),
+		})
 	}
 	return c.faults
+}
+
+// characterAt returns the offset in characters of a line, from 1, and a column, from 0.
+func characterAt(text string, line, column int) int {
+	offset := 0
+	for ; line > 1; line-- {
+		before, after, ok := strings.Cut(text, "\n")
+		if !ok {
+			break
+		}
+		offset += utf8.RuneCountInString(before) + 1
+		text = after
+	}
+	return max(offset+column, 0)
 }
 
 // examine finds, before CEL's own check, what it would say less helpfully or would accept: names that are not there, with the nearest that
@@ -179,10 +187,21 @@ func (c *compiler) examineCall(e ast.Expr, bound []string) {
 	case fnReference:
 		c.examineReference(e)
 	case overloads.Matches:
-		// The pattern must not be a claim: a guest that chooses it decides the answer.
-		if args := call.Args(); len(args) > 0 && args[len(args)-1].Kind() != ast.LiteralKind {
-			c.fault(args[len(args)-1], fault{message: "the pattern of matches is computed", expected: "a pattern written out"})
+		if args := call.Args(); len(args) > 0 {
+			c.examinePattern(args[len(args)-1])
 		}
+	}
+}
+
+// examinePattern wants the pattern of matches written out: a guest that chooses it decides the answer.
+func (c *compiler) examinePattern(e ast.Expr) {
+	if e.Kind() != ast.LiteralKind {
+		c.fault(e, fault{message: "the pattern of matches is computed", expected: "a pattern written out"})
+		return
+	}
+	text, _ := e.AsLiteral().(types.String)
+	if _, err := regexp.Compile(string(text)); err != nil {
+		c.fault(e, fault{message: err.Error(), expected: "a pattern in the syntax of RE2"})
 	}
 }
 

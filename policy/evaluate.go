@@ -60,12 +60,12 @@ type Result struct {
 
 // RuleResult is what one rule says.
 type RuleResult struct {
-	Rule    string         `json:"rule"` // baseline.no-debug, release.max-evidence-age, or the plain name of the policy's own rule
-	That    string         `json:"that"` // the expression, or what a built-in rule demands
-	Outcome Outcome        `json:"outcome"`
-	Message string         `json:"message,omitempty"` // why it failed: the policy's own message, the built-in rule's, or the error
-	Reason  string         `json:"reason,omitempty"`  // why it is waived
-	Saw     map[string]any `json:"saw,omitempty"`     // the values it touched, by path; null for an absent claim; cut to a bounded size
+	Rule    string  `json:"rule"` // baseline.no-debug, release.max-evidence-age, or the plain name of the policy's own rule
+	That    string  `json:"that"` // the expression, or what a built-in rule demands
+	Outcome Outcome `json:"outcome"`
+	Message string  `json:"message,omitempty"` // why it failed: the policy's own message, the built-in rule's, or the error
+	Reason  string  `json:"reason,omitempty"`  // why it is waived
+	Saw     Seen    `json:"saw,omitempty"`     // the values it names; a JSON object by path
 }
 
 // evidenceAgeRule is the built-in rule that release.maxEvidenceAge makes.
@@ -150,23 +150,23 @@ func (r *rule) evaluate(e *evaluation) RuleResult {
 	return result
 }
 
-// saw reads the values that a rule touches, before it runs: what an expression skips is recorded as well.
-func (e *evaluation) saw(claims []path, variables []string) map[string]any {
+// saw reads the values that a rule names, whether or not the expression will reach them.
+func (e *evaluation) saw(claims []path, variables []string) Seen {
 	if len(claims)+len(variables) == 0 {
 		return nil
 	}
-	out := make(map[string]any, len(claims)+len(variables))
+	out := make(Seen, 0, len(claims)+len(variables))
 	for _, p := range claims {
-		out[p.text] = p.read(e.Claims)
+		out = append(out, SeenValue{p.text, p.read(e.Claims)})
 	}
 	for _, name := range variables {
 		switch name {
 		case varSecret:
-			out[name] = e.Secret
+			out = append(out, SeenValue{name, e.Secret})
 		case varNow:
-			out[name] = e.Time
+			out = append(out, SeenValue{name, e.Time})
 		case varEvidenceAge:
-			out[name] = e.EvidenceAge.String()
+			out = append(out, SeenValue{name, e.EvidenceAge.String()})
 		}
 	}
 	return out

@@ -1,6 +1,9 @@
 package policy
 
 import (
+	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"strconv"
@@ -17,6 +20,58 @@ const (
 	maxSeenItems = 16  // elements of one list or map
 	maxSeenPaths = 32  // paths of one rule
 )
+
+// Seen are the values that a rule names, in the order of their first use. In JSON it is an object, in that order.
+type Seen []SeenValue
+
+// SeenValue is one value that a rule names: a claim or another variable.
+type SeenValue struct {
+	Path  string // claims.snp.guest_svn, claims.tpm.pcrs[7], secret
+	Value any    // what encoding/json makes of the claim, cut to a bounded size; nil for an absent one
+}
+
+// MarshalJSON implements json.Marshaler.
+func (s Seen) MarshalJSON() ([]byte, error) {
+	out := []byte{'{'}
+	for i, v := range s {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		for j, part := range [2]any{v.Path, v.Value} {
+			text, err := json.Marshal(part)
+			if err != nil {
+				return nil, fmt.Errorf("policy: value of %s: %w", v.Path, err)
+			}
+			if j > 0 {
+				out = append(out, ':')
+			}
+			out = append(out, text...)
+		}
+	}
+	return append(out, '}'), nil
+}
+
+// UnmarshalJSON implements json.Unmarshaler, for records that are read again. Numbers come back as json.Number.
+func (s *Seen) UnmarshalJSON(text []byte) error {
+	*s = nil
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	if token, err := decoder.Token(); err != nil || token != json.Delim('{') {
+		return errors.New("policy: the values a rule saw are not an object")
+	}
+	for decoder.More() {
+		token, err := decoder.Token()
+		if err != nil {
+			return err
+		}
+		v := SeenValue{Path: token.(string)} // the decoder has checked that a member's name is text
+		if err := decoder.Decode(&v.Value); err != nil {
+			return err
+		}
+		*s = append(*s, v)
+	}
+	return nil
+}
 
 // path is a place in the claims: claims.tpm.pcrs[7].
 type path struct {

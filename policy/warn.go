@@ -150,10 +150,10 @@ type warner struct {
 // warn adds a warning at a part of the expression.
 func (w *warner) warn(e ast.Expr, p Problem) {
 	where := w.tree.SourceInfo().GetStartLocation(e.ID())
-	offset := int(w.tree.SourceInfo().ComputeOffset(int32(where.Line()), int32(where.Column())))
+	offset := characterAt(w.rule.that, where.Line(), where.Column())
 	trimmed := strings.TrimLeft(w.rule.node.value, " \t\r\n")
 	skipped := len([]rune(w.rule.node.value)) - len([]rune(trimmed))
-	p.Line, p.Column = w.rule.node.locate(w.source, max(offset, 0)+skipped)
+	p.Line, p.Column = w.rule.node.locate(w.source, offset+skipped)
 	p.Path = w.path
 	w.found.add(p)
 }

@@ -20,7 +20,8 @@ const maxNesting = 24
 // reader reads one YAML document strictly, collecting problems with their places.
 type reader struct {
 	problems
-	source []byte
+	source   []byte
+	misspelt map[*yaml.Node][]string // members that a mapping seems to have under a wrong name
 }
 
 // document parses the source into its root node. Anchors, aliases, tags and further documents are refused: each would let a document mean
@@ -68,7 +69,11 @@ func (r *reader) syntax(err error) {
 		}
 	}
 	p := Problem{Line: line, Message: "this is not YAML: " + text}
-	if line > 0 {
+	// The commonest cause by far: "that: !claims.debug" begins a YAML tag.
+	if i := bytes.Index(r.source, []byte("that: !")); i >= 0 {
+		p.Line, p.Expected = 1+bytes.Count(r.source[:i], []byte("\n")), "quotes around an expression that begins with !"
+	}
+	if p.Line > 0 {
 		p.Column = 1
 	}
 	r.add(p)
@@ -83,7 +88,7 @@ func (r *reader) plain(n *yaml.Node, depth int) bool {
 		r.at(n, "", Problem{Message: "anchors and aliases are not read", Expected: "the value itself"})
 		return false
 	case n.Style&yaml.TaggedStyle != 0:
-		r.at(n, "", Problem{Message: "tags are not read", Expected: "a plain value"})
+		r.at(n, "", Problem{Message: "tags are not read", Expected: "a plain value; put quotes around an expression that begins with !"})
 		return false
 	}
 	ok := true
@@ -160,10 +165,15 @@ func (r *reader) members(n *yaml.Node, path string, known ...string) map[string]
 	out := map[string]*yaml.Node{}
 	for _, p := range r.pairs(n, path) {
 		if !slices.Contains(known, p.key.Value) {
+			meant := nearest(p.key.Value, known)
+			if r.misspelt == nil {
+				r.misspelt = map[*yaml.Node][]string{}
+			}
+			r.misspelt[n] = append(r.misspelt[n], meant)
 			r.at(p.key, path, Problem{
 				Message:  fmt.Sprintf("there is no member %q here", seenText(p.key.Value)),
 				Expected: "one of " + strings.Join(known, ", "),
-				Nearest:  nearest(p.key.Value, known),
+				Nearest:  meant,
 			})
 			continue
 		}
@@ -172,8 +182,11 @@ func (r *reader) members(n *yaml.Node, path string, known ...string) map[string]
 	return out
 }
 
-// missing reports a member that has to be there. holder is the mapping without it.
+// missing reports a member that has to be there, unless it seems to be, misspelt: that was reported. holder is the mapping without it.
 func (r *reader) missing(holder *yaml.Node, path, name, expected string) {
+	if slices.Contains(r.misspelt[holder], name) {
+		return
+	}
 	r.at(holder, path, Problem{Message: fmt.Sprintf("member %q is missing", name), Expected: expected})
 }
 

@@ -1,0 +1,137 @@
+package policy
+
+import (
+	"testing"
+
+	"github.com/vouchsafe/vouchsafe/attest"
+)
+
+// TestBaseline breaks one claim at a time, by a wrong value and by absence, and names the rule that must refuse.
+func TestBaseline(t *testing.T) {
+	virtual := func() *attest.Claims {
+		c := snpClaims()
+		c.Kind, c.HardwareRoot = attest.Virtual, "virtual-development"
+		return c
+	}
+	sample := func() *attest.Claims {
+		return &attest.Claims{Kind: attest.Sample, Bound: attest.Ptr(true), Sample: &attest.SampleClaims{SVN: "1"}}
+	}
+	device := func(c *attest.Claims, d attest.Claims) { c.Devices = []attest.Claims{d} }
+	for _, tc := range []struct {
+		name   string
+		claims func() *attest.Claims
+		change func(c *attest.Claims)
+		rules  []string // that fail; none when the claims pass
+	}{
+		{"snp", snpClaims, func(c *attest.Claims) {}, nil},
+		{"tpm", tpmClaims, func(c *attest.Claims) {}, nil},
+		{"virtual", virtual, func(c *attest.Claims) {}, nil},
+		{"sample", sample, func(c *attest.Claims) {}, []string{"genuine-hardware", "no-debug", "vmpl-0", "no-migration-agent", "tcb-current", "collateral-current"}},
+		{"no root", snpClaims, func(c *attest.Claims) { c.HardwareRoot = "" }, []string{"genuine-hardware"}},
+		{"root of another kind", snpClaims, func(c *attest.Claims) { c.HardwareRoot = "virtual-development" }, []string{"genuine-hardware"}},
+		{"virtual under a hardware root", virtual, func(c *attest.Claims) { c.HardwareRoot = "amd-genoa" }, []string{"genuine-hardware"}},
+		{"unknown kind", snpClaims, func(c *attest.Claims) { c.Kind = "new" }, []string{"genuine-hardware", "primary-evidence"}},
+		{"no kind", snpClaims, func(c *attest.Claims) { c.Kind = "" }, []string{"genuine-hardware", "primary-evidence"}},
+		{"unknown kind that says nothing", tpmClaims, func(c *attest.Claims) { c.Kind = "new" },
+			[]string{"genuine-hardware", "primary-evidence", "no-debug", "vmpl-0", "no-migration-agent", "tcb-current", "collateral-current"}},
+		{"bound false", snpClaims, func(c *attest.Claims) { c.Bound = attest.Ptr(false) }, []string{"bound"}},
+		{"bound absent", tpmClaims, func(c *attest.Claims) { c.Bound = nil }, []string{"bound"}},
+		{"device not bound", snpClaims, func(c *attest.Claims) { device(c, attest.Claims{Kind: attest.SampleDevice}) }, []string{"bound"}},
+		{"device bound", snpClaims, func(c *attest.Claims) { device(c, attest.Claims{Kind: attest.SampleDevice, Bound: attest.Ptr(true)}) }, nil},
+		{"CPU as a device", snpClaims, func(c *attest.Claims) { device(c, *snpClaims()) }, []string{"primary-evidence"}},
+		{"device in debug mode", snpClaims, func(c *attest.Claims) {
+			device(c, attest.Claims{Kind: attest.SampleDevice, Bound: attest.Ptr(true), Debug: attest.Ptr(true)})
+		}, []string{"no-debug"}},
+		{"device out of date", snpClaims, func(c *attest.Claims) {
+			device(c, attest.Claims{Kind: attest.SampleDevice, Bound: attest.Ptr(true), TCBStatus: "revoked", Collateral: &attest.CollateralClaims{}})
+		}, []string{"tcb-current", "collateral-current"}},
+		{"device as primary", sample, func(c *attest.Claims) { c.Kind = attest.SampleDevice }, []string{"genuine-hardware", "primary-evidence", "collateral-current"}},
+		{"TPM not enrolled", tpmClaims, func(c *attest.Claims) { c.TPM.Enrolled = false }, []string{"primary-evidence", "collateral-current"}},
+		{"TPM without a quote", tpmClaims, func(c *attest.Claims) { c.TPM = nil }, []string{"primary-evidence", "collateral-current"}},
+		{"TPM certified by a cloud", tpmClaims, func(c *attest.Claims) {
+			c.TPM.Enrolled, c.HardwareRoot, c.Collateral = false, "google-ak", &attest.CollateralClaims{Current: true}
+		}, nil},
+		{"TPM certified by a cloud, no collateral", tpmClaims, func(c *attest.Claims) { c.TPM.Enrolled, c.HardwareRoot = false, "google-ak" }, []string{"collateral-current"}},
+		{"debug", snpClaims, func(c *attest.Claims) { c.Debug = attest.Ptr(true) }, []string{"no-debug"}},
+		{"debug absent", snpClaims, func(c *attest.Claims) { c.Debug = nil }, []string{"no-debug"}},
+		{"debug of a TPM", tpmClaims, func(c *attest.Claims) { c.Debug = attest.Ptr(true) }, []string{"no-debug"}},
+		{"vmpl 1", snpClaims, func(c *attest.Claims) { c.VMPL = attest.Ptr(1) }, []string{"vmpl-0"}},
+		{"vmpl negative", snpClaims, func(c *attest.Claims) { c.VMPL = attest.Ptr(-1) }, []string{"vmpl-0"}},
+		{"vmpl absent", virtual, func(c *attest.Claims) { c.VMPL = nil }, []string{"vmpl-0"}},
+		{"migration agent", snpClaims, func(c *attest.Claims) { c.MigrationAgent = attest.Ptr(true) }, []string{"no-migration-agent"}},
+		{"migration agent absent", snpClaims, func(c *attest.Claims) { c.MigrationAgent = nil }, []string{"no-migration-agent"}},
+		{"tcb out of date", snpClaims, func(c *attest.Claims) { c.TCBStatus = "out-of-date" }, []string{"tcb-current"}},
+		{"tcb revoked", snpClaims, func(c *attest.Claims) { c.TCBStatus = "revoked" }, []string{"tcb-current"}},
+		{"tcb unheard of", snpClaims, func(c *attest.Claims) { c.TCBStatus = "Up-To-Date" }, []string{"tcb-current"}},
+		{"tcb absent", snpClaims, func(c *attest.Claims) { c.TCBStatus = "" }, []string{"tcb-current"}},
+		{"tcb not published", snpClaims, func(c *attest.Claims) { c.TCBStatus = "not-published" }, nil},
+		{"collateral expired", snpClaims, func(c *attest.Claims) { c.Collateral.Current = false }, []string{"collateral-current"}},
+		{"collateral absent", snpClaims, func(c *attest.Claims) { c.Collateral = nil }, []string{"collateral-current"}},
+		{"collateral of an enrolled TPM expired", tpmClaims, func(c *attest.Claims) { c.Collateral = &attest.CollateralClaims{} }, []string{"collateral-current"}},
+		{"init-data not bound", snpClaims, func(c *attest.Claims) { c.InitDataBound = attest.Ptr(false) }, []string{"init-data-bound"}},
+		{"init-data bound", snpClaims, func(c *attest.Claims) { c.InitDataBound = attest.Ptr(true) }, nil},
+		{"init-data claims alone", snpClaims, func(c *attest.Claims) { c.InitDataClaims = map[string]string{"a": "b"} }, []string{"init-data-bound"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			claims := tc.claims()
+			tc.change(claims)
+			want := map[string]bool{}
+			for _, rule := range tc.rules {
+				want[BaselinePrefix+rule] = true
+			}
+			p := mustParse(t, document(t, `claims.kind != "x" || true`))
+			result := p.Evaluate(request(claims))
+			if result.Allow != (len(tc.rules) == 0) {
+				t.Errorf("allow is %v", result.Allow)
+			}
+			for _, rule := range result.Rules {
+				if failed := rule.Outcome != Pass; failed != want[rule.Rule] {
+					t.Errorf("%s: %s %s", rule.Rule, rule.Outcome, rule.Message)
+				}
+			}
+			// With every rule waived that can be, only bound is left, and what was waived shows.
+			waived := mustParse(t, waiveAll(document(t, `claims.kind != "x" || true`)))
+			result = waived.Evaluate(request(claims))
+			if result.Allow != !want["baseline.bound"] {
+				t.Errorf("all waived: allow is %v", result.Allow)
+			}
+			for _, rule := range result.Rules {
+				if want[rule.Rule] && rule.Rule != "baseline.bound" && (rule.Outcome != Waived || rule.Reason != "a test" || rule.Message == "") {
+					t.Errorf("all waived: %+v", rule)
+				}
+			}
+		})
+	}
+}
+
+// waiveAll adds a waiver of every rule that can be waived.
+func waiveAll(doc string) string {
+	doc += "  waive:\n"
+	for _, rule := range Baseline() {
+		if rule.Waivable {
+			doc += "    - {rule: " + rule.Name + ", reason: a test}\n"
+		}
+	}
+	return doc
+}
+
+func TestNothingToJudge(t *testing.T) {
+	p := mustParse(t, waiveAll(document(t, `true`)))
+	if result := p.Evaluate(Request{}); result.Allow {
+		t.Error("no claims at all are allowed")
+	}
+	if result := new(Policy).Evaluate(Request{}); result.Allow {
+		t.Error("the zero policy allows no claims")
+	}
+}
+
+func TestEvidenceAge(t *testing.T) {
+	p := mustParse(t, document(t, `true`)+"  release: {maxEvidenceAge: 1m}\n")
+	for age, want := range map[string]Outcome{"0s": Pass, "1m0s": Pass, "1m0.000000001s": Fail, "-1ns": Error} {
+		req := request(snpClaims())
+		req.EvidenceAge = mustDuration(t, age)
+		if got := outcome(t, p.Evaluate(req), "release.max-evidence-age"); got.Outcome != want {
+			t.Errorf("age %s: %s, want %s", age, got.Outcome, want)
+		}
+	}
+}
