@@ -141,8 +141,9 @@ func writeOptions(timeout time.Duration) *bbolt.Options {
 }
 
 // openFile opens the file with bbolt and names its errors.
-func openFile(path string, options *bbolt.Options) (*bbolt.DB, error) {
-	db, err := bbolt.Open(path, fileMode, options)
+func openFile(path string, options *bbolt.Options) (db *bbolt.DB, err error) {
+	defer catchDamage(&err)()
+	db, err = bbolt.Open(path, fileMode, options)
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):
 		return nil, &LockedError{Path: path}
@@ -157,7 +158,7 @@ func openFile(path string, options *bbolt.Options) (*bbolt.DB, error) {
 // prepare reads the header, or writes one into a file that has nothing.
 func (s *Store) prepare(c Config) error {
 	var found bool
-	err := s.db.View(func(tx *bbolt.Tx) (err error) {
+	err := s.view(context.Background(), func(tx *bbolt.Tx) (err error) {
 		s.header, found, err = readHeader(tx)
 		return err
 	})

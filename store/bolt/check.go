@@ -64,7 +64,7 @@ func inspect(path string, timeout time.Duration, look func(*pages) error) error 
 	if err != nil {
 		return err
 	}
-	if !info.Mode().IsRegular() {
+	if !info.Mode().IsRegular() || info.Size() == 0 { // bbolt would try to make a store of an empty file
 		return ErrNotStore
 	}
 	var file *os.File

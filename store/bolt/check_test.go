@@ -79,7 +79,7 @@ func TestCheck(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if report.Records != 320 || report.Header.Purpose != Production || report.Free == 0 || report.Bytes == 0 ||
+	if report.Records != 320 || report.Header.Purpose != store.Production || report.Free == 0 || report.Bytes == 0 ||
 		report.Pages != uint64(len(content)/os.Getpagesize()) || last+2 != of {
 		t.Fatalf("%+v, progress %d of %d", report, last, of)
 	}
@@ -275,7 +275,7 @@ func checkHeader(tb testing.TB, input []byte) {
 		}
 		return
 	}
-	if h.Format != Format || len(h.Store) != 2*storeIDSize || h.Purpose != Production && h.Purpose != Development {
+	if h.Format != Format || len(h.Store) != 2*storeIDSize || h.Purpose != store.Production && h.Purpose != store.Development {
 		tb.Fatalf("accepted %+v", h)
 	}
 }
