@@ -216,3 +216,16 @@ type nobody struct{}
 func (nobody) Attested(Protocol, attest.Kind, string, time.Duration) {}
 func (nobody) Judged(Protocol, Outcome, time.Duration)               {}
 func (nobody) Unrecorded(attest.Kind)                                {}
+
+// Ready returns an error when the broker could not release: its rules cannot be read, or its log is not what it was.
+func (b *Broker) Ready(ctx context.Context) error {
+	if _, err := b.rules.of(ctx, store.DefaultNamespace); err != nil {
+		return err
+	}
+	size := b.log.Size()
+	if size == 0 {
+		return nil
+	}
+	_, err := b.log.Entry(ctx, size-1)
+	return err
+}

@@ -1,0 +1,94 @@
+package server
+
+import (
+	"context"
+	"net/http"
+	"runtime/debug"
+)
+
+// handler routes to the front ends and the server's own paths.
+func (s *Server) handler() http.Handler {
+	mux := http.NewServeMux()
+	for pattern, h := range s.config.Routes {
+		mux.Handle(pattern, h)
+	}
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok\n") })
+	mux.HandleFunc("GET /readyz", s.ready)
+	mux.Handle("GET /metrics", s.config.Metrics.handler())
+	return s.watch(mux)
+}
+
+func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
+	defer cancel()
+	if err := s.config.Broker.Ready(ctx); err != nil {
+		s.config.Logger.WarnContext(ctx, "not ready", "cause", err)
+		plain(w, http.StatusServiceUnavailable, "the broker cannot release now; its log says why\n")
+		return
+	}
+	plain(w, http.StatusOK, "ready\n")
+}
+
+func plain(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(text)) // the peer may be gone
+}
+
+// watch measures every request, and answers 500 for one whose handler panics.
+func (s *Server) watch(next http.Handler) http.Handler {
+	m := s.config.Metrics
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := s.config.Now()
+		m.inFlight.Inc()
+		answer := &recorder{ResponseWriter: w}
+		defer func() {
+			m.inFlight.Dec()
+			if p := recover(); p != nil {
+				if p == http.ErrAbortHandler {
+					panic(p)
+				}
+				m.panics.Inc()
+				// The value of a panic may quote the request, and so a secret: only where it happened is logged.
+				s.config.Logger.ErrorContext(r.Context(), "a request ended in a bug", "route", r.Pattern, "stack", string(debug.Stack()))
+				if answer.status == 0 {
+					plain(answer, http.StatusInternalServerError, "a bug in the broker; its log has the details\n")
+				}
+			}
+			m.observe(r, answer.code(), s.config.Now().Sub(start))
+		}()
+		next.ServeHTTP(answer, r)
+	})
+}
+
+// recorder remembers the status of an answer.
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 {
+		r.status = status
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (r *recorder) Write(b []byte) (int, error) {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	return r.ResponseWriter.Write(b)
+}
+
+// Unwrap lets http.ResponseController reach what is below.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+func (r *recorder) code() int {
+	if r.status == 0 {
+		return http.StatusOK
+	}
+	return r.status
+}

@@ -1,0 +1,145 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"golang.org/x/net/netutil"
+
+	"github.com/vouchsafe/vouchsafe/broker"
+)
+
+// Limits of connections and requests.
+const (
+	// MaxConnections is how many clients are served at once. Each costs some 40 KiB with TLS, so all of them 160 MiB.
+	MaxConnections = 4096
+	// MaxHeader bounds a request's header in bytes: a bearer token of 64 KiB, the largest that the broker takes back, in base64 with the rest.
+	MaxHeader = 128 << 10
+	// HeaderTimeout, ReadTimeout and WriteTimeout bound the phases of a request; together they are what a client that sends or reads a byte
+	// at a time can hold a connection for. The write has to carry a backup of a large store: those who stream extend it.
+	HeaderTimeout = 5 * time.Second
+	ReadTimeout   = 20 * time.Second
+	WriteTimeout  = 60 * time.Second
+	// IdleTimeout is how long a connection waits for its next request.
+	IdleTimeout = 90 * time.Second
+	// ShutdownGrace is how long requests in hand may take to finish when the server ends.
+	ShutdownGrace = 15 * time.Second
+	// readyTimeout bounds a readiness probe.
+	readyTimeout = 2 * time.Second
+)
+
+// Config says what to serve and where. Listen, Broker and either a certificate or HTTP must be given.
+type Config struct {
+	Listen      string // host:port; port 0 takes a free one
+	Certificate string // PEM file: the server's certificate and those between it and its root
+	Key         string // PEM file
+	HTTP        bool   // plain HTTP; on loopback only
+
+	Broker  *broker.Broker
+	Routes  map[string]http.Handler // patterns of http.ServeMux to the front ends' handlers
+	Metrics *Metrics
+	Logger  *slog.Logger     // default: slog.Default
+	Now     func() time.Time // default: time.Now
+}
+
+// Server is a broker on the network.
+type Server struct {
+	config      Config
+	listener    net.Listener
+	http        *http.Server
+	certificate *certificate
+}
+
+// New opens the listener, so that clients that connect from then on are served once Run is called.
+func New(c Config) (*Server, error) {
+	switch {
+	case c.Broker == nil || c.Metrics == nil:
+		return nil, errors.New("server: broker and metrics are needed")
+	case c.HTTP && (c.Certificate != "" || c.Key != ""):
+		return nil, errors.New("server: plain HTTP was asked for together with a certificate: give one or the other")
+	case !c.HTTP && (c.Certificate == "" || c.Key == ""):
+		return nil, errors.New("server: a certificate and its key are needed, or plain HTTP on loopback")
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	s := &Server{config: c}
+	if !c.HTTP {
+		var err error
+		if s.certificate, err = newCertificate(c.Certificate, c.Key); err != nil {
+			return nil, fmt.Errorf("server: %w", err)
+		}
+	}
+	listener, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("server: %w", err)
+	}
+	if c.HTTP && !loopback(listener.Addr()) {
+		return nil, errors.Join(fmt.Errorf("server: %s is not a loopback address: secrets' names and tokens would cross the network in the clear; give a certificate",
+			listener.Addr()), listener.Close())
+	}
+	s.listener = netutil.LimitListener(listener, MaxConnections)
+	s.http = &http.Server{
+		Handler:           s.handler(),
+		ReadHeaderTimeout: HeaderTimeout,
+		ReadTimeout:       ReadTimeout,
+		WriteTimeout:      WriteTimeout,
+		IdleTimeout:       IdleTimeout,
+		MaxHeaderBytes:    MaxHeader,
+		ErrorLog:          slog.NewLogLogger(c.Logger.Handler(), slog.LevelDebug), // handshakes that strangers break off
+		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS13},
+	}
+	if s.certificate != nil {
+		s.http.TLSConfig.GetCertificate = s.certificate.get
+	}
+	c.Metrics.Watch(c.Broker)
+	return s, nil
+}
+
+func loopback(addr net.Addr) bool {
+	at, err := netip.ParseAddrPort(addr.String())
+	return err == nil && at.Addr().Unmap().IsLoopback()
+}
+
+// Addr returns the address that the server listens on.
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// Run serves until ctx ends, and then finishes as the package documentation says. It returns nil when it was ended so.
+func (s *Server) Run(ctx context.Context) error {
+	follow, stop := context.WithCancel(ctx)
+	defer stop()
+	if s.certificate != nil {
+		go s.certificate.follow(follow, reloadEvery, s.config.Logger)
+	}
+	done := make(chan error, 1)
+	go func() {
+		if s.certificate != nil {
+			done <- s.http.ServeTLS(s.listener, "", "")
+		} else {
+			done <- s.http.Serve(s.listener)
+		}
+	}()
+	select {
+	case err := <-done:
+		return fmt.Errorf("server: %w", err)
+	case <-ctx.Done():
+	}
+	s.config.Logger.Info("ending: requests in hand are finished first", "grace", ShutdownGrace)
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), ShutdownGrace)
+	defer cancel()
+	if err := s.http.Shutdown(grace); err != nil {
+		s.config.Logger.Warn("requests were cut off", "cause", err)
+		return errors.Join(err, s.http.Close())
+	}
+	return nil
+}
