@@ -1,0 +1,128 @@
+package audit
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/vouchsafe/vouchsafe/store"
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// benchEntry is about as long as a broker's decision.
+var benchEntry = bytes.Repeat([]byte("0123456789abcdef"), 64)
+
+// runCallers has n callers make b.N calls together, and returns how long they took.
+func runCallers(b *testing.B, callers int, call func(i int) error) time.Duration {
+	b.Helper()
+	var wg sync.WaitGroup
+	start := time.Now()
+	for caller := range callers {
+		wg.Go(func() {
+			for i := caller; i < b.N; i += callers {
+				if err := call(i); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return time.Since(start)
+}
+
+// BenchmarkAppend measures appends against bare Applys of the same bytes in the same store, in the same run: "x-floor" is their
+// ratio. It does not use b.Loop, since callers share the count.
+func BenchmarkAppend(b *testing.B) {
+	for _, callers := range []int{1, 8, 64} {
+		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
+			s := newBolt(b)
+			ctx := context.Background()
+			floor := runCallers(b, callers, func(i int) error {
+				return s.Apply(ctx, store.Write{Key: "bench/" + strconv.Itoa(i), Value: benchEntry})
+			})
+			l := mustOpen(b, testConfig(b, s))
+			b.ResetTimer()
+			took := runCallers(b, callers, func(i int) error {
+				_, err := l.Append(ctx, benchEntry)
+				return err
+			})
+			b.StopTimer()
+			b.ReportMetric(float64(took)/float64(floor), "x-floor")
+			b.ReportMetric(float64(b.N)/float64(l.current.Load().version-1), "entries/commit")
+		})
+	}
+}
+
+func BenchmarkSignCheckpoint(b *testing.B) {
+	signer := testSigner(b, testOrigin, "log")
+	for b.Loop() {
+		if _, err := signCheckpoint(Checkpoint{Origin: testOrigin, Size: 1 << 20}, signer); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkMillion measures reading a log of 2^20 entries: proofs whose tiles are in memory, proofs whose tile must be read, and
+// opening.
+func BenchmarkMillion(b *testing.B) {
+	const size = 1<<20 + 1000
+	config := testConfig(b, newBolt(b))
+	writeLog(b, config, size)
+	ctx := context.Background()
+	b.Run("open", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := Open(ctx, config); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	l := mustOpen(b, config)
+	b.Run("prove-recent", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := l.Prove(ctx, size-10, size); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("prove-any", func(b *testing.B) {
+		index := uint64(0)
+		for b.Loop() {
+			if _, err := l.Prove(ctx, index%size, size); err != nil {
+				b.Fatal(err)
+			}
+			index += 7919 * 256
+		}
+	})
+	b.Run("audit", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := auditLog(b, l, nil); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/size, "ns/entry")
+	})
+}
+
+// writeLog makes a log of short entries by building its records in large commits.
+func writeLog(b *testing.B, config Config, size int) {
+	b.Helper()
+	l := mustOpen(b, config)
+	const each = 16 << 10
+	for l.tip.tree.size < int64(size) {
+		waiting := make([]*request, min(each, size-int(l.tip.tree.size)))
+		for i := range waiting {
+			entry := testEntry(int(l.tip.tree.size) + i)
+			waiting[i] = &request{entry: entry, leaf: tlog.RecordHash(entry), done: make(chan outcome, 1)}
+		}
+		l.commit(waiting)
+		if o := <-waiting[0].done; o.err != nil {
+			b.Fatal(o.err)
+		}
+	}
+	l.Close()
+}
