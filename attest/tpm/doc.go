@@ -30,8 +30,8 @@
 //   - The signature is RSASSA, RSAPSS or ECDSA with SHA-256 or better, by ak_public.
 //   - ak_public is known, in one of two ways. Either it was enrolled in the namespace ([Enroller]): then its attributes were
 //     checked and recorded, and are checked again in the record. Or its certificate, issued to a signing key of a named cloud
-//     instance, chains to a configured root ([Config].AKRoots). Where ak_tpm_public is presented its attributes are checked and
-//     it must be the same key. Which instance or host it is, is the claim tpm.host: a certificate of a cloud says only that the key
+//     instance, chains to a configured root ([Config].AKRoots). Where ak_tpm_public is presented its attributes are checked, it
+//     must be the same key, and for an enrolled key it must be what was enrolled, byte for byte. Which instance or host it is, is the claim tpm.host: a certificate of a cloud says only that the key
 //     belongs to one of the cloud's customers, so a policy must look at it.
 //   - The event log, where there is one, replays to the quoted values.
 //

@@ -1,6 +1,7 @@
 package tpm
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -171,7 +172,7 @@ func (v *Verifier) key(ctx context.Context, in attest.Input, evidence *Evidence)
 	if v.enrolments != nil {
 		enrolment, err := v.enrolments.Lookup(ctx, in.Namespace, SPKIDigest(evidence.AKPublic))
 		if err == nil {
-			return enrolledKey(in, enrolment, public)
+			return enrolledKey(in, enrolment, evidence, public)
 		}
 		if !errors.Is(err, ErrNotEnrolled) {
 			return nil, &attest.Unavailable{What: "enrolment of the attestation key", Err: err}
@@ -185,7 +186,7 @@ func (v *Verifier) key(ctx context.Context, in attest.Input, evidence *Evidence)
 }
 
 // enrolledKey checks the record of a key once more: who can write records must not be able to enrol a key a TPM does not hold tight.
-func enrolledKey(in attest.Input, enrolment *Enrolment, public crypto.PublicKey) (*known, error) {
+func enrolledKey(in attest.Input, enrolment *Enrolment, evidence *Evidence, public crypto.PublicKey) (*known, error) {
 	recorded, err := ParsePublic(enrolment.AKPublic)
 	if err == nil && !sameKey(recorded.Key, public) {
 		err = errors.New("it is of another key")
@@ -198,6 +199,9 @@ func enrolledKey(in attest.Input, enrolment *Enrolment, public crypto.PublicKey)
 	}
 	if err := recorded.CheckAttestationKey(); err != nil {
 		return nil, err
+	}
+	if evidence.AKTPMPublic != nil && !bytes.Equal(evidence.AKTPMPublic, enrolment.AKPublic) {
+		return nil, attest.Refuse(attest.CodeKeyAttributes, "ak_tpm_public is not what was enrolled for this key")
 	}
 	return &known{
 		public: public,
@@ -226,18 +230,11 @@ func (v *Verifier) certifiedKey(in attest.Input, evidence *Evidence, public cryp
 	if err != nil {
 		return nil, err
 	}
-	name := SPKIDigest(evidence.AKPublic)
-	if evidence.AKTPMPublic != nil {
-		presented, err := ParsePublic(evidence.AKTPMPublic)
-		if err != nil {
-			return nil, attest.Refuse(attest.CodeMalformed, "ak_tpm_public: %w", err)
-		}
-		name = hex.EncodeToString(presented.Name())
-	}
 	return &known{
 		public: public,
 		root:   RootGoogleAK,
-		claims: &attest.TPMClaims{AKName: name, Host: host},
+		// Not the TPM's name for it: nothing vouches for the parts of ak_tpm_public that the certificate does not have.
+		claims: &attest.TPMClaims{AKName: SPKIDigest(evidence.AKPublic), Host: host},
 		collateral: &attest.CollateralClaims{
 			Current: chain.current, Expires: chain.expires, RevocationChecked: chain.checked, Source: "evidence",
 		},
