@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/vouchsafe/vouchsafe/internal/strictjson"
 	"github.com/vouchsafe/vouchsafe/store"
@@ -231,10 +232,8 @@ func checkName(name string) error {
 	if name == "" || len(name) > MaxName {
 		return fmt.Errorf("the name of a token and of its creator has 1 to %d bytes, not %d", MaxName, len(name))
 	}
-	for _, r := range name {
-		if !unicode.IsPrint(r) {
-			return fmt.Errorf("the name of a token and of its creator is printable text, which %q is not", name)
-		}
+	if !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return fmt.Errorf("the name of a token and of its creator is printable text, which %q is not", name)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -357,8 +358,9 @@ func nonceSeeds(t testing.TB, n *Nonces) (map[string]bool, [][]byte) {
 }
 
 func FuzzSpend(f *testing.F) {
+	// Fuzzing runs in several processes, which must issue the same nonces.
 	spent := NewMemorySpent(0)
-	n := newNonces(f, NoncesConfig{Spent: spent})
+	n := newNonces(f, NoncesConfig{Spent: spent, Now: newWall(start).now, Rand: rand.NewChaCha8([32]byte{1})})
 	issued, seeds := nonceSeeds(f, n)
 	for _, seed := range seeds {
 		f.Add(string(seed))

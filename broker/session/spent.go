@@ -7,7 +7,7 @@ import (
 )
 
 // DefaultSpent is how many spent nonces a MemorySpent holds: at 5 minutes each, 3,500 attestations a second, which is more than
-// the signatures of any machine allow. Full, they take about 40 MB: 16 bytes each, in tables that are at least 7/16 full.
+// the signatures of any machine allow. Full, they take 24 MB, and up to 40 where their tables have just grown: 16 bytes each.
 const DefaultSpent = 1 << 20
 
 // generation is the width of the expiries that are forgotten together. Forgetting is late by at most as much, so a narrower one would
