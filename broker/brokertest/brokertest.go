@@ -1,0 +1,208 @@
+package brokertest
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/pem"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/attest/tpm"
+	"github.com/vouchsafe/vouchsafe/attest/virtual"
+	"github.com/vouchsafe/vouchsafe/broker"
+	"github.com/vouchsafe/vouchsafe/broker/access"
+	"github.com/vouchsafe/vouchsafe/broker/data"
+	"github.com/vouchsafe/vouchsafe/store"
+	"github.com/vouchsafe/vouchsafe/store/seal"
+)
+
+// Issuer is the issuer of a test broker's tokens, and Origin the name of its log.
+const (
+	Issuer = "https://broker.test"
+	Origin = "broker.test/log"
+)
+
+// Config says what is not as usual. The zero Config is a broker without a front end.
+type Config struct {
+	// Handler makes what the TLS server serves; default: no server.
+	Handler func(*broker.Broker) http.Handler
+	// Verifiers are used beside that of virtual evidence.
+	Verifiers func(*data.Data) []attest.Verifier
+	Enroller  *tpm.Enroller
+	Limits    broker.Limits
+	Observer  broker.Observer
+	Now       func() time.Time // default time.Now
+	Dir       string           // of the store; default a temporary one
+}
+
+// Broker is a running broker.
+type Broker struct {
+	*broker.Broker
+	Data *data.Data
+
+	URL  string       // of the server; "" without a Handler
+	CA   []byte       // PEM: the server's certificate, which is its own root
+	HTTP *http.Client // trusts CA; follows no redirects
+
+	Token string        // of an administrator with every role
+	Admin access.Caller // the same as the core knows it
+
+	Root   *virtual.Root
+	Device *virtual.Device // a good guest, of an all-zero measurement
+
+	tb   testing.TB
+	logs logs
+}
+
+// Start starts a broker that ends with the test. A failure ends the test.
+func Start(tb testing.TB, c Config) *Broker {
+	tb.Helper()
+	b := &Broker{tb: tb}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Dir == "" {
+		c.Dir = tb.TempDir()
+	}
+	keyFile, err := seal.CreateKeyFile(filepath.Join(c.Dir, "seal.key"), rand.Reader)
+	b.check(err, "seal")
+	b.Data, err = data.Create(tb.Context(), data.Config{
+		Dir: filepath.Join(c.Dir, "data"), Purpose: store.Development, Seal: keyFile, Origin: Origin, Now: c.Now,
+	})
+	b.check(err, "data directory")
+	tb.Cleanup(func() {
+		if err := b.Data.Close(); err != nil {
+			tb.Errorf("brokertest: closing the data directory: %v", err)
+		}
+	})
+	b.Root, err = virtual.NewRoot(rand.Reader, c.Now())
+	b.check(err, "virtual root")
+	b.Device, err = b.Root.NewDevice(rand.Reader, c.Now(), virtual.Config{})
+	b.check(err, "virtual device")
+	verifier, err := virtual.NewVerifier(b.Root.Certificate())
+	b.check(err, "virtual verifier")
+	verifiers := []attest.Verifier{verifier}
+	if c.Verifiers != nil {
+		verifiers = append(verifiers, c.Verifiers(b.Data)...)
+	}
+	b.Broker, err = broker.New(tb.Context(), broker.Config{
+		Purpose: store.Development, Store: b.Data.Store, Log: b.Data.Log, Keys: b.Data.Keys, Tokens: b.Data.Tokens,
+		Verifiers: verifiers, Enroller: c.Enroller, Issuer: Issuer, Limits: c.Limits, Observer: c.Observer, Now: c.Now, Logger: b.Logger(),
+	})
+	b.check(err, "broker")
+	token, _, err := b.FirstToken(tb.Context(), "administrator", 0)
+	b.check(err, "token")
+	b.Token = token.Reveal()
+	b.Admin, err = b.Authenticate(tb.Context(), b.Token, "192.0.2.1")
+	b.check(err, "administrator")
+	if c.Handler != nil {
+		b.serve(c.Handler(b.Broker))
+	}
+	return b
+}
+
+// serve starts the server. It is closed before the store, since clean-ups run last first.
+func (b *Broker) serve(h http.Handler) {
+	server := httptest.NewUnstartedServer(h)
+	server.TLS = &tls.Config{MinVersion: tls.VersionTLS13}
+	server.Config.ErrorLog = slog.NewLogLogger(b.Logger().Handler(), slog.LevelWarn)
+	server.StartTLS()
+	b.tb.Cleanup(server.Close)
+	b.URL, b.HTTP = server.URL, server.Client()
+	b.HTTP.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	b.CA = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+}
+
+func (b *Broker) check(err error, what string) {
+	b.tb.Helper()
+	if err != nil {
+		b.tb.Fatalf("brokertest: %s: %v", what, err)
+	}
+}
+
+// Logger writes where Logs reads, at every level.
+func (b *Broker) Logger() *slog.Logger {
+	return slog.New(slog.NewJSONHandler(&b.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// Logs returns what the broker has logged, JSON lines.
+func (b *Broker) Logs() string { return b.logs.String() }
+
+// PutSecret makes value the current version of a secret.
+func (b *Broker) PutSecret(name string, value []byte) broker.SecretInfo {
+	b.tb.Helper()
+	info, err := b.Broker.PutSecret(context.Background(), b.Admin, store.DefaultNamespace, broker.PutSecret{
+		Name: name, Value: bytes.Clone(value), ContentType: "text/plain", Activate: true,
+	})
+	b.check(err, "secret "+name)
+	return info
+}
+
+// ApplyPolicy makes the policy that source states judge.
+func (b *Broker) ApplyPolicy(source string) broker.PolicyInfo {
+	b.tb.Helper()
+	info, err := b.Broker.ApplyPolicy(context.Background(), b.Admin, store.DefaultNamespace, "policy.yaml", []byte(source), false)
+	b.check(err, "policy")
+	return info
+}
+
+// CreateToken returns the text of a token with the given roles in every namespace, which an administrator made.
+func (b *Broker) CreateToken(roles ...access.Role) string {
+	b.tb.Helper()
+	token, _, err := b.Broker.CreateToken(context.Background(), b.Admin, access.SetOf(roles...).String(), access.SetOf(roles...), access.AllNamespaces, 0)
+	b.check(err, "token")
+	return token.Reveal()
+}
+
+// Evidence returns evidence of the virtual device whose report data is digest.
+func (b *Broker) Evidence(digest []byte) []byte {
+	b.tb.Helper()
+	evidence, err := b.Device.Evidence(rand.Reader, digest)
+	b.check(err, "evidence")
+	return evidence
+}
+
+// AllowVirtual returns the source of a policy named allow-virtual that releases the secrets of the given patterns to any device
+// of this broker's root.
+func AllowVirtual(patterns ...string) string {
+	quoted := make([]string, len(patterns))
+	for i, p := range patterns {
+		quoted[i] = fmt.Sprintf("%q", p)
+	}
+	return `apiVersion: vouchsafe/v1
+kind: ReleasePolicy
+metadata: {name: allow-virtual}
+spec:
+  secrets: [` + strings.Join(quoted, ", ") + `]
+  require:
+    - {name: virtual, that: claims.kind == "virtual"}
+`
+}
+
+// logs is a buffer that many may write to.
+type logs struct {
+	mu     sync.Mutex
+	buffer bytes.Buffer
+}
+
+func (l *logs) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buffer.Write(p)
+}
+
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buffer.String()
+}
