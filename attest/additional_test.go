@@ -1,72 +1,75 @@
-package attest
+package attest_test
 
 import (
+	"encoding/json"
 	"errors"
+	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 
+	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/internal/mutate"
 )
 
 func TestParseAdditional(t *testing.T) {
-	for _, test := range []struct {
-		name, text, want string
-		refused          bool
-	}{
-		{"none", "", "", false},
-		{"no devices", "{}", "", false},
-		{"one", `{"sampledevice":{"svn":"1"}}`, `sampledevice={"svn":"1"}`, false},
-		{"two, in the order of their names", `{"tpm":[1, 2],"nvidia":"x"}`, `nvidia="x" tpm=[1, 2]`, false},
-		{"null", "null", "", true},
-		{"an array", "[]", "", true},
-		{"a string", `""`, "", true},
-		{"one twice", `{"nvidia":1,"nvidia":2}`, "", true},
-		{"one twice, escaped", `{"nvidia":1,"nvi\u0064ia":2}`, "", true},
-		{"something after it", `{"nvidia":1}x`, "", true},
-		{"another after it", `{} {}`, "", true},
-		{"cut short", `{"nvidia":1`, "", true},
-		{"a space", " ", "", true},
+	device := func(kind attest.Kind, data string) attest.Device {
+		return attest.Device{Kind: kind, Data: []byte(data)}
+	}
+	for text, want := range map[string][]attest.Device{
+		``:                              nil,
+		`{}`:                            {},
+		"\n{ } ":                        {},
+		`{"sampledevice":{"svn":"1"}}`:  {device("sampledevice", `{"svn":"1"}`)},
+		`{"b": [1, 2] , "a":"x"}`:       {device("b", `[1, 2]`), device("a", `"x"`)},
+		`{"a":{"svn": "1","svn":"2" }}`: {device("a", `{"svn": "1","svn":"2" }`)}, // for the verifier to refuse
+		`{"a":null}`:                    {device("a", `null`)},
 	} {
-		t.Run(test.name, func(t *testing.T) {
-			devices, err := ParseAdditional(test.text)
-			var refusal *Refusal
-			if test.refused {
-				if !errors.As(err, &refusal) || refusal.Code != CodeMalformed {
-					t.Fatalf("error %v, want a refusal with %s", err, CodeMalformed)
-				}
-				return
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			var got []string
-			for _, d := range devices {
-				got = append(got, string(d.Kind)+"="+string(d.Data))
-			}
-			if text := strings.Join(got, " "); text != test.want {
-				t.Errorf("got %s, want %s", text, test.want)
-			}
-		})
-	}
-}
-
-var additionalSeeds = []string{"", "{}", `{"nvidia":{"device_evidence_list":[{"arch":"HOPPER"}]},"sampledevice":{"svn":"1","report_data":"AA=="}}`}
-
-// checkAdditional fails when what is accepted is not there once each, or an error is not a refusal.
-func checkAdditional(t *testing.T, text string) {
-	devices, err := ParseAdditional(text)
-	var refusal *Refusal
-	if err != nil && !errors.As(err, &refusal) {
-		t.Fatalf("error %v is not a refusal", err)
-	}
-	seen := map[Kind]bool{}
-	for _, d := range devices {
-		if seen[d.Kind] || len(d.Data) == 0 {
-			t.Fatalf("kind %q is there twice or empty", d.Kind)
+		if got, err := attest.ParseAdditional(text); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %v, %v", text, got, err)
 		}
-		seen[d.Kind] = true
+	}
+	many := `{"k":0`
+	for i := range attest.MaxDevices {
+		many += fmt.Sprintf(`,"k%d":0`, i)
+	}
+	for _, text := range []string{
+		` `, `null`, `[]`, `""`, `"{}"`, `{`, `{"a"}`, `{"a":}`, `{"a":1,}`, `{"a":1`, `{"a":1}{}`, `{"a":1} x`, `{"a":1,"a":1}`, `{"a":1,"\u0061":2}`,
+		"{\"\xff\":1}", many + `}`, `{"a":"` + strings.Repeat("x", attest.MaxEvidenceSize) + `"}`,
+	} {
+		if got, err := attest.ParseAdditional(text); !errors.Is(err, attest.ErrAdditional) || got != nil {
+			t.Errorf("%.60s: %v, %v", text, got, err)
+		}
 	}
 }
+
+// checkAdditional holds what is accepted to what another reader of the same text would find.
+func checkAdditional(t *testing.T, input []byte) {
+	devices, err := attest.ParseAdditional(string(input))
+	if err != nil {
+		if !errors.Is(err, attest.ErrAdditional) {
+			t.Errorf("%q: %v", input, err)
+		}
+		return
+	}
+	if len(input) == 0 {
+		return
+	}
+	var other map[attest.Kind]json.RawMessage
+	if err := json.Unmarshal(input, &other); err != nil {
+		t.Fatalf("%q is not JSON: %v", input, err)
+	}
+	if len(other) != len(devices) || len(devices) > attest.MaxDevices {
+		t.Fatalf("%q: %d devices of %d", input, len(devices), len(other))
+	}
+	for _, d := range devices {
+		if string(other[d.Kind]) != string(d.Data) {
+			t.Fatalf("%q: evidence of %q is %q, or %q", input, d.Kind, d.Data, other[d.Kind])
+		}
+	}
+}
+
+var additionalSeeds = [][]byte{[]byte(`{"sampledevice":{"svn":"1","report_data":"AAEC"}}`), []byte(`{"a":[1,{"b":null}],"b":"x","c":1e3}`), []byte(`{}`)}
 
 func FuzzParseAdditional(f *testing.F) {
 	for _, seed := range additionalSeeds {
@@ -75,10 +78,4 @@ func FuzzParseAdditional(f *testing.F) {
 	f.Fuzz(checkAdditional)
 }
 
-func TestMutationsOfAdditional(t *testing.T) {
-	var seeds [][]byte
-	for _, seed := range additionalSeeds {
-		seeds = append(seeds, []byte(seed))
-	}
-	mutate.Run(t, seeds, func(t *testing.T, input []byte) { checkAdditional(t, string(input)) })
-}
+func TestMutationsAdditional(t *testing.T) { mutate.Run(t, additionalSeeds, checkAdditional) }
