@@ -81,6 +81,9 @@ func (r *Recipient) Thumbprint() string { return r.thumbprint }
 // Algorithm returns the key's alg.
 func (r *Recipient) Algorithm() string { return r.algorithm }
 
+// JWE reports whether envelopes for the key are JWEs, as KBS guests need, and not HPKE.
+func (r *Recipient) JWE() bool { return r.jwe != nil }
+
 // Seal encrypts plaintext, of at most [MaxPlaintext] bytes, in the form that the key's type calls for. Only HPKE
 // envelopes carry ctx; see the package documentation for what binds a JWE.
 func (r *Recipient) Seal(ctx Context, plaintext []byte) ([]byte, error) {

@@ -1,0 +1,147 @@
+package kbs
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/vouchsafe/vouchsafe/broker"
+	"github.com/vouchsafe/vouchsafe/broker/envelope"
+	"github.com/vouchsafe/vouchsafe/broker/intake"
+	"github.com/vouchsafe/vouchsafe/broker/session"
+	"github.com/vouchsafe/vouchsafe/store"
+)
+
+// Prefix is the path that everything here is below.
+const Prefix = "/kbs/v0"
+
+// cookieName is what clients send their session id by.
+const cookieName = "kbs-session-id"
+
+// DefaultSessions is how many attested sessions are held at once. Each has its claims, 2 to 10 KiB: with large init-data documents it may be
+// more, and over the limit the answer is 503, never another session's end.
+const DefaultSessions = 20_000
+
+// maxAuth and maxAuthorization bound what is read of an auth request and of an Authorization header, in bytes.
+const (
+	maxAuth          = 16 << 10
+	maxAuthorization = 96 << 10
+)
+
+// Config is what the front end is made of. Broker and Intake are needed.
+type Config struct {
+	Broker      *broker.Broker
+	Intake      *intake.Reader
+	Namespace   string // whose secrets are served; default store.DefaultNamespace
+	DenyStatus  int    // the status of a resource that is denied or missing: 403 (and then 404 for missing), the default, or 401 for both
+	AllowRSA1_5 bool   // accept recipient keys that ask for the deprecated RSA1_5
+	Sessions    int    // attested sessions held at once; default DefaultSessions
+	Logger      *slog.Logger
+	Now         func() time.Time
+}
+
+// KBS serves the protocol.
+type KBS struct {
+	broker     *broker.Broker
+	intake     *intake.Reader
+	namespace  string
+	denyStatus int
+	recipients envelope.Options
+	sessions   *session.Sessions[*broker.Attested]
+	logger     *slog.Logger
+}
+
+// New returns a KBS, or what is wrong with its configuration.
+func New(c Config) (*KBS, error) {
+	switch {
+	case c.Broker == nil || c.Intake == nil:
+		return nil, errors.New("kbs: broker and intake are needed")
+	case c.DenyStatus != 0 && c.DenyStatus != http.StatusUnauthorized && c.DenyStatus != http.StatusForbidden:
+		return nil, fmt.Errorf("kbs: deny_status is %d, not 401 or 403: clients know no other", c.DenyStatus)
+	case c.Sessions < 0:
+		return nil, errors.New("kbs: the number of sessions is negative")
+	}
+	k := &KBS{
+		broker: c.Broker, intake: c.Intake, namespace: c.Namespace, denyStatus: c.DenyStatus,
+		recipients: envelope.Options{AllowRSA15: c.AllowRSA1_5}, logger: c.Logger,
+	}
+	if k.namespace == "" {
+		k.namespace = store.DefaultNamespace
+	}
+	if k.denyStatus == 0 {
+		k.denyStatus = http.StatusForbidden
+	}
+	if k.logger == nil {
+		k.logger = slog.Default()
+	}
+	if c.Sessions == 0 {
+		c.Sessions = DefaultSessions
+	}
+	var err error
+	if k.sessions, err = session.NewSessions[*broker.Attested](c.Sessions, c.Now, nil); err != nil {
+		return nil, fmt.Errorf("kbs: %w", err)
+	}
+	return k, nil
+}
+
+// Handler returns the handler of everything below Prefix.
+func (k *KBS) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST "+Prefix+"/auth", k.handle(k.auth))
+	mux.HandleFunc("POST "+Prefix+"/attest", k.handle(k.attest))
+	mux.HandleFunc("GET "+Prefix+"/resource/{path...}", k.handle(k.getResource))
+	mux.HandleFunc("POST "+Prefix+"/resource/{path...}", k.handle(k.setResource))
+	mux.HandleFunc("DELETE "+Prefix+"/resource/{path...}", k.handle(k.deleteResource))
+	mux.HandleFunc(Prefix+"/", k.handle(func(_ http.ResponseWriter, r *http.Request) error {
+		return fail(http.StatusNotFound, "PluginNotFound", "there is no %s %s here", r.Method, clip(r.URL.Path))
+	}))
+	return mux
+}
+
+// handle writes the error of a handler, which has written nothing when it returns one.
+func (k *KBS) handle(h func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		if err := h(w, r); err != nil {
+			k.writeError(w, r, err)
+		}
+	}
+}
+
+// resource returns the secret that a path names: exactly three parts of the protocol's form.
+func resource(r *http.Request) (string, error) {
+	path := r.PathValue("path")
+	parts := strings.Split(path, "/")
+	if len(parts) != 3 {
+		return "", fail(http.StatusBadRequest, "InvalidRequestPath", "a resource has three parts, repository/type/tag, not %d", len(parts))
+	}
+	for _, part := range parts {
+		if !validPart(part) {
+			return "", fail(http.StatusBadRequest, "InvalidRequestPath",
+				"a part of the path is not letters, digits, '_', '-' and '.', or begins with '.': %q", clip(part))
+		}
+	}
+	return path, nil
+}
+
+// validPart reports whether a part of a path is [A-Za-z0-9_-][A-Za-z0-9_.-]*, of at most 255 bytes.
+func validPart(part string) bool {
+	if part == "" || part[0] == '.' || len(part) > store.MaxSegment {
+		return false
+	}
+	return !strings.ContainsFunc(part, func(c rune) bool {
+		return !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' || c == '-' || c == '.')
+	})
+}
+
+func clip(text string) string {
+	const most = 100
+	if len(text) > most {
+		return text[:most] + "…"
+	}
+	return text
+}

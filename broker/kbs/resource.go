@@ -1,0 +1,130 @@
+package kbs
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"net/http"
+	"strings"
+
+	"github.com/vouchsafe/vouchsafe/broker"
+	"github.com/vouchsafe/vouchsafe/broker/access"
+	"github.com/vouchsafe/vouchsafe/broker/intake"
+	"github.com/vouchsafe/vouchsafe/broker/keys"
+)
+
+// getResource releases a secret to whoever shows that it was attested. Clients ask first and attest when they get 401.
+func (k *KBS) getResource(w http.ResponseWriter, r *http.Request) error {
+	attested, err := k.attested(r)
+	if err != nil {
+		return err
+	}
+	name, err := resource(r)
+	if err != nil {
+		return err
+	}
+	released, err := k.broker.Release(r.Context(), attested, []broker.Want{{Secret: name}})
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Vouchsafe-Decision", released.Decision)
+	result := released.Results[0]
+	switch result.Outcome {
+	case broker.OutcomeReleased:
+	case broker.OutcomeNotFound:
+		return &broker.Error{Code: broker.CodeNotFound, Message: "there is no such resource", Decision: released.Decision}
+	default:
+		return &broker.Error{Code: broker.CodeDenied, Message: "no policy allows this resource to this workload", Decision: released.Decision}
+	}
+	signature, err := k.sign(released, result)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Vouchsafe-Signature", signature)
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(result.Envelope) // the peer may be gone
+	return nil
+}
+
+// sign binds an answer's body to what was asked and by whom.
+func (k *KBS) sign(released *broker.Release, result broker.Result) (string, error) {
+	sum := sha256.Sum256(result.Envelope)
+	answer := signedAnswer{
+		Decision: released.Decision, Issued: released.Issued.Unix(), Secret: result.Secret, Version: result.Version, Policy: result.Policy,
+		Nonce: released.Nonce, Recipient: released.Recipient, Body: "sha256:" + hex.EncodeToString(sum[:]),
+	}
+	payload, err := answer.encode()
+	if err != nil {
+		return "", err
+	}
+	return k.broker.Keys().SignCompact(keys.Reply, answerType, payload)
+}
+
+// attested returns who asks: by a token when there is one, else by the session cookie.
+func (k *KBS) attested(r *http.Request) (*broker.Attested, error) {
+	if token, ok, err := bearer(r); err != nil || ok {
+		if err != nil {
+			return nil, err
+		}
+		return k.broker.Bearer(token, intake.Remote(r), k.recipients)
+	}
+	if attested, ok := k.sessions.Get(cookie(r)); ok {
+		return attested, nil
+	}
+	return nil, fail(http.StatusUnauthorized, "TokenNotFound", "no attestation token or attested session: attest first")
+}
+
+// bearer returns the token of the Authorization header. A second header, or one of another scheme, is an error: which of them counts
+// would be a guess.
+func bearer(r *http.Request) (token string, ok bool, err error) {
+	values := r.Header.Values("Authorization")
+	if len(values) == 0 {
+		return "", false, nil
+	}
+	scheme, token, _ := strings.Cut(values[0], " ")
+	if len(values) > 1 || !strings.EqualFold(scheme, "Bearer") || token == "" || len(token) > maxAuthorization {
+		return "", false, fail(http.StatusUnauthorized, "TokenVerifierError", "the Authorization header is not one bearer token of at most %d bytes", maxAuthorization)
+	}
+	return strings.TrimSpace(token), true, nil
+}
+
+// setResource adds a version of a secret and makes it current, as a custodian's client expects of setting a resource.
+func (k *KBS) setResource(w http.ResponseWriter, r *http.Request) error {
+	who, err := k.administrator(r)
+	if err != nil {
+		return err
+	}
+	name, err := resource(r)
+	if err != nil {
+		return err
+	}
+	value, release, err := k.intake.Read(r, broker.MaxSecret)
+	defer release()
+	defer clear(value)
+	if err != nil {
+		return err
+	}
+	_, err = k.broker.PutSecret(r.Context(), who, k.namespace, broker.PutSecret{Name: name, Value: value, Activate: true})
+	return err
+}
+
+// deleteResource destroys every version of a secret.
+func (k *KBS) deleteResource(w http.ResponseWriter, r *http.Request) error {
+	who, err := k.administrator(r)
+	if err != nil {
+		return err
+	}
+	name, err := resource(r)
+	if err != nil {
+		return err
+	}
+	_, err = k.broker.DestroyAll(r.Context(), who, k.namespace, name)
+	return err
+}
+
+func (k *KBS) administrator(r *http.Request) (access.Caller, error) {
+	token, ok, err := bearer(r)
+	if err != nil || !ok {
+		return access.Caller{}, fail(http.StatusUnauthorized, "AdminAuthAccess", "an administrator's token is needed, as a bearer token")
+	}
+	return k.broker.Authenticate(r.Context(), token, intake.Remote(r))
+}
