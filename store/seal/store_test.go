@@ -1,6 +1,8 @@
 package seal_test
 
 import (
+	"fmt"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -58,3 +60,14 @@ func TestContract(t *testing.T) {
 		})
 	}
 }
+
+func readFile(tb testing.TB, path string) []byte {
+	tb.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return content
+}
+
+func recordKey(i int) string { return fmt.Sprintf("default/%04d", i) }
