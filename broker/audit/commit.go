@@ -198,12 +198,11 @@ func (l *Log) plan(waiting []*request, alone bool) *plan {
 	p.next = &state{
 		tree:    tip.tree.clone(),
 		tail:    tip.tail,
-		parts:   slices.Clone(tip.parts),
 		version: tip.version + 1,
 		filled:  make(map[tileID]*tile),
 		grown:   make(chan struct{}),
 	}
-	b := builder{log: l, next: p.next, stored: len(tip.tail), deletes: tip.strays}
+	b := builder{log: l, next: p.next, stored: len(tip.tail)}
 	var callers []store.Write
 	size := 0
 	for i, r := range waiting {
@@ -246,7 +245,7 @@ func (l *Log) plan(waiting []*request, alone bool) *plan {
 		p.batch = nil
 		return p
 	}
-	// The order is for stores that are not atomic: nothing leads to what comes before the head, and nothing to what comes after it any more.
-	p.writes = slices.Concat(b.puts, callers, []store.Write{head}, b.removals())
+	// The order is for stores that are not atomic: nothing leads to entries and tiles before the head is there.
+	p.writes = slices.Concat(b.puts, callers, []store.Write{head})
 	return p
 }

@@ -160,7 +160,7 @@ func (l *Log) bundle(ctx context.Context, s *state, bundle int64) ([][]byte, err
 	if bundle == s.tree.size/tileWidth {
 		return s.tail, nil // what the edge was made of
 	}
-	entries, err := l.records.readBundle(ctx, bundle)
+	entries, err := l.records.readBundle(ctx, bundle, tileWidth)
 	if err != nil {
 		return nil, err
 	}
@@ -170,8 +170,8 @@ func (l *Log) bundle(ctx context.Context, s *state, bundle int64) ([][]byte, err
 	}
 	for i, entry := range entries {
 		if tlog.RecordHash(entry) != t.nodes[0][i] {
-			return nil, &DamageError{l.records.entries(bundle, 0),
-				fmt.Sprintf("entry %d does not have the hash in its tile", bundle*tileWidth+int64(i)), nil}
+			return nil, &DamageError{l.records.entries(bundle, i),
+				fmt.Sprintf("or the record before it: entry %d does not have the hash in its tile", bundle*tileWidth+int64(i)), nil}
 		}
 	}
 	return entries, nil

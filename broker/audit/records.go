@@ -11,12 +11,9 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 )
 
-// maxPart is the most bytes of entries in one record: half of store.MaxValue, so that a store may seal and encode it. A bundle of 256 long
-// entries is several records.
+// maxPart is the most bytes of entries in one record: half of store.MaxValue, so that a store may seal and encode it. A commit of
+// many long entries makes several records.
 const maxPart = store.MaxValue / 2
-
-// maxStrays is how many left-over records of an interrupted commit are removed at a time; the rest go with the next open.
-const maxStrays = 4096
 
 // records knows the log's keys and reads what is under them. See the package comment for the layout.
 type records struct {
@@ -30,12 +27,7 @@ func (r records) tile(id tileID) string {
 	return fmt.Sprintf("%s/tile/%d/%012x", r.prefix, id.level, id.n)
 }
 
-// tail is the record of entries of a bundle that is not full; first is the place in the bundle of the first of them.
-func (r records) tail(bundle int64, first int) string {
-	return fmt.Sprintf("%s/tail/%012x/%02x", r.prefix, bundle, first)
-}
-
-// entries is a record of a full bundle.
+// entries is a record of consecutive entries of a bundle; first is the place in the bundle of the first of them.
 func (r records) entries(bundle int64, first int) string {
 	return fmt.Sprintf("%s/entries/%012x/%02x", r.prefix, bundle, first)
 }
@@ -53,9 +45,7 @@ type state struct {
 	head    Checkpoint
 	version uint64           // the head record's
 	tail    [][]byte         // the entries of the bundle that is not full
-	parts   []store.Entry    // the records that hold them
 	filled  map[tileID]*tile // the tiles that the last commit filled, for its receipts
-	strays  []store.Entry    // records that nothing leads to any more, to be deleted
 	grown   chan struct{}    // closed when another state took its place
 }
 
@@ -86,7 +76,8 @@ func (r records) loadOnce(ctx context.Context, known note.Verifiers, origin stri
 		return nil, record.Version, &DamageError{r.head(), "is not a checkpoint of this log", err}
 	}
 	s := &state{signed: record.Value, head: head, version: record.Version, grown: make(chan struct{})}
-	if err := r.loadTail(ctx, s); err != nil {
+	bundle, width := int64(head.Size)/tileWidth, int(head.Size%tileWidth)
+	if s.tail, err = r.readBundle(ctx, bundle, width); err != nil {
 		return nil, record.Version, err
 	}
 	if err := r.loadEdge(ctx, s); err != nil {
@@ -96,7 +87,7 @@ func (r records) loadOnce(ctx context.Context, known note.Verifiers, origin stri
 		return nil, record.Version, &DamageError{r.prefix, fmt.Sprintf("entries and tiles at the end have the root %v, and %v was signed for %d entries",
 			root, head.Root, head.Size), nil}
 	}
-	if err := r.loadStrays(ctx, s); err != nil {
+	if err := r.checkBeyond(ctx, bundle, width); err != nil {
 		return nil, record.Version, err
 	}
 	return s, record.Version, nil
@@ -115,26 +106,6 @@ func (r records) missing(ctx context.Context, err error) error {
 		return &DamageError{r.head(), fmt.Sprintf("is missing, but %s is there", left[0].Key), nil}
 	}
 	return fmt.Errorf("%w: %s", ErrNoLog, r.prefix)
-}
-
-// loadTail reads the entries of the last bundle.
-func (r records) loadTail(ctx context.Context, s *state) error {
-	bundle, width := int64(s.head.Size)/tileWidth, int(s.head.Size%tileWidth)
-	s.tail = make([][]byte, 0, tileWidth)
-	for len(s.tail) < width {
-		key := r.tail(bundle, len(s.tail))
-		record, err := r.store.Get(ctx, key)
-		if err != nil {
-			return readError(key, err)
-		}
-		entries, err := parseBundle(record.Value, width-len(s.tail))
-		if err != nil || len(entries) == 0 {
-			return &DamageError{key, fmt.Sprintf("does not hold some of the last %d entries", width-len(s.tail)), err}
-		}
-		s.tail = append(s.tail, entries...)
-		s.parts = append(s.parts, store.Entry{Key: key, Version: record.Version})
-	}
-	return nil
 }
 
 // loadEdge makes the tiles of the right edge: of the lowest level from the entries, of the others from the full tiles below.
@@ -160,32 +131,21 @@ func (r records) loadEdge(ctx context.Context, s *state) error {
 	return nil
 }
 
-// loadStrays looks for records beyond the head. A store that is not atomic may have them from an interrupted commit, and they are
-// noted to be deleted or written over. In one that is atomic they say that the head is not the one they were written with.
-func (r records) loadStrays(ctx context.Context, s *state) error {
-	bundle, width := int64(s.head.Size)/tileWidth, int(s.head.Size%tileWidth)
-	if r.store.Atomic() {
-		for _, key := range []string{r.tail(bundle, width), r.entries(bundle, 0)} {
-			_, err := r.store.Get(ctx, key)
-			if err == nil {
-				return &DamageError{key, fmt.Sprintf("is beyond the head, which has %d entries", s.head.Size), nil}
-			}
-			if !errors.Is(err, store.ErrNotFound) {
-				return readError(key, err)
-			}
-		}
+// checkBeyond looks for an entry beyond the head. In a store that is atomic there is none, unless the head is not the one that was
+// written with the entries. In another it may be left over from an interrupted commit, and nothing leads to it.
+func (r records) checkBeyond(ctx context.Context, bundle int64, width int) error {
+	if !r.store.Atomic() {
 		return nil
 	}
-	tails, err := r.store.List(ctx, r.prefix+"/tail/", "", maxStrays)
-	if err != nil {
-		return readError(r.prefix+"/tail", err)
+	key := r.entries(bundle, width)
+	_, err := r.store.Get(ctx, key)
+	switch {
+	case err == nil:
+		return &DamageError{key, fmt.Sprintf("is beyond the head, which has %d entries", bundle*tileWidth+int64(width)), nil}
+	case errors.Is(err, store.ErrNotFound):
+		return nil
 	}
-	for _, e := range tails {
-		if e.Key < r.tail(bundle, 0) {
-			s.strays = append(s.strays, e)
-		}
-	}
-	return nil
+	return readError(key, err)
 }
 
 // readTile reads a full tile as it is stored, unchecked.
@@ -202,18 +162,18 @@ func (r records) readTile(ctx context.Context, id tileID) (tile, error) {
 	return t, nil
 }
 
-// readBundle reads the entries of a full bundle as they are stored, unchecked.
-func (r records) readBundle(ctx context.Context, bundle int64) ([][]byte, error) {
+// readBundle reads the first width entries of a bundle as they are stored, unchecked. The result has room for the whole bundle.
+func (r records) readBundle(ctx context.Context, bundle int64, width int) ([][]byte, error) {
 	all := make([][]byte, 0, tileWidth)
-	for len(all) < tileWidth {
+	for len(all) < width {
 		key := r.entries(bundle, len(all))
 		record, err := r.store.Get(ctx, key)
 		if err != nil {
 			return nil, readError(key, err)
 		}
-		entries, err := parseBundle(record.Value, tileWidth-len(all))
+		entries, err := parseBundle(record.Value, width-len(all))
 		if err != nil || len(entries) == 0 {
-			return nil, &DamageError{key, "does not hold entries of its bundle", err}
+			return nil, &DamageError{key, fmt.Sprintf("does not hold some of the %d entries from there on", width-len(all)), err}
 		}
 		all = append(all, entries...)
 	}

@@ -109,7 +109,7 @@ func TestTampering(t *testing.T) {
 	for key := range all {
 		kinds[strings.Split(key, "/")[2]] = true
 	}
-	if len(kinds) != 4 {
+	if len(kinds) != 3 {
 		t.Fatalf("records of %d kinds", len(kinds))
 	}
 }
