@@ -1,0 +1,3 @@
+package attest
+
+//go:generate go run ../internal/gen/claims -dir ../docs/reference
