@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/internal/strictjson"
 )
 
 // Test is one embedded test: claims, and what the policy must say of them.
@@ -127,14 +127,15 @@ func claimsFile(content []byte) (map[string]any, error) {
 	if len(content) > maxClaimsFile {
 		return nil, fmt.Errorf("it has %d bytes, more than %d", len(content), maxClaimsFile)
 	}
+	var values map[string]any
+	if err := strictjson.Unmarshal(content, &values); err != nil {
+		return nil, fmt.Errorf("it is no JSON object: %w", err)
+	}
+	// Again, for whole numbers beyond what a float holds.
 	decoder := json.NewDecoder(bytes.NewReader(content))
 	decoder.UseNumber()
-	var values map[string]any
 	if err := decoder.Decode(&values); err != nil {
-		return nil, fmt.Errorf("it is not a JSON object: %w", err)
-	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("something follows the JSON object")
+		return nil, fmt.Errorf("it is no JSON object: %w", err)
 	}
 	if inner, ok := values["claims"].(map[string]any); ok {
 		values = inner
@@ -151,10 +152,8 @@ func decodeClaims(values map[string]any) (*attest.Claims, error) {
 	if err != nil {
 		return nil, fmt.Errorf("claims: %w", err)
 	}
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.DisallowUnknownFields()
 	claims := new(attest.Claims)
-	if err := decoder.Decode(claims); err != nil {
+	if err := strictjson.Unmarshal(text, claims); err != nil {
 		return nil, fmt.Errorf("claims: %w", err)
 	}
 	return claims, nil

@@ -14,7 +14,7 @@ func TestRunTests(t *testing.T) {
 	files := map[string]string{
 		"wrapped.json": snpFile,
 		"bare.json":    `{"kind":"tpm","hardware_root":"tpm-enrolled","tpm":{"ak_name":"00","enrolled":true,"bank":"sha256","pcrs":{"7":"aa"}}}`,
-		"broken.json":  `{"kind":`, "list.json": `[]`, "null.json": `null`, "unknown.json": `{"kind":"snp","debugging":false}`, "two.json": `{}{}`,
+		"broken.json":  `{"kind":`, "list.json": `[]`, "twice.json": `{"kind":"tpm","kind":"snp"}`, "case.json": `{"Kind":"snp"}`, "null.json": `null`, "unknown.json": `{"kind":"snp","debugging":false}`, "two.json": `{}{}`,
 	}
 	open := func(name string) ([]byte, error) {
 		text, ok := files[name]
@@ -42,11 +42,13 @@ func TestRunTests(t *testing.T) {
 		{`claims: {values: {kind: tpm, hardware_root: tpm-enrolled, tpm: {enrolled: true}}, set: {tpm.pcrs.7: aa}}, expect: allow`, ""},
 		{`claims: {values: {kind: tpm, bound: false}}, expect: deny, by: baseline.bound`, ""},
 		{`claims: {file: missing.json}, expect: deny`, "file does not exist"},
-		{`claims: {file: broken.json}, expect: deny`, "not a JSON object"},
-		{`claims: {file: list.json}, expect: deny`, "not a JSON object"},
+		{`claims: {file: broken.json}, expect: deny`, "no JSON object"},
+		{`claims: {file: twice.json}, expect: deny`, "twice"},
+		{`claims: {file: case.json}, expect: deny`, "Kind"},
+		{`claims: {file: list.json}, expect: deny`, "no JSON object"},
 		{`claims: {file: null.json}, expect: deny`, "it is null"},
-		{`claims: {file: two.json}, expect: deny`, "something follows"},
-		{`claims: {file: unknown.json}, expect: deny`, "unknown field"},
+		{`claims: {file: two.json}, expect: deny`, "no JSON object"},
+		{`claims: {file: unknown.json}, expect: deny`, "debugging"},
 		{`claims: {file: bare.json, set: {tpm: 1}}, expect: deny`, "cannot unmarshal"},
 		{`claims: {file: bare.json, set: {tpm: 1, tpm.pcrs.7: bb}}, expect: deny`, "no object"},
 	} {

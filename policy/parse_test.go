@@ -121,7 +121,7 @@ func TestProblems(t *testing.T) {
 		{"expect: allow", "expect: allow\n    by: ⟦approved-image", "names a rule that refuses", ""},
 		{"expect: allow", "expect: allow\n    secret: ⟦other/db", "does not guard", ""},
 		{"claims: {values:", "claims: {set: {⟦measurment: x}, values:", `no member "measurment"`, "measurement"},
-		{"{kind: snp, hardware_root", "⟦{knd: snp, hardware_root", "unknown field", ""},
+		{"{kind: snp, hardware_root", "⟦{knd: snp, hardware_root", `"knd"`, ""},
 		{"metadata: {name", "metadata: ⟦&a {name", "anchors", ""},
 		{"metadata: {name: payments-db, description: Payments image}", "metadata: ⟦[]", "found a list", ""},
 	} {
