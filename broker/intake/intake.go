@@ -14,10 +14,10 @@ import (
 )
 
 const (
-	// MaxBody is the largest body in bytes of any request: evidence of eight GPUs, or a secret of 1 MiB in base64 (kbs-protocol: 2 MiB).
-	MaxBody = 2 << 20
+	// MaxBody is the largest body in bytes of any request: evidence of eight GPUs, which is 2 MiB, in base64. Routes have tighter limits.
+	MaxBody = 3 << 20
 
-	// DefaultBudget is what all bodies together may hold, in bytes: 64 of the largest, or tens of thousands of the usual ones.
+	// DefaultBudget is what all bodies together may hold, in bytes: 42 of the largest, or tens of thousands of the usual ones.
 	DefaultBudget = 128 << 20
 
 	// chunk is what a body takes from the budget before its first byte, in bytes. A server's limit of connections times this is far
