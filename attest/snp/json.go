@@ -19,8 +19,8 @@ func (ev *Evidence) parseJSON(data []byte) error {
 		haveReport bool
 		haveChain  bool
 	)
-	s.object(func(name string) {
-		switch name {
+	s.object(func(name []byte) {
+		switch string(name) {
 		case "attestation_report":
 			s.once(&haveReport, name)
 			report.read()
@@ -45,7 +45,7 @@ func (ev *Evidence) parseJSON(data []byte) error {
 }
 
 // once fails when a member was there before.
-func (s *scanner) once(seen *bool, name string) {
+func (s *scanner) once(seen *bool, name []byte) {
 	if *seen {
 		s.fail("member %s twice", name)
 	}
@@ -60,12 +60,12 @@ func (ev *Evidence) readChain(s *scanner) {
 			return
 		}
 		var (
-			kind               string
+			kind               []byte
 			der                []byte
 			haveKind, haveData bool
 		)
-		s.object(func(name string) {
-			switch name {
+		s.object(func(name []byte) {
+			switch string(name) {
 			case "cert_type":
 				s.once(&haveKind, name)
 				if s.peek() == '"' {
@@ -87,15 +87,21 @@ func (ev *Evidence) readChain(s *scanner) {
 			s.fail("a certificate without cert_type or data")
 			return
 		}
-		ids := map[string]guid{"VCEK": guidVCEK, "VLEK": guidVLEK, "ASK": guidASK}
-		if id, ok := ids[kind]; ok {
-			if len(der) == 0 {
-				s.fail("an empty certificate")
-				return
-			}
-			if err := ev.Certificates.add(id, der); err != nil {
-				s.err = err
-			}
+		var id guid
+		switch string(kind) {
+		case "VCEK":
+			id = guidVCEK
+		case "VLEK":
+			id = guidVLEK
+		case "ASK":
+			id = guidASK
+		default:
+			return
+		}
+		if len(der) == 0 {
+			s.fail("an empty certificate")
+		} else if err := ev.Certificates.add(id, der); err != nil {
+			s.err = err
 		}
 	})
 }
@@ -119,9 +125,9 @@ var reportMembers = [...]string{
 const requiredMembers = 24
 
 func (r *reportReader) read() {
-	r.object(func(name string) {
+	r.object(func(name []byte) {
 		for i, known := range reportMembers {
-			if name != known {
+			if string(name) != known {
 				continue
 			}
 			if r.seen&(1<<i) != 0 {
@@ -138,8 +144,8 @@ func (r *reportReader) read() {
 	}
 }
 
-func (r *reportReader) member(name string) {
-	switch name {
+func (r *reportReader) member(name []byte) {
+	switch string(name) {
 	case "version":
 		r.Version = r.u32()
 	case "guest_svn":
@@ -224,9 +230,9 @@ func (r *reportReader) optionalWord() uint64 {
 // members reads an object that has exactly the members names, calling value with the index of each.
 func (r *reportReader) members(names []string, value func(i int)) {
 	var seen int
-	r.object(func(name string) {
+	r.object(func(name []byte) {
 		for i, known := range names {
-			if name != known {
+			if string(name) != known {
 				continue
 			}
 			if seen&(1<<i) != 0 {

@@ -66,8 +66,9 @@ func (s *scanner) end() {
 }
 
 // object calls member for each member of the object that is next, positioned at its value. The name is as it is written: names with
-// escapes are refused, since no client writes one and two spellings of one name must not pass for two members.
-func (s *scanner) object(member func(name string)) {
+// escapes are refused, since no client writes one and two spellings of one name must not pass for two members. It is part of the
+// evidence and must not be kept.
+func (s *scanner) object(member func(name []byte)) {
 	s.expect('{')
 	if s.accept('}') {
 		return
@@ -102,19 +103,19 @@ func (s *scanner) array(element func()) {
 }
 
 // simpleString reads a string without escapes.
-func (s *scanner) simpleString() string {
+func (s *scanner) simpleString() []byte {
 	s.expect('"')
 	for start := s.pos; s.err == nil && s.pos < len(s.data); s.pos++ {
 		switch c := s.data[s.pos]; {
 		case c == '"':
 			s.pos++
-			return string(s.data[start : s.pos-1])
+			return s.data[start : s.pos-1]
 		case c == '\\' || c < 0x20:
 			s.fail("a name or type with %q", c)
 		}
 	}
 	s.fail("unterminated string")
-	return ""
+	return nil
 }
 
 // null consumes null if it is next.
@@ -209,7 +210,7 @@ func (s *scanner) skip(depth int) {
 	}
 	switch c := s.peek(); {
 	case c == '{':
-		s.object(func(string) { s.skip(depth + 1) })
+		s.object(func([]byte) { s.skip(depth + 1) })
 	case c == '[':
 		s.array(func() { s.skip(depth + 1) })
 	case c == '"':

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"math/big"
 	"slices"
+	"sync"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -462,4 +463,26 @@ func TestUnbound(t *testing.T) {
 	if _, err := v.Verify(ctx, in); !errors.As(err, &unavailable) {
 		t.Errorf("cancelled: %v", err)
 	}
+}
+
+// TestConcurrent shares a verifier, with fewer places in its cache than chains, between goroutines; run it with -race.
+func TestConcurrent(t *testing.T) {
+	a, v := authorities()[Genoa], testVerifier(t, Config{CacheSize: 2})
+	var evidence [][]byte
+	for i := range 4 {
+		r := report(Genoa, 3, VCEK)
+		r.ChipID[0] = byte(i)
+		evidence = append(evidence, extended(a.sign(t, r), a.leaf(t, r, leafOptions{})))
+	}
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() {
+			for i := range 20 {
+				if _, err := verify(t, v, evidence[i%len(evidence)]); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
 }
