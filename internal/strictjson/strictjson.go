@@ -15,9 +15,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"reflect"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -26,50 +26,49 @@ const MaxDepth = 32
 
 // Unmarshal decodes data, one JSON value, into v as [json.Unmarshal] does. Members must be those of v's type, spelled
 // exactly so, each once. Below a type that decodes itself, a [json.RawMessage] or an any, only duplicates are looked for.
-func Unmarshal(data []byte, v any) error {
-	if err := check(data, reflect.TypeOf(v), false); err != nil {
-		return err
-	}
-	return json.Unmarshal(data, v)
-}
+// When it fails, what is in v means nothing.
+func Unmarshal(data []byte, v any) error { return unmarshal(data, v, false) }
 
 // UnmarshalNewer is Unmarshal for a document that a newer version of its format may have written: members that are not known
 // are passed over. One that differs from a known member in case only is still an error.
-func UnmarshalNewer(data []byte, v any) error {
-	if err := check(data, reflect.TypeOf(v), true); err != nil {
-		return err
+func UnmarshalNewer(data []byte, v any) error { return unmarshal(data, v, true) }
+
+func unmarshal(data []byte, v any, newer bool) error {
+	if !utf8.Valid(data) {
+		return errNotUTF8
 	}
-	return json.Unmarshal(data, v)
+	if err := json.Unmarshal(data, v); err != nil {
+		return describe(err)
+	}
+	w := walker{data: data, newer: newer, known: map[reflect.Type]map[string]reflect.Type{}}
+	return w.value(reflect.TypeOf(v), 0)
 }
 
-// Object splits data, one JSON object, into its members, still encoded. A name twice is an error; values are not looked into.
+// Object splits data, one JSON object, into its members, still encoded; they share data's memory. A name twice is an error;
+// values are not looked into.
 func Object(data []byte) (map[string]json.RawMessage, error) {
 	if !utf8.Valid(data) {
-		return nil, errors.New("JSON that is not UTF-8")
+		return nil, errNotUTF8
 	}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
+	if !json.Valid(data) {
+		return nil, errors.New("not valid JSON")
+	}
+	w := walker{data: data}
+	if w.next() != '{' {
 		return nil, errors.New("not a JSON object")
 	}
 	members := make(map[string]json.RawMessage, 8)
-	for dec.More() {
-		name, err := dec.Token()
-		if err != nil {
-			return nil, syntax(err)
+	err := w.members(func(name string) error {
+		if _, twice := members[name]; twice {
+			return w.errorf("member %s is there twice", quote(name))
 		}
-		if _, twice := members[name.(string)]; twice {
-			return nil, fmt.Errorf("member %s is there twice", quote(name.(string)))
-		}
-		var value json.RawMessage
-		if err := dec.Decode(&value); err != nil {
-			return nil, syntax(err)
-		}
-		members[name.(string)] = value
-	}
-	if _, err := dec.Token(); err != nil {
-		return nil, syntax(err)
-	}
-	return members, atEnd(dec)
+		w.next()
+		start := w.at
+		w.skip()
+		members[name] = json.RawMessage(data[start:w.at:w.at])
+		return nil
+	})
+	return members, err
 }
 
 // String decodes a member that must be a JSON string.
@@ -84,96 +83,199 @@ func String(value json.RawMessage) (string, error) {
 	return s, nil
 }
 
-func check(data []byte, into reflect.Type, newer bool) error {
-	if !utf8.Valid(data) {
-		return errors.New("JSON that is not UTF-8")
-	}
-	c := checker{dec: json.NewDecoder(bytes.NewReader(data)), newer: newer}
-	c.dec.UseNumber()
-	if err := c.value(into, 0); err != nil {
+var errNotUTF8 = errors.New("JSON that is not UTF-8")
+
+// describe says what encoding/json found wrong without the value it found it in, nor the names of Go's types.
+func describe(err error) error {
+	var kind *json.UnmarshalTypeError
+	var when *time.ParseError
+	switch {
+	case errors.As(err, &kind):
+		found, _, _ := strings.Cut(kind.Value, " ") // "number 1.5"
+		return fmt.Errorf("cannot unmarshal a JSON %s into member %s", found, quote(kind.Field))
+	case errors.As(err, &when):
+		return errors.New("a time that is not of RFC 3339")
+	default:
 		return err
 	}
-	return atEnd(c.dec)
 }
 
-type checker struct {
-	dec   *json.Decoder
-	newer bool     // whether unknown members are passed over
-	path  []string // names of the members that led here, for errors
+// walker goes through JSON that is known to be valid, without decoding it.
+type walker struct {
+	data  []byte
+	at    int
+	newer bool                                     // whether unknown members are passed over
+	path  []string                                 // names of the members that led here, for errors
+	known map[reflect.Type]map[string]reflect.Type // the members of struct types met so far
 }
 
-func (c *checker) value(into reflect.Type, depth int) error {
-	if depth > MaxDepth {
-		return c.errorf("nested over %d deep", MaxDepth)
-	}
-	token, err := c.dec.Token()
-	if err != nil {
-		return syntax(err)
-	}
-	into = shape(into)
-	switch token {
-	case json.Delim('{'):
-		return c.object(into, depth)
-	case json.Delim('['):
-		var element reflect.Type
-		if into != nil && (into.Kind() == reflect.Slice || into.Kind() == reflect.Array) {
-			element = into.Elem()
+// next passes over white space and returns the byte after it, without passing over that.
+func (w *walker) next() byte {
+	for {
+		switch c := w.data[w.at]; c {
+		case ' ', '\t', '\r', '\n':
+			w.at++
+		default:
+			return c
 		}
-		for c.dec.More() {
-			if err := c.value(element, depth+1); err != nil {
+	}
+}
+
+// text passes over a string and returns what is between its quotes, as it is written.
+func (w *walker) text() []byte {
+	start := w.at + 1
+	end := start
+	for {
+		end += bytes.IndexByte(w.data[end:], '"')
+		escapes := 0
+		for w.data[end-1-escapes] == '\\' {
+			escapes++
+		}
+		if escapes%2 == 0 {
+			break
+		}
+		end++
+	}
+	w.at = end + 1
+	return w.data[start:end]
+}
+
+// skip passes over a value, whatever is in it.
+func (w *walker) skip() {
+	depth := 0
+	for {
+		switch w.next() {
+		case '{', '[':
+			depth++
+			w.at++
+		case '}', ']':
+			depth--
+			w.at++
+		case ',', ':':
+			w.at++
+		case '"':
+			w.text()
+		default:
+			w.scalar()
+		}
+		if depth == 0 {
+			return
+		}
+	}
+}
+
+// scalar passes over a number, true, false or null.
+func (w *walker) scalar() {
+	for w.at < len(w.data) && !bytes.ContainsRune([]byte(",]} \t\r\n"), rune(w.data[w.at])) {
+		w.at++
+	}
+}
+
+// members passes over an object. It calls member with each name when the walker is before the value, which member passes over.
+func (w *walker) members(member func(name string) error) error {
+	w.at++ // {
+	for {
+		switch w.next() {
+		case '}':
+			w.at++
+			return nil
+		case ',':
+			w.at++
+			continue
+		}
+		raw := w.text()
+		name := string(raw)
+		if bytes.IndexByte(raw, '\\') >= 0 {
+			if err := json.Unmarshal(w.data[w.at-len(raw)-2:w.at], &name); err != nil {
 				return err
 			}
 		}
-		_, err := c.dec.Token()
-		return syntax(err)
-	default:
-		return nil
+		w.next()
+		w.at++ // :
+		if err := member(name); err != nil {
+			return err
+		}
 	}
 }
 
-func (c *checker) object(into reflect.Type, depth int) error {
+func (w *walker) value(into reflect.Type, depth int) error {
+	if depth > MaxDepth {
+		return w.errorf("nested over %d deep", MaxDepth)
+	}
+	switch w.next() {
+	case '{':
+		return w.object(shape(into), depth)
+	case '[':
+		return w.array(shape(into), depth)
+	case '"':
+		w.text()
+	default:
+		w.scalar()
+	}
+	return nil
+}
+
+func (w *walker) array(into reflect.Type, depth int) error {
+	var element reflect.Type
+	if into != nil && (into.Kind() == reflect.Slice || into.Kind() == reflect.Array) {
+		element = into.Elem()
+	}
+	w.at++ // [
+	for {
+		switch w.next() {
+		case ']':
+			w.at++
+			return nil
+		case ',':
+			w.at++
+		default:
+			if err := w.value(element, depth+1); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (w *walker) object(into reflect.Type, depth int) error {
 	var known map[string]reflect.Type
 	if into != nil && into.Kind() == reflect.Struct {
-		known = fields(into)
+		if known = w.known[into]; known == nil {
+			known = fields(into)
+			w.known[into] = known
+		}
 	}
-	seen := map[string]bool{}
-	for c.dec.More() {
-		token, err := c.dec.Token()
-		if err != nil {
-			return syntax(err)
+	seen := make(map[string]struct{}, 8)
+	return w.members(func(name string) error {
+		if _, twice := seen[name]; twice {
+			return w.errorf("member %s is there twice", quote(name))
 		}
-		name := token.(string)
-		if seen[name] {
-			return c.errorf("member %s is there twice", quote(name))
-		}
-		seen[name] = true
+		seen[name] = struct{}{}
 		var element reflect.Type
 		switch {
 		case known != nil:
 			field, ok := known[name]
-			if !ok && !(c.newer && !anyFold(known, name)) {
-				return c.errorf("member %s is not known here", quote(name))
+			if !ok && (!w.newer || anyFold(known, name)) {
+				return w.errorf("member %s is not known here", quote(name))
 			}
 			element = field
 		case into != nil && into.Kind() == reflect.Map:
 			element = into.Elem()
 		}
-		c.path = append(c.path, name)
-		if err := c.value(element, depth+1); err != nil {
+		w.path = append(w.path, name)
+		if err := w.value(element, depth+1); err != nil {
 			return err
 		}
-		c.path = c.path[:len(c.path)-1]
-	}
-	_, err := c.dec.Token()
-	return syntax(err)
+		w.path = w.path[:len(w.path)-1]
+		return nil
+	})
 }
 
-func (c *checker) errorf(format string, args ...any) error {
+func (w *walker) errorf(format string, args ...any) error {
 	what := fmt.Sprintf(format, args...)
-	if len(c.path) == 0 {
+	if len(w.path) == 0 {
 		return errors.New(what)
 	}
-	return fmt.Errorf("in %s: %s", quote(strings.Join(c.path, ".")), what)
+	return fmt.Errorf("in %s: %s", quote(strings.Join(w.path, ".")), what)
 }
 
 var (
@@ -220,21 +322,6 @@ func anyFold(known map[string]reflect.Type, name string) bool {
 		}
 	}
 	return false
-}
-
-func atEnd(dec *json.Decoder) error {
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("something follows the JSON value")
-	}
-	return nil
-}
-
-// syntax keeps what encoding/json found wrong, but says where the text ended early in words of its own.
-func syntax(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return errors.New("JSON that ends too early")
-	}
-	return err
 }
 
 // quote bounds a name that came from outside, so that an error stays a line.

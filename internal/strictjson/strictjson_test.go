@@ -1,10 +1,13 @@
 package strictjson
 
 import (
+	"bytes"
 	"encoding/json"
+	"maps"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/vouchsafe/vouchsafe/internal/mutate"
 )
@@ -41,9 +44,9 @@ func TestUnmarshal(t *testing.T) {
 
 func TestUnmarshalRefuses(t *testing.T) {
 	tests := []struct{ name, input, want string }{
-		{"empty", ``, "ends too early"},
-		{"trailing value", `{"name":"a"} {}`, "follows"},
-		{"trailing garbage", `{"name":"a"}x`, "follows"},
+		{"empty", ``, "unexpected end"},
+		{"trailing value", `{"name":"a"} {}`, "after top-level value"},
+		{"trailing garbage", `{"name":"a"}x`, "after top-level value"},
 		{"twice", `{"name":"a","name":"b"}`, `"name" is there twice`},
 		{"twice by escape", `{"name":"a","n\u0061me":"b"}`, `"name" is there twice`},
 		{"unknown", `{"nope":1}`, `"nope" is not known`},
@@ -56,8 +59,12 @@ func TestUnmarshalRefuses(t *testing.T) {
 		{"nested in raw", `{"raw":{"k":{"z":1,"z":2}}}`, `in "raw.k": member "z" is there twice`},
 		{"not UTF-8", "{\"name\":\"\xff\"}", "not UTF-8"},
 		{"too deep", `{"raw":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + `}`, "nested over"},
-		{"cut", `{"name":"a"`, "ends too early"},
-		{"wrong type", `{"count":"3"}`, "cannot unmarshal"},
+		{"cut", `{"name":"a"`, "unexpected end"},
+		{"wrong type", `{"count":"3"}`, `a JSON string into member "count"`},
+		{"fraction", `{"count":31337.5}`, `a JSON number into member "count"`},
+		{"no time", `{"when":"31337"}`, "not of RFC 3339"},
+		{"name ending in a backslash", `{"a\\":1}`, `"a\\" is not known`},
+		{"name with a quote", `{"a\"b":1}`, `is not known`},
 		{"long name", `{"` + strings.Repeat("x", 5000) + `":1}`, "…"},
 	}
 	for _, test := range tests {
@@ -66,6 +73,9 @@ func TestUnmarshalRefuses(t *testing.T) {
 			err := Unmarshal([]byte(test.input), &d)
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("error %v, want one with %q", err, test.want)
+			}
+			if err != nil && strings.Contains(err.Error(), "31337") {
+				t.Errorf("the error tells a value: %v", err)
 			}
 			if err != nil && len(err.Error()) > 200 {
 				t.Errorf("an error of %d bytes", len(err.Error()))
@@ -117,10 +127,45 @@ func checkAgreement(t testing.TB, input []byte) {
 	}
 	if m, err := Object(input); err == nil {
 		var all map[string]json.RawMessage
-		if json.Unmarshal(input, &all) != nil || len(all) != len(m) {
+		if json.Unmarshal(input, &all) != nil || !maps.EqualFunc(all, m, func(a, b json.RawMessage) bool { return bytes.Equal(a, b) }) {
 			t.Errorf("Object and encoding/json disagree: %q", input)
 		}
 	}
+	// A tree of anything is walked without a type, so only duplicates and depth can be wrong with it.
+	var tree any
+	if err := Unmarshal(input, &tree); err == nil != (json.Valid(input) && utf8.Valid(input) && singleNames(input)) {
+		t.Errorf("%q: %v", input, err)
+	}
+}
+
+// singleNames looks for names that are there twice, with the tokens of encoding/json.
+func singleNames(input []byte) bool {
+	dec := json.NewDecoder(bytes.NewReader(input))
+	var value func(depth int) bool
+	value = func(depth int) bool {
+		token, err := dec.Token()
+		if err != nil || depth > MaxDepth {
+			return false
+		}
+		seen := map[json.Token]bool{}
+		for token == json.Delim('{') && dec.More() {
+			name, err := dec.Token()
+			if err != nil || seen[name] || !value(depth+1) {
+				return false
+			}
+			seen[name] = true
+		}
+		for token == json.Delim('[') && dec.More() {
+			if !value(depth + 1) {
+				return false
+			}
+		}
+		if token == json.Delim('{') || token == json.Delim('[') {
+			_, err = dec.Token()
+		}
+		return err == nil
+	}
+	return value(0)
 }
 
 func FuzzUnmarshal(f *testing.F) {
