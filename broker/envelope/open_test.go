@@ -120,8 +120,8 @@ func TestEveryByte(t *testing.T) {
 				t.Fatal(err)
 			}
 			masks := []byte{1, 0x20, 0x80}
-			if kind == RSA {
-				masks = masks[:1] // a private-key operation takes 3 ms
+			if kind == RSA || kind == P521 {
+				masks = masks[:1] // a private-key operation takes milliseconds
 			}
 			for i := range sealed {
 				for _, mask := range masks {
@@ -330,7 +330,7 @@ func FuzzOpenJWE(f *testing.F)  { fuzzOpen(f, P256) }
 func FuzzOpenHPKE(f *testing.F) { fuzzOpen(f, XWing) }
 
 func TestMutationsOpen(t *testing.T) {
-	for _, kind := range []KeyType{P256, P521, X25519, XWing} {
+	for _, kind := range []KeyType{P256, X25519} { // one of each form: the others take the same path, only slower
 		t.Run(string(kind), func(t *testing.T) {
 			key, seeds := openSeeds(t, kind)
 			mutate.Run(t, seeds, func(t *testing.T, input []byte) { checkOpen(t, key, seeds, input) })
