@@ -51,7 +51,8 @@ type Config struct {
 	Progress func(done, total int64) // called as bytes of the store are copied; may be nil
 }
 
-// Write copies the store to w, encrypted to the recipients, of which there must be one at least. What w holds after an error is of no use.
+// Write copies the store to w, encrypted to the recipients, of which there must be one at least. What w holds after an
+// error is of no use.
 func Write(ctx context.Context, s *bolt.Store, w io.Writer, recipients []age.Recipient, c Config) (Manifest, error) {
 	if c.Now == nil {
 		c.Now = time.Now
@@ -93,8 +94,9 @@ func Write(ctx context.Context, s *bolt.Store, w io.Writer, recipients []age.Rec
 	return m, nil
 }
 
-// Restore makes a store at path of the backup in r. The file appears, with mode 0600, when everything was verified: the encryption, the digest, and the
-// store's structure. Otherwise nothing is left. Errors wrap ErrExists, ErrWrongIdentity, ErrDamaged, or are the file system's.
+// Restore makes a store at path of the backup in r. The file appears, with mode 0600, when everything was verified: the
+// encryption, the digest, and the store's structure. Otherwise nothing is left. Errors wrap ErrExists, ErrWrongIdentity,
+// ErrDamaged, or are the file system's.
 func Restore(ctx context.Context, r io.Reader, path string, identities []age.Identity, c Config) (Manifest, error) {
 	m, err := restore(ctx, r, path, identities, c)
 	if err != nil {

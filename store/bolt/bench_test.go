@@ -94,7 +94,8 @@ func BenchmarkGet(b *testing.B) {
 	}
 }
 
-// BenchmarkApply has 1, 8 and 64 callers, each durable before it goes on. The floor is a synced bbolt transaction per write.
+// BenchmarkApply has 1, 8 and 64 callers, each durable before it goes on. The floor is a synced bbolt transaction per
+// write.
 func BenchmarkApply(b *testing.B) {
 	value := make([]byte, 100)
 	for _, callers := range []int{1, 8, 64} {

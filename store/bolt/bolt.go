@@ -37,8 +37,9 @@ const versionSize = 8
 // DefaultTimeout is how long Open waits for another process to let go of the file: enough for one that is shutting down.
 const DefaultTimeout = 5 * time.Second
 
-// initialMap is how much address space the file is mapped into at first. bbolt cannot enlarge the map while a read transaction is
-// open, so that a write would wait for a running backup; with a map this size that does not happen below a GiB. It takes no memory.
+// initialMap is how much address space the file is mapped into at first. bbolt cannot enlarge the map while a read
+// transaction is open, so that a write would wait for a running backup; with a map this size that does not happen below
+// a GiB. It takes no memory.
 const initialMap = 1 << 30
 
 // fileMode keeps other users out of names and sizes; values are sealed anyway.
@@ -92,8 +93,8 @@ type Store struct {
 	closeErr  error
 }
 
-// Open opens or creates a store. Besides what the file system says it returns [LockedError], [PurposeError], [FormatError], and errors
-// wrapping [ErrNoStore], [ErrNotStore] and store.ErrCorrupt.
+// Open opens or creates a store. Besides what the file system says it returns [LockedError], [PurposeError],
+// [FormatError], and errors wrapping [ErrNoStore], [ErrNotStore] and store.ErrCorrupt.
 func Open(c Config) (*Store, error) {
 	c, err := c.withDefaults()
 	if err != nil {
@@ -278,7 +279,8 @@ func (s *Store) List(ctx context.Context, prefix, after string, limit int) (entr
 	return entries, err
 }
 
-// view runs read in a transaction and turns what bbolt says, or how it fails on a damaged page, into the contract's errors.
+// view runs read in a transaction and turns what bbolt says, or how it fails on a damaged page, into the contract's
+// errors.
 func (s *Store) view(ctx context.Context, read func(*bbolt.Tx) error) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -294,8 +296,9 @@ func (s *Store) view(ctx context.Context, read func(*bbolt.Tx) error) (err error
 	return err
 }
 
-// catchDamage is to be deferred as catchDamage(&err)(). It turns a panic into an error wrapping store.ErrCorrupt: bbolt asserts what it
-// expects of a page and indexes into it, and a page that the disk cannot read is a memory fault, which must cost one call and not the broker.
+// catchDamage is to be deferred as catchDamage(&err)(). It turns a panic into an error wrapping store.ErrCorrupt: bbolt
+// asserts what it expects of a page and indexes into it, and a page that the disk cannot read is a memory fault, which
+// must cost one call and not the broker.
 func catchDamage(err *error) func() {
 	before := debug.SetPanicOnFault(true)
 	return func() {
@@ -331,7 +334,8 @@ func (s *Store) Watch(ctx context.Context, prefix string) (<-chan store.Event, e
 // View runs read in a read transaction of the whole file, which package backup copies from.
 func (s *Store) View(ctx context.Context, read func(*bbolt.Tx) error) error { return s.view(ctx, read) }
 
-// Close waits for the transaction being committed and for open reads, and ends every Watch. An Apply still waiting its turn gets store.ErrClosed.
+// Close waits for the transaction being committed and for open reads, and ends every Watch. An Apply still waiting its
+// turn gets store.ErrClosed.
 func (s *Store) Close() error {
 	s.closeOnce.Do(func() {
 		close(s.closing)

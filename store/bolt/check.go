@@ -36,9 +36,10 @@ type Report struct {
 	Problems []error // at most 100; each wraps store.ErrCorrupt
 }
 
-// Check reads the whole file of a store that nobody has open for writing, without changing it: every page is reachable once or free, within
-// bounds and of its kind, keys ascend, records have valid keys and versions, and the header is known. It does not decrypt: package seal
-// has a check for that. The error wraps store.ErrCorrupt when there are problems, of which it names the first.
+// Check reads the whole file of a store that nobody has open for writing, without changing it: every page is reachable
+// once or free, within bounds and of its kind, keys ascend, records have valid keys and versions, and the header is
+// known. It does not decrypt: package seal has a check for that. The error wraps store.ErrCorrupt when there are
+// problems, of which it names the first.
 func Check(ctx context.Context, c CheckConfig) (Report, error) {
 	if c.Timeout == 0 {
 		c.Timeout = DefaultTimeout
@@ -58,7 +59,8 @@ func Check(ctx context.Context, c CheckConfig) (Report, error) {
 	return report, nil
 }
 
-// inspect calls look with the pages of a file while it is locked against writers. bbolt is asked for nothing but the lock.
+// inspect calls look with the pages of a file while it is locked against writers. bbolt is asked for nothing but the
+// lock.
 func inspect(path string, timeout time.Duration, look func(*pages) error) error {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -92,7 +94,8 @@ func lookAt(file *os.File, look func(*pages) error) error {
 	return look(p)
 }
 
-// checkFront looks at what bbolt trusts when it opens a file: the meta pages, that none of the pages is missing, and the freelist.
+// checkFront looks at what bbolt trusts when it opens a file: the meta pages, that none of the pages is missing, and the
+// freelist.
 func checkFront(path string, timeout time.Duration) error {
 	return inspect(path, timeout, func(p *pages) error {
 		_, _, err := p.freelist()

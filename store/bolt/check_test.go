@@ -94,6 +94,34 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// TestCheckLargest has the largest leaves that bbolt makes: it does not split one of 4 elements.
+func TestCheckLargest(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store")
+	s, err := Open(Config{Path: path, Create: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	segment := strings.Repeat("s", store.MaxSegment)
+	for i := range 5 {
+		key := store.Key(segment, segment, segment, segment[:store.MaxSegment-1]+fmt.Sprint(i))
+		if err := s.Apply(t.Context(), store.Write{Key: key, Value: make([]byte, store.MaxValue)}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if report, err := Check(t.Context(), CheckConfig{Path: path}); err != nil || report.Records != i+1 {
+			t.Fatalf("with %d records: %+v, %v", i+1, report, err)
+		}
+		if s, err = Open(Config{Path: path}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestCheckFindsDamage damages each thing that the check looks at, and requires that opening does not crash on any of it.
 func TestCheckFindsDamage(t *testing.T) {
 	good := storeFile(t, 400)
@@ -216,7 +244,8 @@ func zeroVersion(b []byte, leaf int) []byte {
 	return b
 }
 
-// checkDamaged holds what every input must do: be refused with a named error, or be one that bbolt itself reads without a panic.
+// checkDamaged holds what every input must do: be refused with a named error, or be one that bbolt itself reads without
+// a panic.
 func checkDamaged(tb testing.TB, input []byte) (Report, bool) {
 	tb.Helper()
 	report, err := checkBytes(input)

@@ -132,8 +132,8 @@ func (s *Store) transact(group []*request) (events []store.Event, err error) {
 	return events, tx.Commit()
 }
 
-// check returns a conflict when any write's version is not the record's. It runs before the first put of a request, so that a request is
-// all or nothing inside its transaction.
+// check returns a conflict when any write's version is not the record's. It runs before the first put of a request, so
+// that a request is all or nothing inside its transaction.
 func check(records *bbolt.Bucket, writes []store.Write) error {
 	for _, w := range writes {
 		var have uint64

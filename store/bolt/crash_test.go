@@ -108,8 +108,8 @@ func writeForever(path string) error {
 	return <-failed
 }
 
-// TestCrash kills a process that writes, over and over, and holds that what it acknowledged is there, and of what it did not
-// acknowledge, each batch whole or not at all.
+// TestCrash kills a process that writes, over and over, and holds that what it acknowledged is there, and of what it did
+// not acknowledge, each batch whole or not at all.
 func TestCrash(t *testing.T) {
 	rounds := defaultCrashes
 	if text := os.Getenv("VOUCHSAFE_CRASHES"); text != "" {

@@ -38,5 +38,6 @@ type FormatError struct {
 }
 
 func (e *FormatError) Error() string {
-	return fmt.Sprintf("store has format %d, and this program knows formats up to %d: use the newer program that wrote it", e.Have, Format)
+	return fmt.Sprintf("store has format %d, and this program knows formats up to %d: use the newer program that wrote it",
+		e.Have, Format)
 }

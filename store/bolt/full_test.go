@@ -17,7 +17,8 @@ import (
 	"github.com/vouchsafe/vouchsafe/store/bolt"
 )
 
-// TestDiskFull fills the file system under a store, sees that it says so and goes on reading, and that it writes again once there is space.
+// TestDiskFull fills the file system under a store, sees that it says so and goes on reading, and that it writes again
+// once there is space.
 func TestDiskFull(t *testing.T) {
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=40m,mode=0700"); err != nil {
@@ -177,7 +178,8 @@ func writeUnderLimit(path string) error {
 	return err
 }
 
-// TestFaultingPage cuts a file off while it is open: reading what is gone is a memory fault, and must be an error of that call only.
+// TestFaultingPage cuts a file off while it is open: reading what is gone is a memory fault, and must be an error of
+// that call only.
 func TestFaultingPage(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store")
 	s := create(t, path)

@@ -29,8 +29,8 @@ type Header struct {
 	Created time.Time     `json:"created"` // UTC
 }
 
-// ParseHeader decodes a header. Unknown members, trailing data and values out of range are errors wrapping store.ErrCorrupt; a format
-// newer than this program knows is a [FormatError].
+// ParseHeader decodes a header. Unknown members, trailing data and values out of range are errors wrapping
+// store.ErrCorrupt; a format newer than this program knows is a [FormatError].
 func ParseHeader(data []byte) (Header, error) {
 	if len(data) > maxHeader {
 		return Header{}, fmt.Errorf("%w: store header of %d bytes is over %d", store.ErrCorrupt, len(data), maxHeader)

@@ -32,9 +32,8 @@ const (
 
 	minPageSize, maxPageSize = 1 << 10, 64 << 10
 
-	// maxNode bounds a leaf or branch in bytes: it is split when it is over a page, but holds at least two records, of which each is of
-	// store.MaxValue at most, and one more before a split takes effect.
-	maxNode = 4 * store.MaxValue
+	// maxNode bounds a leaf or branch in bytes: one that is over a page is split, unless it has no more than 4 elements.
+	maxNode = 4*(elementSize+store.MaxKey+versionSize+store.MaxValue) + pageHeaderSize + maxPageSize
 )
 
 var native = binary.NativeEndian
@@ -149,7 +148,9 @@ func (p *pages) read(id uint64, limit int64) (page, error) {
 
 // parsePage reads the header of a page that has at least one.
 func parsePage(data []byte, span uint64) page {
-	return page{id: native.Uint64(data), flags: native.Uint16(data[8:]), count: int(native.Uint16(data[10:])), data: data, span: span}
+	return page{
+		id: native.Uint64(data), flags: native.Uint16(data[8:]), count: int(native.Uint16(data[10:])), data: data, span: span,
+	}
 }
 
 // element returns the element at index i with its bounds checked.

@@ -8,7 +8,8 @@ import (
 	"github.com/vouchsafe/vouchsafe/store"
 )
 
-// watchBuffer is how many events wait for a slow receiver before it is told to read again: more than a busy transaction makes.
+// watchBuffer is how many events wait for a slow receiver before it is told to read again: more than a busy transaction
+// makes.
 const watchBuffer = 1024
 
 // maxWatchers bounds the receivers of one store; a broker has a handful.

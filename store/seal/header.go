@@ -22,7 +22,8 @@ const HeaderKey = store.SysNamespace + "/seal"
 const (
 	headerFormat = 1
 
-	// maxHeader is the largest header in bytes: maxKeys entries of about 200 bytes and the largest wrapped root key, in base64.
+	// maxHeader is the largest header in bytes: maxKeys entries of about 200 bytes and the largest wrapped root key, in
+	// base64.
 	maxHeader = 64 << 10
 
 	// maxKeys bounds the data keys of a store. Rewrap drops old ones, so there are rarely more than two.

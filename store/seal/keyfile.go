@@ -28,7 +28,8 @@ type KeyFile struct {
 	random io.Reader
 }
 
-// CreateKeyFile writes a new random key to path, which must not exist yet, with mode 0600, and returns the seal. A nil random is crypto/rand.
+// CreateKeyFile writes a new random key to path, which must not exist yet, with mode 0600, and returns the seal. A nil
+// random is crypto/rand.
 func CreateKeyFile(path string, random io.Reader) (*KeyFile, error) {
 	if random == nil {
 		random = rand.Reader

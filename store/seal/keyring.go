@@ -18,8 +18,8 @@ const (
 	// MaxSeals is how many values are encrypted with one data key: half of what SP 800-38D allows for random nonces.
 	MaxSeals = 1 << 31
 
-	// reserveSeals is how many encryptions are set aside at a time. Each costs a write of the header, and a process that ends wastes the rest of its
-	// share: 32,768 starts use up a data key, which is then replaced.
+	// reserveSeals is how many encryptions are set aside at a time. Each costs a write of the header, and a process that
+	// ends wastes the rest of its share: 32,768 starts use up a data key, which is then replaced.
 	reserveSeals = 1 << 16
 
 	// updateAttempts bounds how often a change of the header is tried again after another process changed it.
@@ -31,7 +31,8 @@ const (
 	// RefreshEvery is how old the header that a writer goes by may be.
 	RefreshEvery = time.Minute
 
-	// Grace is how long a data key is out of use before Rewrap drops it: RefreshEvery, with room for slow writes and clocks that differ.
+	// Grace is how long a data key is out of use before Rewrap drops it: RefreshEvery, with room for slow writes and
+	// clocks that differ.
 	Grace = 10 * time.Minute
 )
 
@@ -221,10 +222,12 @@ func (s *Store) update(ctx context.Context, edit change) (*keyring, error) {
 		}
 		return next, s.adopt(next)
 	}
-	return nil, fmt.Errorf("%w: %s changed %d times while this process tried to change it", store.ErrUnavailable, HeaderKey, updateAttempts)
+	return nil, fmt.Errorf("%w: %s changed %d times while this process tried to change it",
+		store.ErrUnavailable, HeaderKey, updateAttempts)
 }
 
-// adopt makes ring the one in use. It waits for every Apply under the one before, so that afterwards nothing more is written with the old key.
+// adopt makes ring the one in use. It waits for every Apply under the one before, so that afterwards nothing more is
+// written with the old key.
 func (s *Store) adopt(ring *keyring) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()

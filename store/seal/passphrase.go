@@ -15,15 +15,16 @@ import (
 // MinPassphrase is the shortest passphrase in bytes: whoever copies the store can guess at it for as long as they like.
 const MinPassphrase = 12
 
-// Costs of Argon2id: the default is the second recommendation of RFC 9106, section 4. The least is OWASP's; the most bounds what a
-// damaged or hostile header makes an unlock cost.
+// Costs of Argon2id: the default is the second recommendation of RFC 9106, section 4. The least is OWASP's; the most
+// bounds what a damaged or hostile header makes an unlock cost.
 const (
 	DefaultTime, MinTime, MaxTime                = 3, 2, 16
 	DefaultMemoryKiB, MinMemoryKiB, MaxMemoryKiB = 64 << 10, 19 << 10, 1 << 20
 	DefaultThreads, MinThreads, MaxThreads       = 4, 1, 16
 )
 
-// Layout of what Passphrase wraps: version (1), time (4), memory in KiB (4), threads (1), salt (16), then nonce, ciphertext, tag.
+// Layout of what Passphrase wraps: version (1), time (4), memory in KiB (4), threads (1), salt (16), then nonce,
+// ciphertext, tag.
 const (
 	passphraseFormat = 1
 	saltSize         = 16
@@ -50,7 +51,8 @@ type cost struct {
 	threads         uint8
 }
 
-// NewPassphrase returns a seal; it copies the passphrase. Line ends are part of a passphrase: callers that read a line remove its end.
+// NewPassphrase returns a seal; it copies the passphrase. Line ends are part of a passphrase: callers that read a line
+// remove its end.
 func NewPassphrase(passphrase []byte, c PassphraseConfig) (*Passphrase, error) {
 	if len(passphrase) < MinPassphrase {
 		return nil, fmt.Errorf("passphrase of %d bytes is shorter than %d", len(passphrase), MinPassphrase)

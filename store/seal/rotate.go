@@ -17,7 +17,8 @@ const (
 // scanPage is how many keys are listed at a time when every record is visited.
 const scanPage = 256
 
-// Rotate puts a new data key in use. When it returns, this process writes nothing more with the one before; others follow within RefreshEvery.
+// Rotate puts a new data key in use. When it returns, this process writes nothing more with the one before; others
+// follow within RefreshEvery.
 func (s *Store) Rotate(ctx context.Context) error {
 	s.admin.Lock()
 	defer s.admin.Unlock()
@@ -30,8 +31,8 @@ func (s *Store) Rotate(ctx context.Context) error {
 	return err
 }
 
-// Reseal makes the store open with another seal instead of the present one, with a new root key; the data keys stay. After an error that wraps
-// store.ErrUnavailable either of them may be the one that opens it.
+// Reseal makes the store open with another seal instead of the present one, with a new root key; the data keys stay.
+// After an error that wraps store.ErrUnavailable either of them may be the one that opens it.
 func (s *Store) Reseal(ctx context.Context, seal Seal) error {
 	s.admin.Lock()
 	defer s.admin.Unlock()
@@ -72,9 +73,10 @@ type RewrapResult struct {
 	Kept      int // older data keys that remain, out of use for less than Grace or because of a damaged record
 }
 
-// Rewrap encrypts every record that an older data key protects again with the one in use, and then drops the older keys. It
-// may run beside everything else and may be stopped: another call goes on with what is left. Writes to the store in the
-// meantime conflict with it at worst once per record. progress, which may be nil, is called after each page of records.
+// Rewrap encrypts every record that an older data key protects again with the one in use, and then drops the older keys.
+// It may run beside everything else and may be stopped: another call goes on with what is left. Writes to the store in
+// the meantime conflict with it at worst once per record. progress, which may be nil, is called after each page of
+// records.
 func (s *Store) Rewrap(ctx context.Context, progress func(RewrapResult)) (RewrapResult, error) {
 	// Only keys that are out of use everywhere before the scan begins can be unused after it.
 	ring, done, err := s.retired(ctx)
@@ -214,8 +216,9 @@ func (r *rewrap) flush(ctx context.Context) error {
 		case err == nil:
 			r.result.Rewrapped++
 		case errors.Is(err, store.ErrConflict):
-			// Whoever changed it, or the part of the batch that a store without atomic Apply made, wrote it with a newer key, unless that
-			// was another process which has yet to look at the header: its key is within Grace and is kept.
+			// Whoever changed it, or the part of the batch that a store without atomic Apply made, wrote it with a newer
+			// key, unless that was another process which has yet to look at the header: its key is within Grace and is
+			// kept.
 		default:
 			return err
 		}

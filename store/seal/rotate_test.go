@@ -282,7 +282,8 @@ func (forgetful) Unwrap(context.Context, []byte, []byte) ([]byte, error) {
 	return make([]byte, seal.KeySize), nil
 }
 
-// TestLargeBatch holds that encryptions are set aside before they are made, also for an Apply that is larger than a share.
+// TestLargeBatch holds that encryptions are set aside before they are made, also for an Apply that is larger than a
+// share.
 func TestLargeBatch(t *testing.T) {
 	s, inner := sealed(t, keyFile(t), seal.Config{Exclusive: true})
 	const batch = 1<<16 + 1

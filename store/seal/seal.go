@@ -12,14 +12,16 @@ type Seal interface {
 	// Kind names the sort of seal, such as "keyfile": lower-case letters, digits and "-", at most 32 bytes.
 	Kind() string
 
-	// KeyID tells keys of one kind apart without giving them away, in printable ASCII of at most 256 bytes. It may be empty.
+	// KeyID tells keys of one kind apart without giving them away, in printable ASCII of at most 256 bytes. It may be
+	// empty.
 	KeyID() string
 
-	// Wrap encrypts a key of 32 bytes, bound to the given bytes if the seal can do that. The result is at most MaxWrapped bytes.
+	// Wrap encrypts a key of 32 bytes, bound to the given bytes if the seal can do that. The result is at most
+	// MaxWrapped bytes.
 	Wrap(ctx context.Context, key, bind []byte) ([]byte, error)
 
-	// Unwrap reverses Wrap. An error wraps ErrWrongSeal when the key is not the one that wrapped, and store.ErrUnavailable when
-	// the seal cannot be asked now.
+	// Unwrap reverses Wrap. An error wraps ErrWrongSeal when the key is not the one that wrapped, and
+	// store.ErrUnavailable when the seal cannot be asked now.
 	Unwrap(ctx context.Context, wrapped, bind []byte) ([]byte, error)
 }
 

@@ -17,14 +17,15 @@ import (
 
 // Config is how a sealed store works. All fields have defaults.
 type Config struct {
-	// Random makes keys and nonces, from several goroutines at once. A source that repeats itself gives everything away. Default crypto/rand.
+	// Random makes keys and nonces, from several goroutines at once. A source that repeats itself gives everything away.
+	// Default crypto/rand.
 	Random io.Reader
 
 	// Now dates keys and ages the header. Default time.Now.
 	Now func() time.Time
 
-	// Exclusive says that no other process has the inner store open, as a bolt store's lock ensures. Then the header need not be read again and old keys
-	// can be dropped at once. Default false.
+	// Exclusive says that no other process has the inner store open, as a bolt store's lock ensures. Then the header
+	// need not be read again and old keys can be dropped at once. Default false.
 	Exclusive bool
 }
 
@@ -52,8 +53,8 @@ type Store struct {
 	admin   sync.Mutex              // held while the header is changed; taken before writing
 }
 
-// Init puts a seal on an empty store: it makes the root key and the first data key. An error wraps ErrAlreadySealed when the store has
-// a seal or anything else, since whatever was there could not be told from what the seal protects.
+// Init puts a seal on an empty store: it makes the root key and the first data key. An error wraps ErrAlreadySealed when
+// the store has a seal or anything else, since whatever was there could not be told from what the seal protects.
 func Init(ctx context.Context, inner store.Store, seal Seal, c Config) error {
 	c = c.withDefaults()
 	entries, err := inner.List(ctx, "", "", 1)
@@ -94,8 +95,9 @@ func Init(ctx context.Context, inner store.Store, seal Seal, c Config) error {
 	return nil
 }
 
-// Open opens the seal of a store that Init was called for. Errors wrap ErrNotSealed, ErrWrongSeal, ErrNewerFormat, store.ErrCorrupt when the header is
-// damaged, or are the inner store's. The returned store owns inner and closes it; when there is an error it does not.
+// Open opens the seal of a store that Init was called for. Errors wrap ErrNotSealed, ErrWrongSeal, ErrNewerFormat,
+// store.ErrCorrupt when the header is damaged, or are the inner store's. The returned store owns inner and closes it;
+// when there is an error it does not.
 func Open(ctx context.Context, inner store.Store, seal Seal, c Config) (*Store, error) {
 	c = c.withDefaults()
 	s := &Store{inner: inner, seal: seal, random: c.Random, now: c.Now, exclusive: c.Exclusive}
@@ -115,7 +117,8 @@ func (s *Store) MaxValue() int { return MaxValue }
 // Atomic is what the inner store's is.
 func (s *Store) Atomic() bool { return s.inner.Atomic() }
 
-// Get implements store.Store. A value that was not written by this package for this record and version gives store.ErrCorrupt.
+// Get implements store.Store. A value that was not written by this package for this record and version gives
+// store.ErrCorrupt.
 func (s *Store) Get(ctx context.Context, key string) (store.Record, error) {
 	if key == HeaderKey {
 		return store.Record{}, fmt.Errorf("%w: %s", store.ErrNotFound, key)

@@ -31,7 +31,8 @@ type storeID [16]byte
 // dataKeyID is the id of a data key: 1 for a store's first, never used again.
 type dataKeyID uint32
 
-// valueBind is the associated data of a value. Everything before the record's key has a fixed length, so no two records share one.
+// valueBind is the associated data of a value. Everything before the record's key has a fixed length, so no two records
+// share one.
 func valueBind(id storeID, key dataKeyID, record string, version uint64) []byte {
 	bind := make([]byte, 0, len(valueLabel)+len(id)+4+8+len(record))
 	bind = append(bind, valueLabel...)
@@ -42,7 +43,9 @@ func valueBind(id storeID, key dataKeyID, record string, version uint64) []byte 
 }
 
 // sealValue encrypts value as that of record at version.
-func sealValue(random io.Reader, aead cipher.AEAD, id storeID, key dataKeyID, record string, version uint64, value []byte) ([]byte, error) {
+func sealValue(
+	random io.Reader, aead cipher.AEAD, id storeID, key dataKeyID, record string, version uint64, value []byte,
+) ([]byte, error) {
 	out := make([]byte, sealedAt, Overhead+len(value))
 	out[0] = valueFormat
 	binary.BigEndian.PutUint32(out[keyIDAt:], uint32(key))

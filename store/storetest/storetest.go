@@ -19,8 +19,8 @@ import (
 // patience is how long the suite waits for what must happen; a store over a network may need a while.
 const patience = 30 * time.Second
 
-// Run holds a store against the contract. open returns an empty one that the test closes, and is called for each test. A store that takes
-// smaller values than store.MaxValue says so with a method MaxValue() int.
+// Run holds a store against the contract. open returns an empty one that the test closes, and is called for each test. A
+// store that takes smaller values than store.MaxValue says so with a method MaxValue() int.
 func Run(t *testing.T, open func(t *testing.T) store.Store) {
 	tests := []struct {
 		name string
