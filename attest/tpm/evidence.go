@@ -71,10 +71,19 @@ func (b *blob) UnmarshalJSON(raw []byte) error {
 		}
 		body = []byte(s)
 	}
-	decoded := make([]byte, base64.StdEncoding.DecodedLen(len(body)))
-	n, err := base64.StdEncoding.Strict().Decode(decoded, body)
-	*b = decoded[:n]
+	var err error
+	*b, err = decodeBase64(body)
 	return err
+}
+
+// decodeBase64 decodes standard base64 with padding. encoding/base64 skips line breaks, which have no place in JSON.
+func decodeBase64(text []byte) ([]byte, error) {
+	if bytes.ContainsAny(text, "\r\n") {
+		return nil, errors.New("base64 with line breaks")
+	}
+	decoded := make([]byte, base64.StdEncoding.DecodedLen(len(text)))
+	n, err := base64.StdEncoding.Strict().Decode(decoded, text)
+	return decoded[:n], err
 }
 
 func (b blob) MarshalJSON() ([]byte, error) { return json.Marshal([]byte(b)) }
@@ -133,7 +142,7 @@ func ParseEvidence(data []byte) (*Evidence, error) {
 		e.PCRs[i] = value
 	}
 	for i, text := range doc.AKCertificates {
-		der, err := base64.StdEncoding.Strict().DecodeString(text)
+		der, err := decodeBase64([]byte(text))
 		if err != nil {
 			return nil, attest.Refuse(attest.CodeMalformed, "ak_certificates[%d] is not base64: %w", i, err)
 		}

@@ -150,45 +150,31 @@ type known struct {
 
 // key decides whether the attestation key counts. An enrolment is asked for first: it says which host this is.
 func (v *Verifier) key(ctx context.Context, in attest.Input, evidence *Evidence) (*known, error) {
-	public, err := x509.ParsePKIXPublicKey(evidence.AKPublic)
-	if err != nil {
-		return nil, attest.Refuse(attest.CodeMalformed, "ak_public: %w", err)
-	}
-	if err := checkKey(public); err != nil {
-		return nil, err
-	}
-	if evidence.AKTPMPublic != nil {
-		presented, err := ParsePublic(evidence.AKTPMPublic)
-		if err != nil {
-			return nil, attest.Refuse(attest.CodeMalformed, "ak_tpm_public: %w", err)
-		}
-		if !sameKey(presented.Key, public) {
-			return nil, attest.Refuse(attest.CodeKeyAttributes, "ak_tpm_public describes another key than ak_public")
-		}
-		if err := presented.CheckAttestationKey(); err != nil {
-			return nil, err
-		}
-	}
+	digest := SPKIDigest(evidence.AKPublic)
 	if v.enrolments != nil {
-		enrolment, err := v.enrolments.Lookup(ctx, in.Namespace, SPKIDigest(evidence.AKPublic))
+		enrolment, err := v.enrolments.Lookup(ctx, in.Namespace, digest)
 		if err == nil {
-			return enrolledKey(in, enrolment, evidence, public)
+			return enrolledKey(in, enrolment, evidence, digest)
 		}
 		if !errors.Is(err, ErrNotEnrolled) {
 			return nil, &attest.Unavailable{What: "enrolment of the attestation key", Err: err}
 		}
 	}
 	if len(evidence.AKCertificates) == 0 || len(v.anchors.roots) == 0 {
-		return nil, attest.Refuse(attest.CodeKeyNotEnrolled, "attestation key %s is not enrolled in namespace %q",
-			SPKIDigest(evidence.AKPublic), in.Namespace)
+		return nil, attest.Refuse(attest.CodeKeyNotEnrolled, "attestation key %s is not enrolled in namespace %q", digest, in.Namespace)
 	}
-	return v.certifiedKey(in, evidence, public)
+	return v.certifiedKey(in, evidence, digest)
 }
 
 // enrolledKey checks the record of a key once more: who can write records must not be able to enrol a key a TPM does not hold tight.
-func enrolledKey(in attest.Input, enrolment *Enrolment, evidence *Evidence, public crypto.PublicKey) (*known, error) {
+// The record's key is the evidence's, for they have the same digest.
+func enrolledKey(in attest.Input, enrolment *Enrolment, evidence *Evidence, digest string) (*known, error) {
 	recorded, err := ParsePublic(enrolment.AKPublic)
-	if err == nil && !sameKey(recorded.Key, public) {
+	var spki []byte
+	if err == nil {
+		spki, err = recorded.SPKI()
+	}
+	if err == nil && SPKIDigest(spki) != digest {
 		err = errors.New("it is of another key")
 	}
 	if err == nil && hex.EncodeToString(recorded.Name()) != enrolment.AKName {
@@ -204,7 +190,7 @@ func enrolledKey(in attest.Input, enrolment *Enrolment, evidence *Evidence, publ
 		return nil, attest.Refuse(attest.CodeKeyAttributes, "ak_tpm_public is not what was enrolled for this key")
 	}
 	return &known{
-		public: public,
+		public: recorded.Key,
 		root:   RootEnrolled,
 		claims: &attest.TPMClaims{AKName: enrolment.AKName, EKDigest: enrolment.EKDigest, Host: enrolment.Host, Enrolled: true},
 		collateral: &attest.CollateralClaims{
@@ -214,7 +200,23 @@ func enrolledKey(in attest.Input, enrolment *Enrolment, evidence *Evidence, publ
 	}, nil
 }
 
-func (v *Verifier) certifiedKey(in attest.Input, evidence *Evidence, public crypto.PublicKey) (*known, error) {
+func (v *Verifier) certifiedKey(in attest.Input, evidence *Evidence, digest string) (*known, error) {
+	public, err := x509.ParsePKIXPublicKey(evidence.AKPublic)
+	if err != nil {
+		return nil, attest.Refuse(attest.CodeMalformed, "ak_public: %w", err)
+	}
+	if evidence.AKTPMPublic != nil {
+		presented, err := ParsePublic(evidence.AKTPMPublic)
+		if err != nil {
+			return nil, attest.Refuse(attest.CodeMalformed, "ak_tpm_public: %w", err)
+		}
+		if !sameKey(presented.Key, public) {
+			return nil, attest.Refuse(attest.CodeKeyAttributes, "ak_tpm_public describes another key than ak_public")
+		}
+		if err := presented.CheckAttestationKey(); err != nil {
+			return nil, err
+		}
+	}
 	leaf, err := parseLeaf(evidence.AKCertificates[0])
 	if err != nil {
 		return nil, err
@@ -234,7 +236,7 @@ func (v *Verifier) certifiedKey(in attest.Input, evidence *Evidence, public cryp
 		public: public,
 		root:   RootGoogleAK,
 		// Not the TPM's name for it: nothing vouches for the parts of ak_tpm_public that the certificate does not have.
-		claims: &attest.TPMClaims{AKName: SPKIDigest(evidence.AKPublic), Host: host},
+		claims: &attest.TPMClaims{AKName: digest, Host: host},
 		collateral: &attest.CollateralClaims{
 			Current: chain.current, Expires: chain.expires, RevocationChecked: chain.checked, Source: "evidence",
 		},
