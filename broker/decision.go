@@ -131,4 +131,6 @@ const (
 	EventTokenCreate      = "token.create"
 	EventTokenRevoke      = "token.revoke"
 	EventKeyRotate        = "key.rotate"
+	EventDataKeyRotate    = "data-key.rotate"
+	EventBackup           = "backup"
 )

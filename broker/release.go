@@ -42,6 +42,10 @@ type Result struct {
 	Envelope    []byte // JSON: the secret, encrypted to the recipient key
 }
 
+// MaxRelease bounds the envelopes of one release together, in bytes: eight secrets of the largest size in base64, or all that one may ask for of the
+// usual ones. An answer is signed and so held in memory as a whole.
+const MaxRelease = 12 << 20
+
 // defaultLease is how long a release is taken to be held when no policy says.
 const defaultLease = time.Hour
 
@@ -70,6 +74,7 @@ func (b *Broker) Release(ctx context.Context, a *Attested, want []Want) (*Releas
 	}
 	r := &Release{Decision: id, Issued: start, Nonce: a.nonce, Recipient: d.Recipient, Evidence: a.evidence}
 	var writes []store.Write
+	size := 0
 	for i, w := range want {
 		judged := rules.policies.Judge(policy.Request{
 			Claims: a.claims, Secret: w.Secret, EvidenceAge: start.Sub(a.at), Time: start, References: rules.references,
@@ -77,6 +82,9 @@ func (b *Broker) Release(ctx context.Context, a *Attested, want []Want) (*Releas
 		result, lease, err := b.serve(ctx, a, d, w, i, judged)
 		if err != nil {
 			return nil, asError(err)
+		}
+		if size += len(result.Envelope); size > MaxRelease {
+			return nil, invalid("the secrets asked for are too large for one answer: ask for fewer at once")
 		}
 		r.Results = append(r.Results, result)
 		d.Secrets = append(d.Secrets, SecretDecision{

@@ -1,0 +1,177 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"path"
+	"reflect"
+	"strings"
+
+	"github.com/vouchsafe/vouchsafe/broker"
+	"github.com/vouchsafe/vouchsafe/broker/access"
+	"github.com/vouchsafe/vouchsafe/broker/intake"
+	"github.com/vouchsafe/vouchsafe/client/admin/wire"
+	"github.com/vouchsafe/vouchsafe/store"
+)
+
+// Config is what the front end is made of. Broker and Intake are needed.
+type Config struct {
+	Broker    *broker.Broker
+	Intake    *intake.Reader
+	Namespace string       // whose secrets are served; default store.DefaultNamespace
+	Logger    *slog.Logger // default slog.Default
+
+	// Backup writes a backup of the store, encrypted to age recipients. Without it there are none to be had over the network.
+	Backup func(ctx context.Context, w io.Writer, recipients []string) error
+	// RotateData puts a new data key in use. Without it the key cannot be rotated over the network.
+	RotateData func(ctx context.Context) error
+}
+
+// API serves the native protocol and administration.
+type API struct {
+	broker     *broker.Broker
+	intake     *intake.Reader
+	namespace  string
+	logger     *slog.Logger
+	backup     func(context.Context, io.Writer, []string) error
+	rotateData func(context.Context) error
+	mux        *http.ServeMux
+	operations []Operation
+}
+
+// Operation is an operation that is served, with the types that it reads and answers, for documentation.
+type Operation struct {
+	wire.Operation
+	In, Out reflect.Type
+}
+
+// New returns an API, or what is wrong with its configuration.
+func New(c Config) (*API, error) {
+	if c.Broker == nil || c.Intake == nil {
+		return nil, errors.New("api: broker and intake are needed")
+	}
+	a := &API{
+		broker: c.Broker, intake: c.Intake, namespace: c.Namespace, logger: c.Logger,
+		backup: c.Backup, rotateData: c.RotateData, mux: http.NewServeMux(),
+	}
+	if a.namespace == "" {
+		a.namespace = store.DefaultNamespace
+	}
+	if a.namespace == store.SysNamespace || store.CheckKey(store.Key(a.namespace, "secret")) != nil || strings.Contains(a.namespace, "/") {
+		return nil, fmt.Errorf("api: %q cannot be a namespace", a.namespace)
+	}
+	if a.logger == nil {
+		a.logger = slog.Default()
+	}
+	a.routeNative()
+	a.routeSecrets()
+	a.routeRules()
+	a.routeOperator()
+	a.routeAudit()
+	a.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		a.refuse(w, r, &failure{http.StatusNotFound, wire.Error{
+			Code: broker.CodeNotFound, Message: fmt.Sprintf("there is no %.16s %.100s here", r.Method, r.URL.Path),
+		}, nil})
+	})
+	return a, nil
+}
+
+// Operations returns what is served, in the order of registration.
+func (a *API) Operations() []Operation { return a.operations }
+
+// Handler returns the handler of everything that the package comment names.
+func (a *API) Handler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Cache-Control", "no-store")
+		h.Set("X-Content-Type-Options", "nosniff")
+		// The mux would redirect to the clean path. A client that does not mean what it says is better told so.
+		if clean := path.Clean(r.URL.Path); clean != r.URL.Path {
+			a.refuse(w, r, &failure{http.StatusNotFound, wire.Error{
+				Code: broker.CodeNotFound, Message: "the path has an empty or relative part, or ends with a slash",
+			}, nil})
+			return
+		}
+		a.mux.ServeHTTP(w, r)
+	})
+}
+
+// call is one request on its way.
+type call struct {
+	w    http.ResponseWriter
+	r    *http.Request
+	who  access.Caller // of operations that need a role
+	body []byte
+}
+
+// route binds an operation to a function that writes its answer, or returns an error having written nothing.
+func route[In, Out any](a *API, e wire.Endpoint[In, Out], serve func(*call) error) {
+	op := Operation{e.Operation, reflect.TypeFor[In](), reflect.TypeFor[Out]()}
+	a.operations = append(a.operations, op)
+	a.mux.HandleFunc(op.Method+" "+op.Path, func(w http.ResponseWriter, r *http.Request) {
+		if err := a.answer(op, w, r, serve); err != nil {
+			a.refuse(w, r, err)
+		}
+	})
+}
+
+// bind binds an endpoint to a method of the core.
+func bind[In, Out any](a *API, e wire.Endpoint[In, Out], serve func(ctx context.Context, who access.Caller, in In) (Out, error)) {
+	route(a, e, func(c *call) error {
+		var in In
+		if err := wire.Decode(c.r, c.body, &in); err != nil {
+			return invalid(err)
+		}
+		out, err := serve(c.r.Context(), c.who, in)
+		if err != nil {
+			return err
+		}
+		if raw, ok := any(out).([]byte); ok {
+			write(c.w, http.StatusOK, e.Media, raw)
+			return nil
+		}
+		return writeJSON(c.w, http.StatusOK, out)
+	})
+}
+
+// answer does what every operation has in common.
+func (a *API) answer(op Operation, w http.ResponseWriter, r *http.Request, serve func(*call) error) error {
+	c := &call{w: w, r: r}
+	if len(op.Roles) > 0 {
+		// Before the body: strangers do not get to spend the budget that bodies share.
+		var err error
+		if c.who, err = a.authenticate(r); err != nil {
+			return err
+		}
+	}
+	if r.Method == http.MethodPost {
+		if err := checkContentType(r, wire.HasBody(op.In)); err != nil {
+			return err
+		}
+		limit := op.Limit
+		if limit == 0 {
+			limit = wire.DefaultLimit
+		}
+		body, release, err := a.intake.Read(r, limit)
+		defer release()
+		if err != nil {
+			return err
+		}
+		c.body = body
+	}
+	return serve(c)
+}
+
+func (a *API) authenticate(r *http.Request) (access.Caller, error) {
+	var token string
+	if values := r.Header.Values("Authorization"); len(values) == 1 {
+		if scheme, text, ok := strings.Cut(values[0], " "); ok && strings.EqualFold(scheme, "Bearer") {
+			token = text
+		}
+	}
+	return a.broker.Authenticate(r.Context(), token, intake.Remote(r))
+}

@@ -1,0 +1,58 @@
+package broker
+
+import (
+	"context"
+	"strings"
+
+	"github.com/vouchsafe/vouchsafe/broker/access"
+	"github.com/vouchsafe/vouchsafe/broker/audit"
+	"github.com/vouchsafe/vouchsafe/broker/keys"
+	"github.com/vouchsafe/vouchsafe/store"
+)
+
+// MaxBackupRecipients is how many keys a backup is encrypted to at once: those of an organisation's operators, and they must fit in an entry of
+// the log.
+const MaxBackupRecipients = 16
+
+// RecordBackup says in the log that a backup is about to be taken, and to whom it is encrypted. The backup itself is the store's
+// work, and must not begin before this has returned nil. Operators of all namespaces may.
+func (b *Broker) RecordBackup(ctx context.Context, who access.Caller, recipients []string) error {
+	if err := access.Authorize(who, access.Operator, access.AllNamespaces); err != nil {
+		return asError(err)
+	}
+	if len(recipients) == 0 || len(recipients) > MaxBackupRecipients {
+		return invalid("a backup for %d recipients, not 1 to %d", len(recipients), MaxBackupRecipients)
+	}
+	for _, r := range recipients {
+		// A post-quantum age recipient has about 2000 characters.
+		if r == "" || len(r) > 2500 || strings.ContainsFunc(r, func(c rune) bool { return c <= ' ' || c > '~' }) {
+			return invalid("recipient %q is not an age recipient", clip(r))
+		}
+	}
+	return b.commit(ctx, who, store.SysNamespace, Event{Type: EventBackup, Object: strings.Join(recipients, " ")})
+}
+
+// RecordDataKeyRotation says in the log that the store's data key is about to be replaced, which is the seal's work and must not begin
+// before this has returned nil. Operators of all namespaces may.
+func (b *Broker) RecordDataKeyRotation(ctx context.Context, who access.Caller) error {
+	if err := access.Authorize(who, access.Operator, access.AllNamespaces); err != nil {
+		return asError(err)
+	}
+	return b.commit(ctx, who, store.SysNamespace, Event{Type: EventDataKeyRotate})
+}
+
+// SigningKeys describes the keys that sign tokens, replies and checkpoints. Operators and auditors of all namespaces may.
+func (b *Broker) SigningKeys(_ context.Context, who access.Caller) ([]keys.Info, error) {
+	if err := authorizeAny(who, access.AllNamespaces, access.Operator, access.Auditor); err != nil {
+		return nil, err
+	}
+	return b.keys.List(), nil
+}
+
+// Audit returns the audit log for reading. It has the entries of all namespaces, so auditors of all of them may.
+func (b *Broker) Audit(who access.Caller) (*audit.Log, error) {
+	if err := access.Authorize(who, access.Auditor, access.AllNamespaces); err != nil {
+		return nil, asError(err)
+	}
+	return b.log, nil
+}

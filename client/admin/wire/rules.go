@@ -1,0 +1,134 @@
+package wire
+
+import (
+	"time"
+
+	"github.com/vouchsafe/vouchsafe/broker"
+	"github.com/vouchsafe/vouchsafe/broker/access"
+	"github.com/vouchsafe/vouchsafe/policy"
+	"github.com/vouchsafe/vouchsafe/policy/reference"
+)
+
+const (
+	// maxPolicy bounds a policy document, of which JSON may write a byte in six, in bytes.
+	maxPolicy = 6*policy.MaxSource + DefaultLimit
+	// maxReferences bounds a thousand values with their provenance, in bytes.
+	maxReferences = 2 << 20
+)
+
+var (
+	readRules     = []access.Role{access.Author, access.Approver, access.Auditor, access.Custodian}
+	readDecisions = []access.Role{access.Auditor, access.Author}
+)
+
+// The operations on policies and reference values, and on the decisions that they led to.
+var (
+	ListPolicies = Endpoint[Page, List[broker.PolicyInfo]]{Operation{
+		ID: "listPolicies", Method: "GET", Path: "/v1/admin/policies", Roles: readRules,
+		Summary: "List release policies and their versions",
+	}}
+	GetPolicy = Endpoint[PolicyVersion, PolicySource]{Operation{
+		ID: "getPolicy", Method: "GET", Path: "/v1/admin/policies/{name}", Roles: readRules,
+		Summary: "Read a policy with the source of one version",
+	}}
+	ApplyPolicy = Endpoint[PolicyApply, broker.PolicyInfo]{Operation{
+		ID: "applyPolicy", Method: "POST", Path: "/v1/admin/policies", Roles: []access.Role{access.Author}, Limit: maxPolicy,
+		Summary: "Add a version of a policy, and unless it is a draft have it judge, which needs the role approver too",
+	}}
+	ActivatePolicy = Endpoint[PolicyActivate, broker.PolicyInfo]{Operation{
+		ID: "activatePolicy", Method: "POST", Path: "/v1/admin/policy-activate/{name}", Roles: []access.Role{access.Approver},
+		Summary: "Have a version judge",
+	}}
+	RetirePolicy = Endpoint[PolicyName, broker.PolicyInfo]{Operation{
+		ID: "retirePolicy", Method: "POST", Path: "/v1/admin/policy-retire/{name}", Roles: []access.Role{access.Approver},
+		Summary: "Have no version judge: what only this policy guards is denied then",
+	}}
+
+	ListReferences = Endpoint[Page, List[string]]{Operation{
+		ID: "listReferences", Method: "GET", Path: "/v1/admin/references", Roles: readRules,
+		Summary: "List the names of sets of reference values",
+	}}
+	GetReferences = Endpoint[ReferenceName, reference.Set]{Operation{
+		ID: "getReferences", Method: "GET", Path: "/v1/admin/references/{name}", Roles: readRules,
+		Summary: "Read a set of reference values",
+	}}
+	PutReferences = Endpoint[ReferencesPut, reference.Set]{Operation{
+		ID: "putReferences", Method: "POST", Path: "/v1/admin/references/{name}", Roles: []access.Role{access.Author}, Limit: maxReferences,
+		Summary: "Add values to a set, or replace them; active ones need the role approver too",
+	}}
+	RetireReferences = Endpoint[ReferencesRetire, reference.Set]{Operation{
+		ID: "retireReferences", Method: "POST", Path: "/v1/admin/reference-retire/{name}", Roles: []access.Role{access.Approver}, Limit: maxReferences,
+		Summary: "Make values of a set count no more",
+	}}
+
+	ListDecisions = Endpoint[Page, List[broker.DecisionSummary]]{Operation{
+		ID: "listDecisions", Method: "GET", Path: "/v1/admin/decisions", Roles: readDecisions,
+		Summary: "List decisions in the order of their time",
+	}}
+	Explain = Endpoint[DecisionID, broker.Explanation]{Operation{
+		ID: "explain", Method: "GET", Path: "/v1/admin/decisions/{id}", Roles: readDecisions,
+		Summary: "Explain a decision: every rule, its expression and the values it saw",
+	}}
+)
+
+// PolicyName names a policy.
+type PolicyName struct {
+	Name string `json:"-" path:"name" doc:"name of the policy"`
+}
+
+// PolicyVersion names a version to read.
+type PolicyVersion struct {
+	PolicyName
+	Version uint64 `json:"-" query:"version" doc:"when absent, the active one, or the newest where none is"`
+}
+
+// PolicySource is a policy with a source.
+type PolicySource struct {
+	Policy broker.PolicyInfo `json:"policy"`
+	Source string            `json:"source" doc:"the document as it was written"`
+}
+
+// PolicyApply is a policy document.
+type PolicyApply struct {
+	Source   string `json:"source" doc:"the document, YAML"`
+	Filename string `json:"filename,omitempty" doc:"for messages only"`
+	Draft    bool   `json:"draft,omitempty" doc:"keep it without having it judge"`
+}
+
+// PolicyActivate names the version that is to judge.
+type PolicyActivate struct {
+	PolicyName
+	Version uint64 `json:"version"`
+}
+
+// ReferenceName names a set.
+type ReferenceName struct {
+	Name string `json:"-" path:"name" doc:"name of the set"`
+}
+
+// ReferencesPut are values to add.
+type ReferencesPut struct {
+	ReferenceName
+	Values []ReferenceValue `json:"values" doc:"1 to 1000"`
+}
+
+// ReferenceValue is a value to add. Who adds it and when is for the broker to say.
+type ReferenceValue struct {
+	Value      string          `json:"value" doc:"hex is stored in lower case"`
+	State      reference.State `json:"state,omitempty" doc:"staged or active; active when absent"`
+	NotBefore  time.Time       `json:"not_before,omitzero" doc:"counts from then on"`
+	Expires    time.Time       `json:"expires,omitzero" doc:"counts until then"`
+	Provenance string          `json:"provenance,omitempty" doc:"digest or URI of the statement it was taken from"`
+	Note       string          `json:"note,omitempty" doc:"for people"`
+}
+
+// ReferencesRetire are values that are to count no more.
+type ReferencesRetire struct {
+	ReferenceName
+	Values []string `json:"values" doc:"1 or more"`
+}
+
+// DecisionID names a decision.
+type DecisionID struct {
+	ID string `json:"-" path:"id" doc:"id of the decision"`
+}
