@@ -1,0 +1,214 @@
+package admin
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/vouchsafe/vouchsafe/broker"
+	"github.com/vouchsafe/vouchsafe/client/admin/wire"
+	"github.com/vouchsafe/vouchsafe/policy"
+)
+
+// MaxAnswer bounds an answer in bytes: a thousand secrets of a hundred versions each would not fit, and are read in smaller pages.
+const MaxAnswer = 64 << 20
+
+// DefaultTimeout is how long a call may take, but for a backup, which may take as long as it writes.
+const DefaultTimeout = 30 * time.Second
+
+// Config says where a broker is and who asks. Address is needed; Token is, too, for all but public operations.
+type Config struct {
+	Address string        // https://HOST[:PORT], or http:// to a loopback address
+	Token   string        // text of an administrator's token
+	CACert  []byte        // PEM certificates that the broker's chains to; the system's when empty
+	HTTP    *http.Client  // instead of CACert, for callers with a transport of their own
+	Timeout time.Duration // of a call; DefaultTimeout when 0
+}
+
+// Client calls one broker. It is safe for concurrent use.
+type Client struct {
+	base    string
+	token   string
+	http    *http.Client
+	timeout time.Duration
+}
+
+// Error is a broker's refusal, or that of something before it.
+type Error struct {
+	Status     int         // of HTTP
+	Code       broker.Code // "" when the answer is not a broker's
+	Message    string
+	Decision   string        // id of the recorded decision, or ""
+	RetryAfter time.Duration // when to try again; 0 when that would not help
+	Problems   []policy.Problem
+}
+
+func (e *Error) Error() string {
+	if e.Code == "" {
+		return fmt.Sprintf("status %d, and no answer of a broker", e.Status)
+	}
+	text := string(e.Code) + ": " + e.Message
+	if e.Decision != "" {
+		text += " (decision " + e.Decision + ")"
+	}
+	return text
+}
+
+// ErrAnswer says that an answer cannot be read.
+var ErrAnswer = errors.New("the broker's answer cannot be read")
+
+// New checks the configuration as a whole. It does not connect.
+func New(c Config) (*Client, error) {
+	u, err := url.Parse(c.Address)
+	switch {
+	case err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		return nil, errors.New("admin: the address is not https://HOST[:PORT]")
+	case u.Scheme != "https" && u.Scheme != "http":
+		return nil, fmt.Errorf("admin: the address begins with %q, not https://", u.Scheme)
+	case u.Scheme == "http" && !loopback(u.Hostname()):
+		return nil, fmt.Errorf("admin: the token and secrets would cross the network to %s in the clear: use https", u.Host)
+	case strings.ContainsFunc(c.Token, func(r rune) bool { return r <= ' ' || r > '~' }):
+		return nil, errors.New("admin: the token holds white space or other characters that no token has")
+	case c.HTTP != nil && len(c.CACert) > 0:
+		return nil, errors.New("admin: CACert would have no effect beside HTTP: give one of them")
+	case c.Timeout < 0:
+		return nil, errors.New("admin: the timeout is negative")
+	}
+	client := &Client{base: strings.TrimSuffix(u.String(), "/"), token: c.Token, http: new(http.Client), timeout: c.Timeout}
+	if client.timeout == 0 {
+		client.timeout = DefaultTimeout
+	}
+	if c.HTTP != nil {
+		*client.http = *c.HTTP
+	} else if client.http.Transport, err = transport(c.CACert); err != nil {
+		return nil, err
+	}
+	client.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return client, nil
+}
+
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.IsLoopback()
+}
+
+func transport(ca []byte) (http.RoundTripper, error) {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.DialContext = (&net.Dialer{Timeout: 10 * time.Second}).DialContext
+	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS13}
+	if len(ca) > 0 {
+		t.TLSClientConfig.RootCAs = x509.NewCertPool()
+		if !t.TLSClientConfig.RootCAs.AppendCertsFromPEM(ca) {
+			return nil, errors.New("admin: CACert holds no PEM certificate")
+		}
+	}
+	return t, nil
+}
+
+// call performs one operation.
+func call[In, Out any](ctx context.Context, c *Client, e wire.Endpoint[In, Out], in In) (out Out, err error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	response, err := c.do(ctx, e.Operation, in)
+	if err != nil {
+		return out, err
+	}
+	defer response.Body.Close()
+	content, err := read(response.Body, MaxAnswer)
+	if err != nil {
+		return out, fmt.Errorf("admin: %s: %w", e.ID, err)
+	}
+	if raw, ok := any(&out).(*[]byte); ok {
+		*raw = content
+		return out, nil
+	}
+	if err := json.Unmarshal(content, &out); err != nil {
+		return out, fmt.Errorf("admin: %s: %w: %w", e.ID, ErrAnswer, err)
+	}
+	return out, nil
+}
+
+// do sends a request and returns the answer if it is a 200 of the expected media type, for the caller to close. Other answers are an *Error.
+func (c *Client) do(ctx context.Context, op wire.Operation, in any) (*http.Response, error) {
+	target, err := wire.Target(op.Path, in)
+	if err != nil {
+		return nil, fmt.Errorf("admin: %s: %w", op.ID, err)
+	}
+	var body []byte
+	if wire.HasBody(reflect.TypeOf(in)) {
+		if body, err = json.Marshal(in); err != nil {
+			return nil, fmt.Errorf("admin: %s: %w", op.ID, err)
+		}
+	}
+	request, err := http.NewRequestWithContext(ctx, op.Method, c.base+target, bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("admin: %s: %w", op.ID, err)
+	}
+	if len(body) > 0 {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	if len(op.Roles) > 0 {
+		request.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("admin: %s: %w", op.ID, err)
+	}
+	media := op.Media
+	if media == "" {
+		media = "application/json"
+	}
+	if response.StatusCode == http.StatusOK && response.Header.Get("Content-Type") == media {
+		return response, nil
+	}
+	defer response.Body.Close()
+	return nil, fmt.Errorf("admin: %s: %w", op.ID, failure(response))
+}
+
+// maxError bounds an error's JSON in bytes: fifty problems of a policy with room.
+const maxError = 256 << 10
+
+func failure(response *http.Response) error {
+	if response.StatusCode == http.StatusOK {
+		return fmt.Errorf("%w: it has the media type %.64q", ErrAnswer, response.Header.Get("Content-Type"))
+	}
+	e := &Error{Status: response.StatusCode}
+	var answer wire.Error
+	content, err := read(response.Body, maxError)
+	if err == nil && json.Unmarshal(content, &answer) == nil {
+		e.Code, e.Message, e.Decision, e.Problems = answer.Code, answer.Message, answer.Decision, answer.Problems
+	}
+	after, err := strconv.Atoi(response.Header.Get("Retry-After"))
+	if err != nil {
+		after = answer.RetryAfter
+	}
+	e.RetryAfter = time.Duration(min(max(after, 0), 3600)) * time.Second
+	return e
+}
+
+func read(r io.Reader, most int64) ([]byte, error) {
+	content, err := io.ReadAll(io.LimitReader(r, most+1))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrAnswer, err)
+	}
+	if int64(len(content)) > most {
+		return nil, fmt.Errorf("%w: it has over %d bytes", ErrAnswer, most)
+	}
+	return content, nil
+}
