@@ -120,8 +120,8 @@ func TestEveryByte(t *testing.T) {
 				t.Fatal(err)
 			}
 			masks := []byte{1, 0x20, 0x80}
-			if kind == RSA || kind == P521 {
-				masks = masks[:1] // a private-key operation takes milliseconds
+			if kind != P256 && kind != X25519 {
+				masks = masks[:1] // the others take long, and are read by the same parsers
 			}
 			for i := range sealed {
 				for _, mask := range masks {
