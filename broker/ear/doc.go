@@ -36,7 +36,8 @@
 // # Reading
 //
 // [Decode] reads only what [Token.Encode] writes: the bytes must be those that their own content encodes to. Only a payload whose
-// signature was verified should come here; being strict costs little and leaves no second reading.
+// signature was verified should come here; being strict costs little and leaves no second reading. The annotated evidence is for others and
+// is not read: claims and key come from "vouchsafe" and "cnf".
 //
 // # Sizes
 //

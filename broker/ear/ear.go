@@ -193,8 +193,9 @@ func Decode(payload []byte) (*Token, error) {
 	if len(payload) > MaxPayload {
 		return bad("over %d bytes", MaxPayload)
 	}
+	// What encoding/json lets pass (members twice, unknown, in another case or order) is not there, or is elsewhere, when it is written again.
 	var d document
-	if err := strictjson.Unmarshal(payload, &d); err != nil {
+	if err := json.Unmarshal(payload, &d); err != nil {
 		return bad("%v", err)
 	}
 	again, err := marshal(d)
@@ -227,7 +228,7 @@ func decodeClaims(text []byte) (*attest.Claims, error) {
 		return nil, fmt.Errorf("over %d bytes", MaxClaims)
 	}
 	claims := new(attest.Claims)
-	if err := strictjson.Unmarshal(text, claims); err != nil {
+	if err := json.Unmarshal(text, claims); err != nil {
 		return nil, err
 	}
 	if again, err := marshal(claims); err != nil || !bytes.Equal(again, text) {
