@@ -102,14 +102,6 @@ func (t *text) UnmarshalJSON(raw []byte) error {
 	return json.Unmarshal(raw, (*string)(t))
 }
 
-func (q *quote) UnmarshalJSON(raw []byte) error {
-	if q.Message != nil || q.Signature != nil || q.PCRs != nil {
-		return errTwice
-	}
-	type plain quote
-	return json.Unmarshal(raw, (*plain)(q))
-}
-
 // ParseEvidence parses the JSON form. Members it does not know are ignored, as KBS servers do; one that is there twice is not.
 // Its errors are *attest.Refusal with CodeTooLarge, CodeMalformed or CodePCRSelection.
 func ParseEvidence(data []byte) (*Evidence, error) {
