@@ -23,10 +23,10 @@ var googleRoots []byte
 //go:embed roots/google-ak-intermediates.pem
 var googleIntermediates []byte
 
-// GoogleAKRoots returns the root of Google Cloud's attestation keys ("EK/AK CA Root", 2022).
+// GoogleAKRoots returns the roots of Google Cloud's attestation keys: "EK/AK CA Root" (2022) and the one before it (2018).
 func GoogleAKRoots() []*x509.Certificate { return builtIn(googleRoots) }
 
-// GoogleAKIntermediates returns the authority that issues under [GoogleAKRoots]. The TPM of an instance holds its leaf certificate only.
+// GoogleAKIntermediates returns the authorities that issue under [GoogleAKRoots]. The TPM of an instance holds its leaf certificate only.
 func GoogleAKIntermediates() []*x509.Certificate { return builtIn(googleIntermediates) }
 
 // builtIn parses an embedded file. What is wrong with one is found by the first test, so it panics.
