@@ -252,6 +252,18 @@ func TestInterruptedEverywhere(t *testing.T) {
 		if _, err := auditLog(t, l, shown); err != nil {
 			t.Fatalf("stop %d: %v", stop, err)
 		}
+		for entry, err := range l.Entries(t.Context(), 250, l.Size()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			var i int
+			if _, err := fmt.Sscanf(string(entry.Data), "lost %d", &i); err != nil {
+				continue
+			}
+			if _, err := real.Get(t.Context(), fmt.Sprintf("a/%d/%d", stop, i)); err != nil {
+				t.Errorf("stop %d: entry %d is in the log without its write: %v", stop, entry.Index, err)
+			}
+		}
 		if stop > total {
 			return
 		}

@@ -54,6 +54,14 @@ func testConfig(tb testing.TB, s store.Store) Config {
 	}
 }
 
+// testConfigReadOnly is for the same log, without its key.
+func testConfigReadOnly(tb testing.TB, s store.Store) Config {
+	tb.Helper()
+	config := testConfig(tb, s)
+	config.Signer, config.Create = nil, false
+	return config
+}
+
 func openBolt(tb testing.TB, path string) *bolt.Store {
 	tb.Helper()
 	s, err := bolt.Open(bolt.Config{Path: path, Create: true})

@@ -51,9 +51,7 @@ func logRecords(t *testing.T, s store.Store) map[string][]byte {
 // detected opens and audits a log read-only, and returns the error of either.
 func detected(t *testing.T, s store.Store, old []byte) error {
 	t.Helper()
-	config := testConfig(t, s)
-	config.Signer, config.Create = nil, false
-	l, err := Open(t.Context(), config)
+	l, err := Open(t.Context(), testConfigReadOnly(t, s))
 	if err != nil {
 		return err
 	}
@@ -152,7 +150,7 @@ func TestRollback(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 2 {
-			if _, err := l.Append(t.Context(), []byte("next")); !errors.Is(err, ErrDamaged) {
+			if _, err := l.Append(t.Context(), []byte("next")); !errors.Is(err, ErrDamaged) || !errors.Is(err, ErrRolledBack) {
 				t.Errorf("size %d: append after the head was put back: %v", size, err)
 			}
 		}
@@ -244,19 +242,31 @@ func TestReadsCheckTheStore(t *testing.T) {
 	grow(t, l, 600)
 	l.Close()
 	o := &overlay{Store: s, changed: map[string][]byte{}}
-	config := testConfig(t, o)
-	config.Signer, config.Create = nil, false
-	l = mustOpen(t, config)
-	for key, value := range logRecords(t, s) {
-		if strings.Contains(key, "/entries/") || strings.Contains(key, "/tile/") {
-			changed := bytes.Clone(value)
-			changed[len(changed)-1] ^= 1
-			o.changed[key] = changed
+	l = mustOpen(t, testConfigReadOnly(t, o))
+	change := func(kind string) {
+		for key, value := range logRecords(t, s) {
+			if strings.Contains(key, kind) {
+				changed := bytes.Clone(value)
+				changed[len(changed)-1] ^= 1
+				o.changed[key] = changed
+			}
 		}
 	}
+	change("/entries/")
 	if _, err := l.Entry(t.Context(), 300); !errors.Is(err, ErrDamaged) {
 		t.Errorf("entry: %v", err)
 	}
+	if _, err := l.ReadPath(t.Context(), "tile/entries/000"); !errors.Is(err, ErrDamaged) {
+		t.Errorf("bundle: %v", err)
+	}
+	if _, err := l.ReadPath(t.Context(), "tile/entries/002.p/88"); err != nil {
+		t.Errorf("what is in memory is not what was changed: %v", err)
+	}
+
+	l = mustOpen(t, testConfigReadOnly(t, s))
+	o = &overlay{Store: s, changed: map[string][]byte{}}
+	l.records.store = o
+	change("/tile/")
 	if _, err := l.Prove(t.Context(), 0, 600); !errors.Is(err, ErrDamaged) {
 		t.Errorf("proof: %v", err)
 	}
