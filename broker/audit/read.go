@@ -5,247 +5,258 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"iter"
+	"sync"
 
 	"github.com/vouchsafe/vouchsafe/store"
 	"golang.org/x/mod/sumdb/tlog"
 )
 
-// maxBatchBytes bounds one commit, so that a store can hold it in memory; one append that is larger goes alone.
-const maxBatchBytes = 8 << 20
+// cachedTiles is how many full tiles are kept in memory: 4 MiB, with all nodes, which hold the proofs of 65,536 entries.
+const cachedTiles = 256
 
-// commitAll is the committer: it commits batches until nobody waits.
-func (l *Log) commitAll() {
-	for {
-		batch := l.queue.take(l.config.MaxBatch)
-		if len(batch) == 0 {
-			return
-		}
-		l.commit(batch)
-	}
+// tileCache keeps the full tiles used last, each checked. The zero value is ready.
+type tileCache struct {
+	mu    sync.Mutex
+	tiles map[tileID]*tile
+	order [cachedTiles]tileID // in which they came in, around next
+	next  int
 }
 
-// commit ends every request it is given, in one commit when nothing is in the way.
-func (l *Log) commit(waiting []*request) {
-	alone := false // one request per commit, to find the one the store refuses
-	for attempt := 0; len(waiting) > 0; {
-		if err := l.settle(); err != nil {
-			failAll(waiting, err)
+func (c *tileCache) get(id tileID) (*tile, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t, ok := c.tiles[id]
+	return t, ok
+}
+
+func (c *tileCache) put(id tileID, t *tile) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.tiles == nil {
+		c.tiles = make(map[tileID]*tile, cachedTiles)
+	}
+	if _, ok := c.tiles[id]; ok {
+		return
+	}
+	if len(c.tiles) == cachedTiles {
+		delete(c.tiles, c.order[c.next])
+	}
+	c.tiles[id] = t
+	c.order[c.next] = id
+	c.next = (c.next + 1) % cachedTiles
+}
+
+// readChecked returns a tile of the tree of s. A full one that is read from the store must have the root that the tile above it has for it,
+// and so on up to the edge, whose root is signed. cache may be nil.
+func (r records) readChecked(ctx context.Context, s *state, cache *tileCache, id tileID) (*tile, error) {
+	if t, ok := s.tree.onEdge(id); ok {
+		return t, nil
+	}
+	if t, ok := s.filled[id]; ok {
+		return t, nil
+	}
+	if cache != nil {
+		if t, ok := cache.get(id); ok {
+			return t, nil
+		}
+	}
+	t, err := r.readTile(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	parentID, leaf := id.parent()
+	parent, err := r.readChecked(ctx, s, cache, parentID)
+	if err != nil {
+		return nil, err
+	}
+	if leaf >= parent.width() || parent.nodes[0][leaf] != t.root() {
+		return nil, &DamageError{r.tile(id), "does not have the hash that the tile above has for it", nil}
+	}
+	if cache != nil {
+		cache.put(id, &t)
+	}
+	return &t, nil
+}
+
+func (l *Log) tile(ctx context.Context, s *state, id tileID) (*tile, error) {
+	return l.records.readChecked(ctx, s, &l.tiles, id)
+}
+
+func (l *Log) hashes(ctx context.Context, s *state) hashReader {
+	return func(id tileID) (*tile, error) { return l.tile(ctx, s, id) }
+}
+
+func (l *Log) receipt(ctx context.Context, s *state, index int64) (Receipt, error) {
+	proof, err := tlog.ProveRecord(s.tree.size, index, l.hashes(ctx, s))
+	if err != nil {
+		return Receipt{}, err
+	}
+	return Receipt{Index: uint64(index), Proof: proof, Checkpoint: bytes.Clone(s.signed)}, nil
+}
+
+// Receipt returns the receipt of the entry at index under the latest checkpoint. An index past the end is store.ErrNotFound.
+func (l *Log) Receipt(ctx context.Context, index uint64) (Receipt, error) {
+	s := l.current.Load()
+	if index >= s.head.Size {
+		return Receipt{}, notYet(index, s)
+	}
+	return l.receipt(ctx, s, int64(index))
+}
+
+// Prove returns the proof that the tree of the first size entries has the one at index. Sizes and indexes past the end are
+// store.ErrNotFound, an index not below size is store.ErrInvalid.
+func (l *Log) Prove(ctx context.Context, index, size uint64) (tlog.RecordProof, error) {
+	s := l.current.Load()
+	switch {
+	case size > s.head.Size:
+		return nil, notYet(size-1, s)
+	case index >= size:
+		return nil, fmt.Errorf("%w: entry %d is not among the first %d", store.ErrInvalid, index, size)
+	}
+	return tlog.ProveRecord(int64(size), int64(index), l.hashes(ctx, s))
+}
+
+// Consistency returns the proof that the tree of newer entries begins with that of older entries; see VerifyConsistency. A size past the
+// end is store.ErrNotFound, an older size over the newer store.ErrInvalid. From size 0 the proof is empty.
+func (l *Log) Consistency(ctx context.Context, older, newer uint64) (tlog.TreeProof, error) {
+	s := l.current.Load()
+	switch {
+	case newer > s.head.Size:
+		return nil, notYet(newer-1, s)
+	case older > newer:
+		return nil, fmt.Errorf("%w: %d entries are more than %d", store.ErrInvalid, older, newer)
+	case older == 0:
+		return tlog.TreeProof{}, nil
+	}
+	return tlog.ProveTree(int64(newer), int64(older), l.hashes(ctx, s))
+}
+
+func notYet(index uint64, s *state) error {
+	return fmt.Errorf("%w: entry %d of a log of %d", store.ErrNotFound, index, s.head.Size)
+}
+
+// Entry is one entry of a log.
+type Entry struct {
+	Index uint64
+	Data  []byte
+}
+
+// Entry returns the entry at index, checked against the tree. An index past the end is store.ErrNotFound.
+func (l *Log) Entry(ctx context.Context, index uint64) ([]byte, error) {
+	s := l.current.Load()
+	if index >= s.head.Size {
+		return nil, notYet(index, s)
+	}
+	bundle, err := l.bundle(ctx, s, int64(index/tileWidth))
+	if err != nil {
+		return nil, err
+	}
+	return bytes.Clone(bundle[index%tileWidth]), nil
+}
+
+// bundle returns the entries of a bundle as far as it goes, checked against its tile.
+func (l *Log) bundle(ctx context.Context, s *state, bundle int64) ([][]byte, error) {
+	if bundle == s.tree.size/tileWidth {
+		return s.tail, nil // what the edge was made of
+	}
+	entries, err := l.records.readBundle(ctx, bundle, tileWidth)
+	if err != nil {
+		return nil, err
+	}
+	t, err := l.tile(ctx, s, tileID{0, bundle})
+	if err != nil {
+		return nil, err
+	}
+	for i, entry := range entries {
+		if tlog.RecordHash(entry) != t.nodes[0][i] {
+			return nil, &DamageError{l.records.entries(bundle, i),
+				fmt.Sprintf("or the record before it: entry %d does not have the hash in its tile", bundle*tileWidth+int64(i)), nil}
+		}
+	}
+	return entries, nil
+}
+
+// Entries yields the entries from index from up to before index to, each checked against the tree. The data is the log's and must
+// not be changed. It ends with an error, or at to; a to past the end is store.ErrNotFound.
+func (l *Log) Entries(ctx context.Context, from, to uint64) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		s := l.current.Load()
+		if to > s.head.Size {
+			yield(Entry{}, notYet(to-1, s))
 			return
 		}
-		p := l.plan(waiting, alone)
-		waiting = p.later
-		if len(p.batch) == 0 {
-			continue
-		}
-		err := l.apply(p.writes)
-		if err == nil {
-			l.publish(p)
-			attempt = 0
-			continue
-		}
-
-		var conflict *store.ConflictError
-		known := errors.As(err, &conflict)
-		switch owner := p.ownerOf(conflict); {
-		case known && owner != nil:
-			owner.finish(outcome{err: err})
-			p.batch = slices.DeleteFunc(p.batch, func(r *request) bool { return r == owner })
-			waiting = append(p.batch, waiting...)
-		case known && l.records.owns(conflict.Key):
-			if attempt++; attempt == maxAttempts {
-				err = fmt.Errorf("%w: others write to the audit log: %w", store.ErrUnavailable, err)
-			} else {
-				err = l.overtaken(conflict)
-			}
-			if err != nil {
-				failAll(append(p.batch, waiting...), err)
+		for index := from; index < to; {
+			if err := ctx.Err(); err != nil {
+				yield(Entry{}, err)
 				return
 			}
-			waiting = append(p.batch, waiting...)
-		case errors.Is(err, store.ErrInvalid) || errors.Is(err, store.ErrConflict):
-			l.doubtful = true
-			if len(p.batch) == 1 {
-				p.batch[0].finish(outcome{err: err})
-				continue
+			bundle, err := l.bundle(ctx, s, int64(index/tileWidth))
+			if err != nil {
+				yield(Entry{}, err)
+				return
 			}
-			alone = true
-			waiting = append(p.batch, waiting...)
-		default:
-			l.doubtful = true
-			failAll(append(p.batch, waiting...), fmt.Errorf("%w: the audit log's commit was not confirmed: %w", store.ErrUnavailable, err))
-			return
+			end := min(to, index/tileWidth*tileWidth+uint64(len(bundle)))
+			for ; index < end; index++ {
+				if !yield(Entry{index, bundle[index%tileWidth]}, nil) {
+					return
+				}
+			}
 		}
 	}
 }
 
-func failAll(requests []*request, err error) {
-	for _, r := range requests {
-		r.finish(outcome{err: err})
+// Tail yields the entries from index from on as [Log.Entries] does, and waits for more until ctx ends, which is no error.
+func (l *Log) Tail(ctx context.Context, from uint64) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		for {
+			size, err := l.Wait(ctx, from)
+			if err != nil {
+				return
+			}
+			for entry, err := range l.Entries(ctx, from, size) {
+				if err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+					return
+				}
+				if !yield(entry, err) || err != nil {
+					return
+				}
+			}
+			from = size
+		}
 	}
 }
 
-func (l *Log) apply(writes []store.Write) error {
-	ctx, cancel := context.WithTimeout(l.base, l.config.CommitTimeout)
-	defer cancel()
-	return l.config.Store.Apply(ctx, writes...)
-}
-
-// settle finds out what became of a commit that was not confirmed, before another is built on what may be the wrong head.
-func (l *Log) settle() error {
-	if !l.doubtful {
-		return nil
+// ReadPath returns a resource of c2sp.org/tlog-tiles: "checkpoint", "tile/<L>/<N>[.p/<W>]" or "tile/entries/<N>[.p/<W>]". Partial ones are
+// there for every width up to the present one. All but "checkpoint" never change and may be cached. Errors wrap
+// store.ErrInvalid for another path, store.ErrNotFound for what is not there, or not yet.
+func (l *Log) ReadPath(ctx context.Context, path string) ([]byte, error) {
+	if path == "checkpoint" {
+		return l.Checkpoint(), nil
 	}
-	ctx, cancel := context.WithTimeout(l.base, l.config.CommitTimeout)
-	defer cancel()
-	err := l.reload(ctx)
-	if err != nil && !errors.Is(err, ErrDamaged) {
-		return fmt.Errorf("%w: the audit log's head is not known: %w", store.ErrUnavailable, err)
-	}
-	l.doubtful = err != nil
-	return err
-}
-
-// reload makes the stored head the one to go on from, if it is another. Readers do not see it until a commit on top of it succeeded, since before that
-// it may not be durable.
-func (l *Log) reload(ctx context.Context) error {
-	record, err := l.config.Store.Get(ctx, l.records.head())
+	r, err := parsePath(path)
 	if err != nil {
-		return readError(l.records.head(), err)
+		return nil, err
 	}
-	if record.Version == l.tip.version && bytes.Equal(record.Value, l.tip.signed) {
-		return nil
+	s := l.current.Load()
+	hashes := s.tree.size >> (tileHeight * r.tile.level)
+	if there := hashes - min(hashes, r.tile.n<<tileHeight); r.tile.n > hashes>>tileHeight || there < int64(r.width) {
+		return nil, fmt.Errorf("%w: %s in a log of %d entries", store.ErrNotFound, path, s.head.Size)
 	}
-	s, err := l.records.load(ctx, l.config.Verifiers, l.config.Origin)
+	if !r.entries {
+		t, err := l.tile(ctx, s, r.tile)
+		if err != nil {
+			return nil, err
+		}
+		return t.encode(r.width), nil
+	}
+	entries, err := l.bundle(ctx, s, r.tile.n)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	// What was shown once must stay a part of the log.
-	shown := l.current.Load().head
-	if s.head.Size < shown.Size {
-		return &DamageError{l.records.head(), fmt.Sprintf("went back from %d entries to %d", shown.Size, s.head.Size), ErrRolledBack}
+	var b []byte
+	for _, entry := range entries[:r.width] {
+		b = appendEntry(b, entry)
 	}
-	// Without the cache: its tiles belong to what was shown, and this is about what is stored.
-	root, err := tlog.TreeHash(int64(shown.Size), hashReader(func(id tileID) (*tile, error) {
-		return l.records.readChecked(ctx, s, nil, id)
-	}))
-	if err != nil {
-		return err
-	}
-	if root != shown.Root {
-		return &DamageError{l.records.head(), fmt.Sprintf("has other entries than the %d it had", shown.Size), ErrForked}
-	}
-	l.tip = s
-	return nil
-}
-
-// overtaken deals with a record of the log that is not at the version expected.
-func (l *Log) overtaken(conflict *store.ConflictError) error {
-	before := l.tip
-	l.doubtful = true
-	if err := l.settle(); err != nil {
-		return err
-	}
-	switch {
-	case l.tip != before: // another process was faster
-		clear(l.versions)
-	case l.config.Store.Atomic():
-		l.doubtful = true
-		return &DamageError{conflict.Key, fmt.Sprintf("is at version %d, which no head accounts for", conflict.Have), nil}
-	default: // left over from an interrupted commit
-		l.versions[conflict.Key] = conflict.Have
-	}
-	return nil
-}
-
-// publish makes the planned state the log's and ends the requests of the batch.
-func (l *Log) publish(p *plan) {
-	for _, w := range p.writes {
-		delete(l.versions, w.Key)
-	}
-	for id, t := range p.next.filled {
-		l.tiles.put(id, t)
-	}
-	l.tip = p.next
-	close(l.current.Swap(p.next).grown)
-	for _, r := range p.batch {
-		r.finish(outcome{state: p.next, index: r.index})
-	}
-}
-
-// plan is one commit.
-type plan struct {
-	next   *state
-	batch  []*request // whose entries are in it
-	later  []*request // who have to wait for the next
-	writes []store.Write
-	owners map[string]*request // of the callers' writes
-}
-
-// ownerOf returns whose write a conflict is about, nil if nobody's.
-func (p *plan) ownerOf(conflict *store.ConflictError) *request {
-	if conflict == nil {
-		return nil
-	}
-	return p.owners[conflict.Key]
-}
-
-// plan makes a commit of as many of the waiting as fit, in order, and ends those whose requests are at fault. Two that write one
-// record cannot be in one commit.
-func (l *Log) plan(waiting []*request, alone bool) *plan {
-	tip := l.tip
-	p := &plan{owners: make(map[string]*request)}
-	p.next = &state{
-		tree:    tip.tree.clone(),
-		tail:    tip.tail,
-		version: tip.version + 1,
-		filled:  make(map[tileID]*tile),
-		grown:   make(chan struct{}),
-	}
-	b := builder{log: l, next: p.next, stored: len(tip.tail)}
-	var callers []store.Write
-	size := 0
-	for i, r := range waiting {
-		if alone && len(p.batch) == 1 {
-			p.later = append(p.later, waiting[i:]...)
-			break
-		}
-		if o := r.prepare(p.next.tree.size); o.err != nil || o.panic != nil {
-			r.finish(o)
-			continue
-		}
-		own := slices.IndexFunc(r.writes, func(w store.Write) bool { return l.records.owns(w.Key) })
-		if own >= 0 {
-			r.finish(outcome{err: fmt.Errorf("%w: %q is the audit log's own record", store.ErrInvalid, r.writes[own].Key)})
-			continue
-		}
-		more := sizeOf(r.entry, r.writes)
-		if len(p.batch) > 0 && size+more > maxBatchBytes {
-			p.later = append(p.later, waiting[i:]...)
-			break
-		}
-		if slices.ContainsFunc(r.writes, func(w store.Write) bool { return p.owners[w.Key] != nil }) {
-			p.later = append(p.later, r)
-			continue
-		}
-		size += more
-		for _, w := range r.writes {
-			p.owners[w.Key] = r
-		}
-		callers = append(callers, r.writes...)
-		p.batch = append(p.batch, r)
-		b.add(r)
-	}
-	if len(p.batch) == 0 {
-		return p
-	}
-	head, err := b.finish()
-	if err != nil {
-		failAll(p.batch, err)
-		p.batch = nil
-		return p
-	}
-	// The order is for stores that are not atomic: nothing leads to entries and tiles before the head is there.
-	p.writes = slices.Concat(b.puts, callers, []store.Write{head})
-	return p
+	return b, nil
 }
