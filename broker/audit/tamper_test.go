@@ -154,6 +154,23 @@ func TestRollback(t *testing.T) {
 				t.Errorf("size %d: append after the head was put back: %v", size, err)
 			}
 		}
+		for key := range all {
+			record, err := s.Get(t.Context(), key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if whole[key] == nil {
+				err = s.Apply(t.Context(), store.Write{Key: key, Version: record.Version})
+			} else if key != l.records.head() {
+				err = s.Apply(t.Context(), store.Write{Key: key, Version: record.Version, Value: whole[key]})
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := l.Append(t.Context(), []byte("next")); !errors.Is(err, ErrRolledBack) || !errors.Is(err, ErrDamaged) {
+			t.Errorf("size %d: append after everything was put back: %v", size, err)
+		}
 		if l.Size() != uint64(size+300) {
 			t.Errorf("the running log shows %d entries", l.Size())
 		}

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"fmt"
 	"slices"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -141,7 +142,11 @@ func (read hashReader) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
 			}
 			id, last = at, t
 		}
-		hashes[i] = last.nodes[k][n&(tileWidth>>k-1)]
+		place := int(n & (tileWidth>>k - 1))
+		if place >= len(last.nodes[k]) {
+			return nil, fmt.Errorf("audit log: hash %d of level %d is not in a tree this small", n, level)
+		}
+		hashes[i] = last.nodes[k][place]
 	}
 	return hashes, nil
 }
