@@ -2,6 +2,7 @@ package tpm
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	_ "embed"
@@ -9,6 +10,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/attest"
@@ -59,10 +61,19 @@ type anchors struct {
 	roots                   []*x509.Certificate
 	rootPool, intermediates *x509.CertPool
 	lists                   []*x509.RevocationList
+
+	mu    sync.Mutex
+	known map[[sha256.Size]byte]*chain // verified chains, by the digest of what was presented
 }
 
+// maxKnownChains bounds the chains that are remembered: one for each instance that attests. An entry takes about 150 bytes.
+const maxKnownChains = 4096
+
 func newAnchors(roots, intermediates []*x509.Certificate, lists []*x509.RevocationList) *anchors {
-	a := &anchors{roots: roots, rootPool: x509.NewCertPool(), intermediates: x509.NewCertPool(), lists: lists}
+	a := &anchors{
+		roots: roots, rootPool: x509.NewCertPool(), intermediates: x509.NewCertPool(), lists: lists,
+		known: make(map[[sha256.Size]byte]*chain),
+	}
 	for _, cert := range roots {
 		a.rootPool.AddCert(cert)
 	}
@@ -91,9 +102,38 @@ func parseLeaf(der []byte) (*x509.Certificate, error) {
 
 // chain is a verified chain.
 type chain struct {
-	expires time.Time // when the first certificate, or list it was held against, does
+	begins  time.Time // when the last certificate becomes valid
+	expires time.Time // when the first certificate, or list it was held against, ceases to be
 	checked bool      // every certificate under the root was held against a list of its issuer
 	current bool      // all those lists were current
+}
+
+// verifyOnce is verify, remembering chains that were found good for as long as they are. A verdict depends on nothing but what is
+// presented, the configuration, and the time.
+func (a *anchors) verifyOnce(leaf *x509.Certificate, presented [][]byte, at time.Time) (*chain, error) {
+	h := sha256.New()
+	for _, der := range append([][]byte{leaf.Raw}, presented...) {
+		sum := sha256.Sum256(der)
+		h.Write(sum[:])
+	}
+	name := [sha256.Size]byte(h.Sum(nil))
+	a.mu.Lock()
+	found := a.known[name]
+	a.mu.Unlock()
+	if found != nil && !at.Before(found.begins) && at.Before(found.expires) {
+		return found, nil
+	}
+	verified, err := a.verify(leaf, presented, at)
+	if err != nil || !verified.current {
+		return verified, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.known) >= maxKnownChains {
+		clear(a.known) // rare, and costs each instance one verification
+	}
+	a.known[name] = verified
+	return verified, nil
 }
 
 // verify builds a chain from leaf to a root at a time, with the presented certificates as intermediates besides the configured
@@ -129,6 +169,9 @@ func (a *anchors) judge(certs []*x509.Certificate, at time.Time) (*chain, error)
 	result := &chain{checked: true, current: true, expires: certs[0].NotAfter}
 	for i, cert := range certs {
 		result.expires = earlier(result.expires, cert.NotAfter)
+		if cert.NotBefore.After(result.begins) {
+			result.begins = cert.NotBefore
+		}
 		if i == len(certs)-1 {
 			break
 		}

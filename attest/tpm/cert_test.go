@@ -257,3 +257,34 @@ func TestCertifiedKey(t *testing.T) {
 		}
 	})
 }
+
+func TestKnownChainsExpire(t *testing.T) {
+	a, k := newAuthority(t), newKey(t, algECDSA, proper)
+	v := newVerifier(t, Config{AKRoots: []*x509.Certificate{a.root}, AKIntermediates: []*x509.Certificate{a.issuer}})
+	e := k.evidence(t)
+	e.AKCertificates = [][]byte{a.leaf(k, func(*x509.Certificate) {})}
+	for _, test := range []struct {
+		at   time.Time
+		code attest.Code
+	}{
+		{at, ""}, {at, ""}, // the second is remembered
+		{at.AddDate(2, 0, 0), attest.CodeCertExpired},
+		{at.AddDate(0, -2, 0), attest.CodeCertExpired},
+		{at, ""},
+	} {
+		in := input(marshal(t, e))
+		in.Time = test.at
+		if _, err := v.Verify(t.Context(), in); test.code != "" {
+			refused(t, err, test.code)
+		} else if err != nil {
+			t.Error(err)
+		}
+	}
+	if len(v.anchors.known) != 1 {
+		t.Errorf("%d chains are remembered, want 1", len(v.anchors.known))
+	}
+	e.AKCertificates = append(e.AKCertificates, newAuthority(t).root.Raw)
+	if _, err := v.Verify(t.Context(), input(marshal(t, e))); err != nil || len(v.anchors.known) != 2 {
+		t.Errorf("a chain presented with something else is another: %v, %d", err, len(v.anchors.known))
+	}
+}

@@ -224,7 +224,7 @@ func (v *Verifier) certifiedKey(in attest.Input, evidence *Evidence, digest stri
 	if !sameKey(leaf.PublicKey, public) {
 		return nil, attest.Refuse(attest.CodeCertMismatch, "the AK certificate is of another key than ak_public")
 	}
-	chain, err := v.anchors.verify(leaf, evidence.AKCertificates[1:], in.Time)
+	chain, err := v.anchors.verifyOnce(leaf, evidence.AKCertificates[1:], in.Time)
 	if err != nil {
 		return nil, err
 	}
