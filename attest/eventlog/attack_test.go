@@ -121,6 +121,11 @@ func TestAuthorities(t *testing.T) {
 	if err != nil || len(claims.SecureBootDB) != 2 {
 		t.Errorf("an authority under another label is lost: %+v, %v", claims, err)
 	}
+	claims, err = newLog().true(7, EFIVariableConfig, secureBoot(1)).true(7, EFIVariableConfig, variableData([16]byte{1}, "db", []byte("all"))).
+		true(7, EFIVariableConfig, entry).separator(7).boot(t)
+	if err != nil || len(claims.SecureBootDB) != 1 {
+		t.Errorf("the authority of a driver, labelled as configuration: %+v, %v", claims, err)
+	}
 	claims, err = base().true(7, EFIVariableAuthority, entry).event(7, EFIVariableAuthority, second, entry).boot(t)
 	if err != nil || claims.SecureBootDB != nil {
 		t.Errorf("an authority behind another's data: %+v, %v", claims, err)

@@ -80,6 +80,7 @@ func (c *Covered) secureBoot() (on *bool, authorities []string, err error) {
 // authorities returns the SHA-256 of what admitted an image, once each and in order; nil when an event could hide one more.
 func (c *Covered) authorities(events []*Event, separator int) []string {
 	var found []string
+	configured := false // the whole of db, which firmware measures once and before its separator, was seen
 	for i, event := range events {
 		if c.isSeparator(event) {
 			continue
@@ -88,8 +89,12 @@ func (c *Covered) authorities(events []*Event, separator int) []string {
 			return nil
 		}
 		v, ok := parseVariable(event.Data)
-		if !ok || (i < separator && event.Type == EFIVariableConfig) {
-			continue // the whole of db and its like, measured as configuration
+		if !ok {
+			continue
+		}
+		if v.name == "db" && i < separator && !configured {
+			configured = true
+			continue
 		}
 		if admitted, is := authority(v); is {
 			sum := sha256.Sum256(admitted)

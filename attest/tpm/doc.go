@@ -46,7 +46,8 @@
 //
 // A guest with a virtual TPM extends PCR 8, from zero, with the digest of its init-data, so that PCR8 = SHA-256(0^32 ‖ digest).
 // Init-data whose digest is not 32 bytes, or a quote of another bank, cannot be bound so: CodeInitData. Where PCR 8 holds another value
-// the claim init_data_bound is false, and the policy baseline refuses it.
+// the claim init_data_bound is false, and the policy baseline refuses it. A boot chain that measures into PCR 8 itself, as GRUB does, leaves
+// no room for init-data.
 //
 // # Claims
 //
@@ -56,7 +57,8 @@
 //
 // # What it does not do
 //
-// It fetches nothing. It does not tie the quote's qualified signer name to an AK's parents: fixedTPM and fixedParent say as
+// It fetches nothing. It does not judge an enrolled key's endorsement certificate again but for its expiry: to revoke a key, its enrolment is
+// removed. It does not tie the quote's qualified signer name to an AK's parents: fixedTPM and fixedParent say as
 // much. It does not appraise PCR values: policies do. A physical TPM on a bus can be interposed on between TPM and CPU, and
 // reset by who holds the machine; a virtual one is as good as its host. See docs/threat-model.md.
 package tpm

@@ -33,7 +33,8 @@ const initDataPCR = 8
 type Config struct {
 	Enrolments Enrolments // keys enrolled by credential activation; nil: none
 
-	// AKRoots are roots of authorities that certify attestation keys, such as [GoogleAKRoots]; empty: no certificate counts.
+	// AKRoots are roots of authorities that certify attestation keys, such as [GoogleAKRoots]; empty: no certificate counts. A certificate
+	// must name an instance in the way Google's do.
 	AKRoots         []*x509.Certificate
 	AKIntermediates []*x509.Certificate    // used besides those presented, such as [GoogleAKIntermediates]
 	RevocationLists []*x509.RevocationList // of AKRoots and the authorities below; each counts when its issuer signed it
