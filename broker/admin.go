@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/vouchsafe/vouchsafe/broker/access"
+	"github.com/vouchsafe/vouchsafe/policy"
 	"github.com/vouchsafe/vouchsafe/store"
 )
 
@@ -24,8 +25,22 @@ func (b *Broker) commit(ctx context.Context, who access.Caller, namespace string
 	return nil
 }
 
-// authorizeAny succeeds when the caller has one of the roles.
+// authorizeAny succeeds when the namespace can be one and the caller has one of the roles in it. The form matters as much as the role: a
+// "namespace" of several segments would reach into the records of another, where what is a policy's source to one method is a
+// secret's value to the next.
 func authorizeAny(who access.Caller, namespace string, roles ...access.Role) error {
+	if err := CheckNamespace(namespace); err != nil {
+		return err
+	}
+	return authorize(who, namespace, roles...)
+}
+
+// authorizeEverywhere succeeds when the caller has one of the roles in all namespaces.
+func authorizeEverywhere(who access.Caller, roles ...access.Role) error {
+	return authorize(who, access.AllNamespaces, roles...)
+}
+
+func authorize(who access.Caller, namespace string, roles ...access.Role) error {
 	var err error
 	for _, role := range roles {
 		if err = access.Authorize(who, role, namespace); err == nil {
@@ -33,6 +48,18 @@ func authorizeAny(who access.Caller, namespace string, roles ...access.Role) err
 		}
 	}
 	return asError(err)
+}
+
+// MaxNamespace is the longest name of a namespace in bytes; tokens have the same limit.
+const MaxNamespace = 63
+
+// CheckNamespace returns an *Error unless name can be a namespace: one segment of 1 to MaxNamespace bytes of the characters of a secret's name,
+// and not "sys".
+func CheckNamespace(name string) error {
+	if name == store.SysNamespace || len(name) > MaxNamespace || strings.Contains(name, "/") || policy.CheckPath(name) != nil {
+		return invalid("%q cannot be a namespace", clip(name))
+	}
+	return nil
 }
 
 // pageOf lists up to limit names below root whose keys begin with prefix, after the name "after". folder is the longest prefix of

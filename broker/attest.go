@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/attest"
@@ -34,6 +35,9 @@ type Challenge struct {
 
 // Challenge issues a nonce. It costs a MAC and no memory, so anyone may ask.
 func (b *Broker) Challenge(_ context.Context, s Scope) (Challenge, error) {
+	if err := CheckNamespace(s.Namespace); err != nil {
+		return Challenge{}, err
+	}
 	if !b.accepts(s.Kind) {
 		return Challenge{}, invalid("this broker does not verify evidence of kind %q; it verifies %v", s.Kind, b.Kinds())
 	}
@@ -82,6 +86,9 @@ type Attested struct {
 // Recipient returns the key that the evidence vouched for.
 func (a *Attested) Recipient() *envelope.Recipient { return a.recipient }
 
+// Namespace returns the namespace whose secrets it may ask for.
+func (a *Attested) Namespace() string { return a.namespace }
+
 // Nonce returns the nonce that the evidence covered.
 func (a *Attested) Nonce() string { return a.nonce }
 
@@ -94,7 +101,8 @@ func (a *Attested) Expires() time.Time { return a.expires }
 // Decision returns the id of the record of its acceptance.
 func (a *Attested) Decision() string { return a.decision }
 
-// Attest verifies evidence and records that it was accepted or refused. The nonce is spent whatever comes of it.
+// Attest verifies evidence and records that it was accepted or refused. The nonce is spent whatever comes of it, unless the broker is
+// overloaded: then the same request can be made again.
 func (b *Broker) Attest(ctx context.Context, req AttestRequest) (*Attested, error) {
 	a, err := b.appraise(ctx, req)
 	if err != nil {
@@ -121,6 +129,9 @@ func (b *Broker) AttestAndRelease(ctx context.Context, req AttestRequest, want [
 
 // appraise spends the nonce and verifies the evidence. It records a refusal, and nothing when the evidence is good.
 func (b *Broker) appraise(ctx context.Context, req AttestRequest) (a *Attested, err error) {
+	if !b.accepts(req.Scope.Kind) { // no nonce was issued for it, and an observer must not be told of kinds that strangers invent
+		return nil, &Error{Code: CodeNonce, Message: badNonce}
+	}
 	start := b.now()
 	code := "accepted"
 	defer func() {
@@ -133,8 +144,13 @@ func (b *Broker) appraise(ctx context.Context, req AttestRequest) (a *Attested, 
 		return nil, invalid("no recipient key")
 	}
 	if req.Evidence.Kind != req.Scope.Kind {
-		return nil, &Error{Code: CodeNonce, Message: "the challenge was issued for another kind of evidence"}
+		return nil, &Error{Code: CodeNonce, Message: badNonce}
 	}
+	// A place in the queue comes first: who is told to come back must not have lost the nonce.
+	if err := b.queue(); err != nil {
+		return nil, err
+	}
+	defer b.dequeue()
 	if err := b.nonces.Spend(ctx, req.Nonce, req.Scope.nonces()); err != nil {
 		return nil, nonceError(err)
 	}
@@ -150,14 +166,10 @@ func (b *Broker) appraise(ctx context.Context, req AttestRequest) (a *Attested, 
 		return nil, invalid("the nonce or key cannot be canonical JSON")
 	}
 
-	leave, err := b.enterVerification(ctx)
-	if err != nil {
-		return nil, err
+	claims, now, err := b.verify(ctx, req, attest.BoundTo(primary), attest.BoundTo(device))
+	if errors.Is(err, errNotVerified) {
+		return nil, asError(err)
 	}
-	now := b.now()
-	claims, err := b.appraiser.Appraise(ctx, req.Evidence, req.Scope.Namespace, attest.BoundTo(primary), attest.BoundTo(device), now)
-	leave()
-
 	a = &Attested{
 		protocol: req.Scope.Protocol, namespace: req.Scope.Namespace, kind: req.Scope.Kind, nonce: req.Nonce, remote: req.Remote,
 		evidence: evidenceDigest(req.Evidence), claims: claims, recipient: req.Recipient, at: now, expires: now.Add(b.limits.SessionLifetime),
@@ -171,21 +183,33 @@ func (b *Broker) appraise(ctx context.Context, req AttestRequest) (a *Attested, 
 	return a, nil
 }
 
-// enterVerification takes a place among those who verify, or fails when too many wait for one already: signatures are the work that a
-// stranger can make the broker do, and a queue without an end is memory without an end.
-func (b *Broker) enterVerification(ctx context.Context) (leave func(), err error) {
+// queue takes a place among those who verify or wait to, which dequeue gives back. It fails when too many wait already: signatures are
+// the work that a stranger can make the broker do, and a queue without an end is memory without an end.
+func (b *Broker) queue() error {
 	select {
 	case b.waiting <- struct{}{}:
+		return nil
 	default:
-		return nil, &Error{Code: CodeOverloaded, Message: "too much evidence is waiting to be verified", RetryAfter: retryOverloaded}
+		return &Error{Code: CodeOverloaded, Message: "too much evidence is waiting to be verified", RetryAfter: retryOverloaded}
 	}
+}
+
+func (b *Broker) dequeue() { <-b.waiting }
+
+// errNotVerified says that the request ended before its turn came.
+var errNotVerified = errors.New("the evidence was not looked at")
+
+// verify waits for its turn and has the evidence verified. It also returns when that was.
+func (b *Broker) verify(ctx context.Context, req AttestRequest, primary, device attest.Binding) (*attest.Claims, time.Time, error) {
 	select {
 	case b.verifying <- struct{}{}:
-		return func() { <-b.verifying; <-b.waiting }, nil
+		defer func() { <-b.verifying }()
 	case <-ctx.Done():
-		<-b.waiting
-		return nil, asError(ctx.Err())
+		return nil, time.Time{}, fmt.Errorf("%w: %w", errNotVerified, ctx.Err())
 	}
+	now := b.now()
+	claims, err := b.appraiser.Appraise(ctx, req.Evidence, req.Scope.Namespace, primary, device, now)
+	return claims, now, err
 }
 
 // refuseEvidence turns a verifier's error into the workload's answer, and records a refusal.
@@ -201,7 +225,7 @@ func (b *Broker) refuseEvidence(ctx context.Context, a *Attested, cause error) e
 		return answer
 	}
 	answer := &Error{Code: CodeEvidence, Message: "the evidence was refused", Err: cause}
-	if !b.refusals.Allow() {
+	if !b.refusals.AllowN(a.at, 1) {
 		b.observer.Unrecorded(a.kind)
 		return answer
 	}
@@ -213,10 +237,13 @@ func (b *Broker) refuseEvidence(ctx context.Context, a *Attested, cause error) e
 	return answer
 }
 
-// nonceError tells a workload that its nonce is no good, without saying which of the reasons it is: they all have one cure.
+// badNonce is all that a workload learns of a nonce that is no good: the reasons all have one cure.
+const badNonce = "the nonce was not issued for this, has expired or was used: ask for another challenge"
+
+// nonceError tells a workload that its nonce is no good, without saying which of the reasons it is.
 func nonceError(err error) error {
 	if errors.Is(err, session.ErrMalformed) || errors.Is(err, session.ErrForeign) || errors.Is(err, session.ErrExpired) || errors.Is(err, session.ErrSpent) {
-		return &Error{Code: CodeNonce, Message: "the nonce was not issued for this, has expired or was used: ask for another challenge", Err: err}
+		return &Error{Code: CodeNonce, Message: badNonce, Err: err}
 	}
 	return asError(err)
 }

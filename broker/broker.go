@@ -48,7 +48,7 @@ type Limits struct {
 	Spent             int           // nonces remembered as spent
 	Verifying         int           // evidence verified at once
 	Waiting           int           // requests that wait to be verified; more are told to come back
-	RefusalsPerSecond int           // refused evidence recorded, a second; more is refused without a record
+	RefusalsPerSecond int           // refused evidence recorded, a second, and denied requests too; more is answered without a record
 	Secrets           int           // secrets in one release
 }
 
@@ -71,7 +71,7 @@ const (
 type Observer interface {
 	Attested(protocol Protocol, kind attest.Kind, code string, took time.Duration)
 	Judged(protocol Protocol, outcome Outcome, took time.Duration)
-	Unrecorded(kind attest.Kind) // evidence was refused beyond the rate that is recorded
+	Unrecorded(kind attest.Kind) // evidence or a request was refused beyond the rate that is recorded
 }
 
 // Broker judges and releases. It is safe for concurrent use.
@@ -94,7 +94,8 @@ type Broker struct {
 
 	verifying chan struct{} // one place for each verification at once
 	waiting   chan struct{} // one place for each request that verifies or waits to
-	refusals  *rate.Limiter
+	refusals  *rate.Limiter // of records of refused evidence
+	denials   *rate.Limiter // of records of requests for which nothing was released
 	rules     *ruleBook
 }
 
@@ -132,6 +133,7 @@ func New(ctx context.Context, c Config) (*Broker, error) {
 		verifying: make(chan struct{}, c.Limits.Verifying),
 		waiting:   make(chan struct{}, c.Limits.Verifying+c.Limits.Waiting),
 		refusals:  rate.NewLimiter(rate.Limit(c.Limits.RefusalsPerSecond), c.Limits.RefusalsPerSecond),
+		denials:   rate.NewLimiter(rate.Limit(c.Limits.RefusalsPerSecond), c.Limits.RefusalsPerSecond),
 	}
 	b.rules = newRuleBook(c.Store)
 	if _, err := b.rules.of(ctx, store.DefaultNamespace); err != nil {

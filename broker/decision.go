@@ -87,6 +87,7 @@ type Event struct {
 	Actor     *Actor        `json:"actor,omitempty"`    // who changed something; absent for releases
 	Object    string        `json:"object,omitempty"`   // the name of what was changed
 	Version   uint64        `json:"version,omitempty"`
+	Activated bool          `json:"activated,omitempty"` // the version became the one that is released, or that judges
 	Outcome   Outcome       `json:"outcome,omitempty"`
 	Digest    string        `json:"digest,omitempty"` // "sha256:" and hex: of the decision record, or of what was written where that is not secret
 	Evidence  string        `json:"evidence,omitempty"`
@@ -120,7 +121,8 @@ const (
 	EventSecretPut        = "secret.put"
 	EventSecretActivate   = "secret.activate"
 	EventSecretDestroy    = "secret.destroy"
-	EventPolicyApply      = "policy.apply"
+	EventPolicyDraft      = "policy.draft"
+	EventPolicyApply      = "policy.apply" // and it judges
 	EventPolicyActivate   = "policy.activate"
 	EventPolicyRetire     = "policy.retire"
 	EventReferencePut     = "reference.put"

@@ -18,7 +18,8 @@
 // # The choke point
 //
 // Every administrative method takes the [access.Caller] and checks its role first, and every change is committed in one Apply with
-// its entry in the audit log: there is no change without an entry. Methods are grouped by what they change, a file each:
+// its entry in the audit log: there is no change without an entry. (What waits for the second half of an enrolment is removed without
+// one, when it is spent or too old.) Methods are grouped by what they change, a file each:
 // secrets, policies, references, enrolments, tokens and keys.
 //
 // # Records
@@ -33,6 +34,7 @@
 //	NS/lease/PATH/ID                who holds a version until when
 //	NS/decision/ID                  one judgement, with the index of its log entry
 //	NS/enrolment/DIGEST             an enrolled TPM attestation key
+//	NS/enrolment-host/DIGEST        which TPM a host's name belongs to
 //	NS/enrolment-pending/ID         an enrolment that waits for its credential
 //	sys/audit/…, sys/keys/…, sys/token/…
 //

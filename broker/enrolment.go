@@ -36,6 +36,17 @@ func enrolmentKey(namespace, akDigest string) string {
 	return store.Key(namespace, "enrolment", akDigest)
 }
 
+// hostRecord says which TPM a host's name belongs to.
+type hostRecord struct {
+	Host     string `json:"host"`
+	EKDigest string `json:"ek_spki_sha256"`
+}
+
+// hostKey is the key of a host's record. Names may have characters that keys cannot.
+func hostKey(namespace, host string) string {
+	return store.Key(namespace, "enrolment-host", strings.TrimPrefix(digest([]byte(host)), "sha256:"))
+}
+
 func pendingKey(namespace, id string) string { return store.Key(namespace, "enrolment-pending", id) }
 
 // MaxHost is the longest name of an enrolled host in bytes: that of a DNS name.
@@ -115,8 +126,9 @@ func (b *Broker) prunePending(ctx context.Context, namespace string) error {
 }
 
 // CompleteEnrolment takes the secret that the host's TPM recovered and enrols its attestation key. The challenge is spent
-// whatever comes of it. A key that is enrolled already is enrolled anew; only an operator
-// may then change its host's name, by which policies may know it. Enrollers and operators may.
+// whatever comes of it. A key that is enrolled already is enrolled anew. Policies may know a host by its name, and an enroller's token lies on
+// hosts: so a name belongs to the first TPM that is enrolled under it, and only an operator may give it to another TPM, or a key another
+// name. Enrollers and operators may.
 func (b *Broker) CompleteEnrolment(ctx context.Context, who access.Caller, namespace, id string, secret []byte) (*tpm.Enrolment, error) {
 	if err := authorizeAny(who, namespace, access.Enroller, access.Operator); err != nil {
 		return nil, err
@@ -144,15 +156,38 @@ func (b *Broker) CompleteEnrolment(ctx context.Context, who access.Caller, names
 	if at != 0 && old.Host != enrolment.Host && !who.Roles.Has(access.Operator) {
 		return nil, &Error{Code: CodeForbidden, Message: fmt.Sprintf("this key is enrolled as %q: an operator may give it another name", old.Host)}
 	}
+	name, err := b.takeName(ctx, who, namespace, enrolment)
+	if err != nil {
+		return nil, err
+	}
 	record, err := write(key, at, enrolment)
 	if err != nil {
 		return nil, asError(err)
 	}
 	event := Event{Type: EventEnrolmentDone, Object: enrolment.Host, Digest: "sha256:" + enrolment.AKSPKIDigest}
-	if err := b.commit(ctx, who, namespace, event, record); err != nil {
+	if err := b.commit(ctx, who, namespace, event, append(name, record)...); err != nil {
 		return nil, err
 	}
 	return enrolment, nil
+}
+
+// takeName returns the write by which a host's name belongs to the TPM that is being enrolled, none when it does already.
+func (b *Broker) takeName(ctx context.Context, who access.Caller, namespace string, enrolment *tpm.Enrolment) ([]store.Write, error) {
+	key := hostKey(namespace, enrolment.Host)
+	owner, at, err := loadOrZero[hostRecord](ctx, b.store, key)
+	switch {
+	case err != nil:
+		return nil, asError(err)
+	case at != 0 && owner.EKDigest == enrolment.EKDigest:
+		return nil, nil
+	case at != 0 && !who.Roles.Has(access.Operator):
+		return nil, &Error{Code: CodeForbidden, Message: fmt.Sprintf("the name %q is another TPM's: an operator may give it to this one", enrolment.Host)}
+	}
+	w, err := write(key, at, hostRecord{Host: enrolment.Host, EKDigest: enrolment.EKDigest})
+	if err != nil {
+		return nil, asError(err)
+	}
+	return []store.Write{w}, nil
 }
 
 // Enrolments returns a page of enrolled keys in the order of their digests. Operators, enrollers and auditors may.
@@ -177,8 +212,8 @@ func (b *Broker) Enrolments(ctx context.Context, who access.Caller, namespace, a
 
 // RevokeEnrolment makes an enrolled key count no more. Operators may.
 func (b *Broker) RevokeEnrolment(ctx context.Context, who access.Caller, namespace, akDigest string) error {
-	if err := access.Authorize(who, access.Operator, namespace); err != nil {
-		return asError(err)
+	if err := authorizeAny(who, namespace, access.Operator); err != nil {
+		return err
 	}
 	enrolment, version, err := load[tpm.Enrolment](ctx, b.store, enrolmentKey(namespace, clip(akDigest)))
 	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrInvalid) {

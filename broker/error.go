@@ -89,6 +89,8 @@ func asError(err error) *Error {
 		return &Error{Code: CodeNotFound, Message: "there is no such record", Err: err}
 	case errors.Is(err, store.ErrInvalid):
 		return &Error{Code: CodeInvalid, Message: "a name or value is not acceptable", Err: err}
+	case errors.Is(err, audit.ErrEntrySize):
+		return &Error{Code: CodeInvalid, Message: "too much for one entry of the audit log: do less at once", Err: err}
 	case errors.Is(err, audit.ErrOverloaded), errors.Is(err, session.ErrFull):
 		return &Error{Code: CodeOverloaded, Message: "the broker is busy", RetryAfter: retryOverloaded, Err: err}
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):

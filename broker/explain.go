@@ -45,7 +45,7 @@ func (b *Broker) Explain(ctx context.Context, who access.Caller, namespace, id s
 		return Explanation{}, asError(err)
 	}
 	var entry Event
-	if err := json.Unmarshal(line, &entry); err != nil || entry.Decision != id || entry.Digest != digest(record.Decision) {
+	if err := json.Unmarshal(line, &entry); err != nil || entry.Decision != id || entry.Namespace != namespace || entry.Digest != digest(record.Decision) {
 		return Explanation{}, asError(fmt.Errorf("%w: decision %s is not what entry %d of the audit log says", store.ErrCorrupt, id, record.Index))
 	}
 	return e, nil

@@ -17,8 +17,8 @@ const MaxBackupRecipients = 16
 // RecordBackup says in the log that a backup is about to be taken, and to whom it is encrypted. The backup itself is the store's
 // work, and must not begin before this has returned nil. Operators of all namespaces may.
 func (b *Broker) RecordBackup(ctx context.Context, who access.Caller, recipients []string) error {
-	if err := access.Authorize(who, access.Operator, access.AllNamespaces); err != nil {
-		return asError(err)
+	if err := authorizeEverywhere(who, access.Operator); err != nil {
+		return err
 	}
 	if len(recipients) == 0 || len(recipients) > MaxBackupRecipients {
 		return invalid("a backup for %d recipients, not 1 to %d", len(recipients), MaxBackupRecipients)
@@ -35,15 +35,15 @@ func (b *Broker) RecordBackup(ctx context.Context, who access.Caller, recipients
 // RecordDataKeyRotation says in the log that the store's data key is about to be replaced, which is the seal's work and must not begin
 // before this has returned nil. Operators of all namespaces may.
 func (b *Broker) RecordDataKeyRotation(ctx context.Context, who access.Caller) error {
-	if err := access.Authorize(who, access.Operator, access.AllNamespaces); err != nil {
-		return asError(err)
+	if err := authorizeEverywhere(who, access.Operator); err != nil {
+		return err
 	}
 	return b.commit(ctx, who, store.SysNamespace, Event{Type: EventDataKeyRotate})
 }
 
 // SigningKeys describes the keys that sign tokens, replies and checkpoints. Operators and auditors of all namespaces may.
 func (b *Broker) SigningKeys(_ context.Context, who access.Caller) ([]keys.Info, error) {
-	if err := authorizeAny(who, access.AllNamespaces, access.Operator, access.Auditor); err != nil {
+	if err := authorizeEverywhere(who, access.Operator, access.Auditor); err != nil {
 		return nil, err
 	}
 	return b.keys.List(), nil
@@ -51,8 +51,8 @@ func (b *Broker) SigningKeys(_ context.Context, who access.Caller) ([]keys.Info,
 
 // Audit returns the audit log for reading. It has the entries of all namespaces, so auditors of all of them may.
 func (b *Broker) Audit(who access.Caller) (*audit.Log, error) {
-	if err := access.Authorize(who, access.Auditor, access.AllNamespaces); err != nil {
-		return nil, asError(err)
+	if err := authorizeEverywhere(who, access.Auditor); err != nil {
+		return nil, err
 	}
 	return b.log, nil
 }

@@ -79,12 +79,12 @@ func policyVersionKey(namespace, name string, version uint64) string {
 // nothing but which version is active. A source that has problems is an *Error whose cause is a *policy.Problems. Authors may write drafts; making one
 // judge needs an approver's role as well.
 func (b *Broker) ApplyPolicy(ctx context.Context, who access.Caller, namespace, filename string, source []byte, draft bool) (PolicyInfo, error) {
-	if err := access.Authorize(who, access.Author, namespace); err != nil {
-		return PolicyInfo{}, asError(err)
+	if err := authorizeAny(who, namespace, access.Author); err != nil {
+		return PolicyInfo{}, err
 	}
 	if !draft {
-		if err := access.Authorize(who, access.Approver, namespace); err != nil {
-			return PolicyInfo{}, asError(err)
+		if err := authorizeAny(who, namespace, access.Approver); err != nil {
+			return PolicyInfo{}, err
 		}
 	}
 	p, err := policy.Parse(filename, source)
@@ -106,8 +106,9 @@ func (b *Broker) ApplyPolicy(ctx context.Context, who access.Caller, namespace, 
 	} else if draft || record.Active == v.Version {
 		return record.PolicyInfo, nil
 	}
-	event := Event{Type: EventPolicyApply, Object: p.Name(), Version: v.Version, Digest: p.Digest()}
+	event := Event{Type: EventPolicyDraft, Object: p.Name(), Version: v.Version, Digest: p.Digest()}
 	if !draft {
+		event.Type, event.Activated = EventPolicyApply, true
 		record.activate(v.Version)
 	}
 	return b.commitPolicy(ctx, who, namespace, event, record, at, writes...)
@@ -147,8 +148,8 @@ func (b *Broker) addPolicyVersion(ctx context.Context, record *policyRecord, nam
 
 // ActivatePolicy makes a version judge; 0 retires the policy, so that what only it guards is denied. Approvers may.
 func (b *Broker) ActivatePolicy(ctx context.Context, who access.Caller, namespace, name string, version uint64) (PolicyInfo, error) {
-	if err := access.Authorize(who, access.Approver, namespace); err != nil {
-		return PolicyInfo{}, asError(err)
+	if err := authorizeAny(who, namespace, access.Approver); err != nil {
+		return PolicyInfo{}, err
 	}
 	record, at, err := b.policyRecord(ctx, namespace, name)
 	if err != nil {
@@ -160,7 +161,7 @@ func (b *Broker) ActivatePolicy(ctx context.Context, who access.Caller, namespac
 		if v == nil {
 			return PolicyInfo{}, notFound("policy %q has no version %d", name, version)
 		}
-		event = Event{Type: EventPolicyActivate, Object: name, Version: version, Digest: v.Digest}
+		event = Event{Type: EventPolicyActivate, Object: name, Version: version, Digest: v.Digest, Activated: true}
 	}
 	if record.Active == version {
 		return record.PolicyInfo, nil

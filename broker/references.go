@@ -15,8 +15,8 @@ func referenceKey(namespace, name string) string { return store.Key(namespace, "
 // PutReferences adds values to a set, or replaces those of them that are in it, and makes the set where there is none. Who added them, and
 // when, is recorded here, whatever the values say. They count at once, which needs an approver's role besides an author's, unless they are staged.
 func (b *Broker) PutReferences(ctx context.Context, who access.Caller, namespace, name string, values []reference.Value) (reference.Set, error) {
-	if err := access.Authorize(who, access.Author, namespace); err != nil {
-		return reference.Set{}, asError(err)
+	if err := authorizeAny(who, namespace, access.Author); err != nil {
+		return reference.Set{}, err
 	}
 	if len(values) == 0 || len(values) > MaxPage {
 		return reference.Set{}, invalid("%d reference values; put 1 to %d at once", len(values), MaxPage)
@@ -27,8 +27,8 @@ func (b *Broker) PutReferences(ctx context.Context, who access.Caller, namespace
 			values[i].State = reference.Active
 		}
 		if values[i].State == reference.Active {
-			if err := access.Authorize(who, access.Approver, namespace); err != nil {
-				return reference.Set{}, asError(err)
+			if err := authorizeAny(who, namespace, access.Approver); err != nil {
+				return reference.Set{}, err
 			}
 		}
 		values[i].AddedBy, values[i].AddedAt, values[i].LastMatched = who.Name, now, time.Time{}
@@ -40,8 +40,8 @@ func (b *Broker) PutReferences(ctx context.Context, who access.Caller, namespace
 
 // RetireReferences makes values of a set count no more; they stay in it for the record. Approvers may.
 func (b *Broker) RetireReferences(ctx context.Context, who access.Caller, namespace, name string, values []string) (reference.Set, error) {
-	if err := access.Authorize(who, access.Approver, namespace); err != nil {
-		return reference.Set{}, asError(err)
+	if err := authorizeAny(who, namespace, access.Approver); err != nil {
+		return reference.Set{}, err
 	}
 	return b.changeReferences(ctx, who, namespace, name, EventReferenceRetire, false, func(set reference.Set) (reference.Set, error) {
 		return fold(set, values, reference.Set.Retire)

@@ -96,8 +96,15 @@ func (b *Broker) Release(ctx context.Context, a *Attested, want []Want) (*Releas
 			d.Outcome = OutcomeReleased
 		}
 	}
-	if d.Outcome == OutcomeDenied && allNotFound(r.Results) {
-		d.Outcome = OutcomeNotFound
+	if d.Outcome == OutcomeDenied {
+		if allNotFound(r.Results) {
+			d.Outcome = OutcomeNotFound
+		}
+		// Genuine hardware can be rented: whoever has it may be denied as often as he likes, but not fill the disk with it.
+		if !b.denials.AllowN(start, 1) {
+			b.observer.Unrecorded(a.kind)
+			return nil, &Error{Code: CodeOverloaded, Message: "too many requests are being denied", RetryAfter: retryOverloaded}
+		}
 	}
 	receipt, err := b.recordDecision(ctx, EventRelease, d, writes)
 	if err != nil {
@@ -121,8 +128,8 @@ func (b *Broker) checkWants(want []Want) error {
 	}
 	seen := make(map[Want]struct{}, len(want))
 	for _, w := range want {
-		if err := policy.CheckPath(w.Secret); err != nil {
-			return invalid("secret %q: %w", clip(w.Secret), err)
+		if err := checkSecretName(w.Secret); err != nil {
+			return err
 		}
 		if _, twice := seen[w]; twice {
 			return invalid("secret %q is asked for twice", w.Secret)
@@ -177,7 +184,8 @@ func (b *Broker) serve(ctx context.Context, a *Attested, d *Decision, w Want, i 
 }
 
 // reveal is the one door: the only place that reads a secret's plaintext, which it gives to wrap and then overwrites. A secret, or a
-// version of it, that is not there is an error wrapping store.ErrNotFound.
+// version of it, that is not there is an error wrapping store.ErrNotFound; a value that is gone without having been destroyed is not that, but
+// store.ErrCorrupt: the workload must come back, not go on without.
 func (b *Broker) reveal(ctx context.Context, namespace string, w Want, wrap func(version uint64, plaintext []byte) ([]byte, error)) (version uint64, contentType string, sealed []byte, err error) {
 	secret, _, err := load[secretRecord](ctx, b.store, secretKey(namespace, w.Secret))
 	if err != nil {
@@ -188,6 +196,9 @@ func (b *Broker) reveal(ctx context.Context, namespace string, w Want, wrap func
 		return 0, "", nil, fmt.Errorf("%w: version %d of %s", store.ErrNotFound, w.Version, w.Secret)
 	}
 	record, err := b.store.Get(ctx, valueKey(namespace, w.Secret, v.Version))
+	if errors.Is(err, store.ErrNotFound) {
+		return 0, "", nil, b.vanished(ctx, namespace, w.Secret, v.Version)
+	}
 	if err != nil {
 		return 0, "", nil, err
 	}
@@ -196,12 +207,27 @@ func (b *Broker) reveal(ctx context.Context, namespace string, w Want, wrap func
 	return v.Version, v.ContentType, sealed, err
 }
 
+// vanished tells a value that was destroyed since its metadata was read from one that is missing.
+func (b *Broker) vanished(ctx context.Context, namespace, name string, version uint64) error {
+	secret, _, err := load[secretRecord](ctx, b.store, secretKey(namespace, name))
+	if err != nil {
+		return err
+	}
+	if v := secret.find(version); v != nil && v.Destroyed == nil {
+		return fmt.Errorf("%w: the value of version %d of secret %q is missing", store.ErrCorrupt, version, name)
+	}
+	return fmt.Errorf("%w: version %d of %s", store.ErrNotFound, version, name)
+}
+
 // recordDecision makes a decision durable, with the writes that are its effects, and returns the receipt of its log entry. The record
 // and the entry are in one Apply: a failure leaves neither, and the caller must then answer that the broker is unavailable.
 func (b *Broker) recordDecision(ctx context.Context, event string, d *Decision, effects []store.Write) (audit.Receipt, error) {
 	text, err := encode(d)
 	if err != nil {
 		return audit.Receipt{}, asError(err)
+	}
+	if len(text) > maxDecision {
+		return audit.Receipt{}, invalid("the record of this decision would have %d bytes, over %d: ask for fewer secrets at once", len(text), maxDecision)
 	}
 	entry := Event{
 		Format: eventFormat, Type: event, Time: d.Time, Namespace: d.Namespace, Decision: d.ID, Outcome: d.Outcome,
@@ -228,6 +254,9 @@ func (b *Broker) recordDecision(ctx context.Context, event string, d *Decision, 
 	}
 	return receipt, nil
 }
+
+// maxDecision leaves room in a record for the index beside the decision, in bytes.
+const maxDecision = store.MaxValue - 1024
 
 // decisionText is a decision's record: its JSON, whose digest the log holds, beside the index of its entry, which is known only when the
 // entry is placed.

@@ -2,14 +2,12 @@ package broker
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
-	"math/big"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,6 +23,9 @@ const (
 	// MaxSecret is the largest value of a secret in bytes: key material and configuration fit many times over, and one release of the
 	// most secrets allowed stays within a server's memory.
 	MaxSecret = 1 << 20
+	// MaxSecretName is the longest name of a secret in bytes. The key of a lease, which is the longest that a name becomes a part of, then
+	// fits a store, and 64 names fit an entry of the audit log.
+	MaxSecretName = 800
 	// MaxVersions is how many versions of a secret are listed, tombstones included; it keeps the metadata that every release reads small.
 	MaxVersions = 100
 	// MaxLabels and MaxLabel bound a secret's labels: their number, and each name's and value's length in bytes.
@@ -90,8 +91,8 @@ type PutSecret struct {
 
 // PutSecret adds a version. Custodians may.
 func (b *Broker) PutSecret(ctx context.Context, who access.Caller, namespace string, put PutSecret) (SecretInfo, error) {
-	if err := access.Authorize(who, access.Custodian, namespace); err != nil {
-		return SecretInfo{}, asError(err)
+	if err := authorizeAny(who, namespace, access.Custodian); err != nil {
+		return SecretInfo{}, err
 	}
 	if err := put.check(); err != nil {
 		return SecretInfo{}, err
@@ -118,7 +119,7 @@ func (b *Broker) PutSecret(ctx context.Context, who access.Caller, namespace str
 	}
 	value := store.Write{Key: valueKey(namespace, put.Name, v.Version), Value: notNil(put.Value)}
 	// The value goes first: metadata never points to a value that is not there, even on a store that is not atomic.
-	return b.commitSecret(ctx, who, namespace, EventSecretPut, record, at, v.Version, value)
+	return b.commitSecret(ctx, who, namespace, Event{Type: EventSecretPut, Version: v.Version, Activated: v.Activated != nil}, record, at, value)
 }
 
 // notNil keeps an empty value from being taken for a deletion.
@@ -130,8 +131,8 @@ func notNil(value []byte) []byte {
 }
 
 func (p *PutSecret) check() error {
-	if err := policy.CheckPath(p.Name); err != nil {
-		return invalid("secret %q: %w", clip(p.Name), err)
+	if err := checkSecretName(p.Name); err != nil {
+		return err
 	}
 	if len(p.Value) > MaxSecret {
 		return invalid("the value has %d bytes; at most %d are kept", len(p.Value), MaxSecret)
@@ -146,6 +147,16 @@ func (p *PutSecret) check() error {
 		if name == "" || len(name) > MaxLabel || len(value) > MaxLabel || strings.ContainsFunc(name+value, isControl) {
 			return invalid("label %q is empty, over %d bytes or has control characters", clip(name), MaxLabel)
 		}
+	}
+	return nil
+}
+
+func checkSecretName(name string) error {
+	if len(name) > MaxSecretName {
+		return invalid("secret %q: its name has %d bytes, and at most %d are possible", clip(name), len(name), MaxSecretName)
+	}
+	if err := policy.CheckPath(name); err != nil {
+		return invalid("secret %q: %w", clip(name), err)
 	}
 	return nil
 }
@@ -182,8 +193,8 @@ const (
 
 // GenerateSecret adds a version with a random value. Custodians may.
 func (b *Broker) GenerateSecret(ctx context.Context, who access.Caller, namespace string, g GenerateSecret) (SecretInfo, error) {
-	if err := access.Authorize(who, access.Custodian, namespace); err != nil {
-		return SecretInfo{}, asError(err)
+	if err := authorizeAny(who, namespace, access.Custodian); err != nil {
+		return SecretInfo{}, err
 	}
 	if g.Length < MinGenerated || g.Length > MaxGenerated {
 		return SecretInfo{}, invalid("a length of %d; it must be %d to %d", g.Length, MinGenerated, MaxGenerated)
@@ -207,22 +218,35 @@ func (b *Broker) generate(encoding string, length int) (value []byte, contentTyp
 	case "raw":
 		return random, "application/octet-stream", nil
 	case "hex":
+		defer clear(random)
 		return hex.AppendEncode(nil, random), "text/plain", nil
 	case "base64":
+		defer clear(random)
 		return base64.StdEncoding.AppendEncode(nil, random), "text/plain", nil
 	case "alphanumeric":
-		const alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-		for i := range random {
-			n, err := rand.Int(b.rand, big.NewInt(int64(len(alphabet))))
-			if err != nil {
-				return nil, "", asError(fmt.Errorf("no randomness: %w", err))
-			}
-			random[i] = alphabet[n.Int64()]
+		if err := b.alphanumeric(random); err != nil {
+			return nil, "", asError(fmt.Errorf("no randomness: %w", err))
 		}
 		return random, "text/plain", nil
 	default:
 		return nil, "", invalid("encoding %q is not raw, hex, base64 or alphanumeric", clip(encoding))
 	}
+}
+
+// alphanumeric replaces random bytes by letters and digits, each as likely as the others: bytes from the largest multiple of their number on are
+// drawn again.
+func (b *Broker) alphanumeric(random []byte) error {
+	const alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+	const fair = 256 / len(alphabet) * len(alphabet)
+	for i := range random {
+		for int(random[i]) >= fair {
+			if _, err := io.ReadFull(b.rand, random[i:i+1]); err != nil {
+				return err
+			}
+		}
+		random[i] = alphabet[int(random[i])%len(alphabet)]
+	}
+	return nil
 }
 
 // Secret returns a secret's metadata. Custodians, authors and auditors may.
@@ -235,8 +259,8 @@ func (b *Broker) Secret(ctx context.Context, who access.Caller, namespace, name 
 }
 
 func (b *Broker) secretRecord(ctx context.Context, namespace, name string) (secretRecord, uint64, error) {
-	if err := policy.CheckPath(name); err != nil {
-		return secretRecord{}, 0, invalid("secret %q: %w", clip(name), err)
+	if err := checkSecretName(name); err != nil {
+		return secretRecord{}, 0, err
 	}
 	record, at, err := load[secretRecord](ctx, b.store, secretKey(namespace, name))
 	if errors.Is(err, store.ErrNotFound) {
@@ -276,8 +300,8 @@ func (b *Broker) Secrets(ctx context.Context, who access.Caller, namespace, pref
 
 // ActivateSecret makes a version current. Custodians may.
 func (b *Broker) ActivateSecret(ctx context.Context, who access.Caller, namespace, name string, version uint64) (SecretInfo, error) {
-	if err := access.Authorize(who, access.Custodian, namespace); err != nil {
-		return SecretInfo{}, asError(err)
+	if err := authorizeAny(who, namespace, access.Custodian); err != nil {
+		return SecretInfo{}, err
 	}
 	record, at, err := b.secretRecord(ctx, namespace, name)
 	if err != nil {
@@ -289,14 +313,14 @@ func (b *Broker) ActivateSecret(ctx context.Context, who access.Caller, namespac
 	}
 	now := b.now()
 	v.Activated, record.Current = &now, version
-	return b.commitSecret(ctx, who, namespace, EventSecretActivate, record, at, version)
+	return b.commitSecret(ctx, who, namespace, Event{Type: EventSecretActivate, Version: version, Activated: true}, record, at)
 }
 
 // DestroySecret removes a version's value for good and leaves a tombstone. The current version is refused: activate another
 // first, or remove the whole secret. Custodians may.
 func (b *Broker) DestroySecret(ctx context.Context, who access.Caller, namespace, name string, version uint64) (SecretInfo, error) {
-	if err := access.Authorize(who, access.Custodian, namespace); err != nil {
-		return SecretInfo{}, asError(err)
+	if err := authorizeAny(who, namespace, access.Custodian); err != nil {
+		return SecretInfo{}, err
 	}
 	record, at, err := b.secretRecord(ctx, namespace, name)
 	if err != nil {
@@ -318,7 +342,7 @@ func (b *Broker) DestroySecret(ctx context.Context, who access.Caller, namespace
 	}
 	now := b.now()
 	v.Destroyed = &now
-	return b.commitSecret(ctx, who, namespace, EventSecretDestroy, record, at, version, gone)
+	return b.commitSecret(ctx, who, namespace, Event{Type: EventSecretDestroy, Version: version}, record, at, gone)
 }
 
 // removeValue makes the write that deletes a version's value. It learns the record's version from a listing: only reveal reads a value.
@@ -336,8 +360,8 @@ func (b *Broker) removeValue(ctx context.Context, namespace, name string, versio
 
 // DestroyAll removes the value of every version and leaves tombstones; nothing is current then. Custodians may.
 func (b *Broker) DestroyAll(ctx context.Context, who access.Caller, namespace, name string) (SecretInfo, error) {
-	if err := access.Authorize(who, access.Custodian, namespace); err != nil {
-		return SecretInfo{}, asError(err)
+	if err := authorizeAny(who, namespace, access.Custodian); err != nil {
+		return SecretInfo{}, err
 	}
 	record, at, err := b.secretRecord(ctx, namespace, name)
 	if err != nil {
@@ -359,17 +383,17 @@ func (b *Broker) DestroyAll(ctx context.Context, who access.Caller, namespace, n
 		return SecretInfo{}, notFound("every version of secret %q was destroyed already", name)
 	}
 	record.Current = 0
-	return b.commitSecret(ctx, who, namespace, EventSecretDestroy, record, at, 0, writes...)
+	return b.commitSecret(ctx, who, namespace, Event{Type: EventSecretDestroy}, record, at, writes...)
 }
 
 // commitSecret writes a secret's metadata after its values, with the entry that says who did what.
-func (b *Broker) commitSecret(ctx context.Context, who access.Caller, namespace, event string, record secretRecord, at, version uint64, values ...store.Write) (SecretInfo, error) {
+func (b *Broker) commitSecret(ctx context.Context, who access.Caller, namespace string, event Event, record secretRecord, at uint64, values ...store.Write) (SecretInfo, error) {
 	metadata, err := write(secretKey(namespace, record.Name), at, record)
 	if err != nil {
 		return SecretInfo{}, asError(err)
 	}
-	err = b.commit(ctx, who, namespace, Event{Type: event, Object: record.Name, Version: version}, append(values, metadata)...)
-	if err != nil {
+	event.Object = record.Name
+	if err := b.commit(ctx, who, namespace, event, append(values, metadata)...); err != nil {
 		return SecretInfo{}, err
 	}
 	return record.SecretInfo, nil
