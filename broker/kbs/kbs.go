@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"path"
 	"strings"
 	"time"
 
@@ -64,12 +65,15 @@ func New(c Config) (*KBS, error) {
 	case c.Sessions < 0:
 		return nil, errors.New("kbs: the number of sessions is negative")
 	}
+	if c.Namespace == "" {
+		c.Namespace = store.DefaultNamespace
+	}
+	if err := broker.CheckNamespace(c.Namespace); err != nil {
+		return nil, fmt.Errorf("kbs: %w", err)
+	}
 	k := &KBS{
 		broker: c.Broker, intake: c.Intake, namespace: c.Namespace, denyStatus: c.DenyStatus,
 		recipients: envelope.Options{AllowRSA15: c.AllowRSA1_5}, logger: c.Logger,
-	}
-	if k.namespace == "" {
-		k.namespace = store.DefaultNamespace
 	}
 	if k.denyStatus == 0 {
 		k.denyStatus = http.StatusForbidden
@@ -93,12 +97,26 @@ func (k *KBS) Handler() http.Handler {
 	mux.HandleFunc("POST "+Prefix+"/auth", k.handle(k.auth))
 	mux.HandleFunc("POST "+Prefix+"/attest", k.handle(k.attest))
 	mux.HandleFunc("GET "+Prefix+"/resource/{path...}", k.handle(k.getResource))
+	mux.HandleFunc("HEAD "+Prefix+"/resource/{path...}", k.handle(unknown)) // or GET would release a secret to nobody
 	mux.HandleFunc("POST "+Prefix+"/resource/{path...}", k.handle(k.setResource))
 	mux.HandleFunc("DELETE "+Prefix+"/resource/{path...}", k.handle(k.deleteResource))
-	mux.HandleFunc(Prefix+"/", k.handle(func(_ http.ResponseWriter, r *http.Request) error {
-		return fail(http.StatusNotFound, "PluginNotFound", "there is no %s %s here", r.Method, clip(r.URL.Path))
-	}))
-	return mux
+	mux.HandleFunc("/", k.handle(unknown))
+	refuse := k.handle(func(http.ResponseWriter, *http.Request) error {
+		return fail(http.StatusBadRequest, "InvalidRequestPath", "the path has an empty or relative part or an escaped character")
+	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// The mux would send a client on to the clean path, in HTML. No path here needs an escape, and one that has it could be a/b/c to
+		// this server and something else to whoever filters what reaches it.
+		if r.URL.RawPath != "" || path.Clean(r.URL.Path) != r.URL.Path {
+			refuse(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+func unknown(_ http.ResponseWriter, r *http.Request) error {
+	return fail(http.StatusNotFound, "PluginNotFound", "there is no %s %s here", clip(r.Method), clip(r.URL.Path))
 }
 
 // handle writes the error of a handler, which has written nothing when it returns one.
@@ -114,8 +132,8 @@ func (k *KBS) handle(h func(http.ResponseWriter, *http.Request) error) http.Hand
 
 // resource returns the secret that a path names: exactly three parts of the protocol's form.
 func resource(r *http.Request) (string, error) {
-	path := r.PathValue("path")
-	parts := strings.Split(path, "/")
+	name := r.PathValue("path")
+	parts := strings.Split(name, "/")
 	if len(parts) != 3 {
 		return "", fail(http.StatusBadRequest, "InvalidRequestPath", "a resource has three parts, repository/type/tag, not %d", len(parts))
 	}
@@ -125,7 +143,7 @@ func resource(r *http.Request) (string, error) {
 				"a part of the path is not letters, digits, '_', '-' and '.', or begins with '.': %q", clip(part))
 		}
 	}
-	return path, nil
+	return name, nil
 }
 
 // validPart reports whether a part of a path is [A-Za-z0-9_-][A-Za-z0-9_.-]*, of at most 255 bytes.

@@ -65,7 +65,11 @@ func (k *KBS) attested(r *http.Request) (*broker.Attested, error) {
 		if err != nil {
 			return nil, err
 		}
-		return k.broker.Bearer(token, intake.Remote(r), k.recipients)
+		attested, err := k.broker.Bearer(token, intake.Remote(r), k.recipients)
+		if err == nil && attested.Namespace() != k.namespace {
+			return nil, fail(http.StatusUnauthorized, "TokenVerifierError", "the token was issued for another namespace: attest again")
+		}
+		return attested, err
 	}
 	if attested, ok := k.sessions.Get(cookie(r)); ok {
 		return attested, nil
