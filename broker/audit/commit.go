@@ -54,7 +54,7 @@ func (l *Log) commit(waiting []*request) {
 			waiting = append(p.batch, waiting...)
 		case known && l.records.owns(conflict.Key):
 			if attempt++; attempt == maxAttempts {
-				err = fmt.Errorf("%w: others write to the audit log: %w", store.ErrUnavailable, err)
+				err = fmt.Errorf("%w: others write to the audit log: %v", store.ErrUnavailable, err) // not the caller's conflict
 			} else {
 				err = l.overtaken(conflict)
 			}

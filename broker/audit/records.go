@@ -180,10 +180,11 @@ func (r records) readBundle(ctx context.Context, bundle int64, width int) ([][]b
 	return all, nil
 }
 
-// readError sorts what Get says of a record that has to be there: it is missing or damaged, or the store cannot tell now.
+// readError sorts what Get says of a record that has to be there: it is missing or damaged, or the store cannot tell now. The cause of
+// damage is text only, since to a caller store.ErrNotFound means that what it asked for is not in the log.
 func readError(key string, err error) error {
 	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrCorrupt) {
-		return &DamageError{key, "cannot be read", err}
+		return &DamageError{key, "cannot be read: " + err.Error(), nil}
 	}
 	return fmt.Errorf("audit log: read %s: %w", key, err)
 }
