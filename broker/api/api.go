@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"net/http"
 	"path"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/vouchsafe/vouchsafe/broker"
@@ -72,12 +74,29 @@ func New(c Config) (*API, error) {
 	a.routeRules()
 	a.routeOperator()
 	a.routeAudit()
-	a.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		a.refuse(w, r, &failure{http.StatusNotFound, wire.Error{
-			Code: broker.CodeNotFound, Message: fmt.Sprintf("there is no %.16s %.100s here", r.Method, r.URL.Path),
-		}, nil})
-	})
+	a.mux.HandleFunc("/", a.nothing)
+	// The mux redirects from a folder without its slash to what takes the rest of a path, unless the folder is there itself.
+	for _, folder := range slices.Compact(slices.Sorted(a.folders())) {
+		a.mux.HandleFunc(folder, a.nothing)
+	}
 	return a, nil
+}
+
+// folders yields the paths below which an operation takes the rest.
+func (a *API) folders() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, op := range a.operations {
+			if folder, _, rest := strings.Cut(op.Path, "/{"); rest && strings.HasSuffix(op.Path, "...}") && !yield(folder) {
+				return
+			}
+		}
+	}
+}
+
+func (a *API) nothing(w http.ResponseWriter, r *http.Request) {
+	a.refuse(w, r, &failure{http.StatusNotFound, wire.Error{
+		Code: broker.CodeNotFound, Message: fmt.Sprintf("there is no %.16s %.100s here", r.Method, r.URL.Path),
+	}, nil})
 }
 
 // Operations returns what is served, in the order of registration.

@@ -162,7 +162,7 @@ func TestPolicyNeedsTwoRoles(t *testing.T) {
 	if _, err := approver.ActivatePolicy(t.Context(), wire.PolicyActivate{PolicyName: wire.PolicyName{Name: "allow-virtual"}, Version: 1}); err != nil {
 		t.Error(err)
 	}
-	put := wire.ReferencesPut{ReferenceName: wire.ReferenceName{Name: "images"}, Values: []wire.ReferenceValue{{Value: "x"}}}
+	put := wire.ReferencesPut{ReferenceName: wire.ReferenceName{Name: "images"}, Values: []wire.ReferencePut{{Value: "x"}}}
 	if _, err := author.PutReferences(t.Context(), put); statusOf(err) != http.StatusForbidden {
 		t.Errorf("an author made a reference value count: %v", err)
 	}

@@ -16,7 +16,7 @@ func (a *API) routeRules() {
 		page, more, err := b.Policies(ctx, who, a.namespace, in.After, in.Limit)
 		return list(page, more, func(p broker.PolicyInfo) string { return p.Name }), err
 	})
-	bind(a, wire.GetPolicy, func(ctx context.Context, who access.Caller, in wire.PolicyVersion) (wire.PolicySource, error) {
+	bind(a, wire.GetPolicy, func(ctx context.Context, who access.Caller, in wire.PolicyQuery) (wire.PolicySource, error) {
 		info, source, err := b.Policy(ctx, who, a.namespace, in.Name, in.Version)
 		return wire.PolicySource{Policy: info, Source: string(source)}, err
 	})

@@ -29,7 +29,7 @@ func (a *API) routeSecrets() {
 			Name: in.Name, Length: in.Length, Encoding: in.Encoding, Labels: in.Labels, Activate: in.Activate,
 		})
 	})
-	bind(a, wire.ActivateSecret, func(ctx context.Context, who access.Caller, in wire.SecretVersion) (broker.SecretInfo, error) {
+	bind(a, wire.ActivateSecret, func(ctx context.Context, who access.Caller, in wire.SecretActivate) (broker.SecretInfo, error) {
 		return b.ActivateSecret(ctx, who, a.namespace, in.Name, in.Version)
 	})
 	bind(a, wire.DestroySecret, func(ctx context.Context, who access.Caller, in wire.SecretDestroy) (broker.SecretInfo, error) {

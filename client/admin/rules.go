@@ -14,7 +14,7 @@ func (c *Client) Policies(ctx context.Context, in wire.Page) (wire.List[broker.P
 }
 
 // Policy returns a policy with the source of one version.
-func (c *Client) Policy(ctx context.Context, in wire.PolicyVersion) (wire.PolicySource, error) {
+func (c *Client) Policy(ctx context.Context, in wire.PolicyQuery) (wire.PolicySource, error) {
 	return call(ctx, c, wire.GetPolicy, in)
 }
 

@@ -28,7 +28,7 @@ func (c *Client) GenerateSecret(ctx context.Context, in wire.SecretGenerate) (br
 }
 
 // ActivateSecret makes a version the one that is released.
-func (c *Client) ActivateSecret(ctx context.Context, in wire.SecretVersion) (broker.SecretInfo, error) {
+func (c *Client) ActivateSecret(ctx context.Context, in wire.SecretActivate) (broker.SecretInfo, error) {
 	return call(ctx, c, wire.ActivateSecret, in)
 }
 

@@ -27,7 +27,7 @@ var (
 		ID: "listPolicies", Method: "GET", Path: "/v1/admin/policies", Roles: readRules,
 		Summary: "List release policies and their versions",
 	}}
-	GetPolicy = Endpoint[PolicyVersion, PolicySource]{Operation{
+	GetPolicy = Endpoint[PolicyQuery, PolicySource]{Operation{
 		ID: "getPolicy", Method: "GET", Path: "/v1/admin/policies/{name}", Roles: readRules,
 		Summary: "Read a policy with the source of one version",
 	}}
@@ -76,8 +76,8 @@ type PolicyName struct {
 	Name string `json:"-" path:"name" doc:"name of the policy"`
 }
 
-// PolicyVersion names a version to read.
-type PolicyVersion struct {
+// PolicyQuery names a version to read.
+type PolicyQuery struct {
 	PolicyName
 	Version uint64 `json:"-" query:"version" doc:"when absent, the active one, or the newest where none is"`
 }
@@ -109,11 +109,11 @@ type ReferenceName struct {
 // ReferencesPut are values to add.
 type ReferencesPut struct {
 	ReferenceName
-	Values []ReferenceValue `json:"values" doc:"1 to 1000"`
+	Values []ReferencePut `json:"values" doc:"1 to 1000"`
 }
 
-// ReferenceValue is a value to add. Who adds it and when is for the broker to say.
-type ReferenceValue struct {
+// ReferencePut is a value to add. Who adds it and when is for the broker to say.
+type ReferencePut struct {
 	Value      string          `json:"value" doc:"hex is stored in lower case"`
 	State      reference.State `json:"state,omitempty" doc:"staged or active; active when absent"`
 	NotBefore  time.Time       `json:"not_before,omitzero" doc:"counts from then on"`

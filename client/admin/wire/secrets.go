@@ -29,7 +29,7 @@ var (
 		ID: "generateSecret", Method: "POST", Path: "/v1/admin/secret-generate/{name...}", Roles: []access.Role{access.Custodian},
 		Summary: "Add a version with a random value that nobody sees",
 	}}
-	ActivateSecret = Endpoint[SecretVersion, broker.SecretInfo]{Operation{
+	ActivateSecret = Endpoint[SecretActivate, broker.SecretInfo]{Operation{
 		ID: "activateSecret", Method: "POST", Path: "/v1/admin/secret-activate/{name...}", Roles: []access.Role{access.Custodian},
 		Summary: "Make a version the one that is released",
 	}}
@@ -72,8 +72,8 @@ type SecretGenerate struct {
 	Activate bool              `json:"activate,omitempty" doc:"make it the version that is released; the first version always is"`
 }
 
-// SecretVersion names a version.
-type SecretVersion struct {
+// SecretActivate names the version that is to be released.
+type SecretActivate struct {
 	SecretName
 	Version uint64 `json:"version"`
 }
