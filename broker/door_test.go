@@ -1,0 +1,221 @@
+package broker_test
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"maps"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/vouchsafe/vouchsafe/attest/tpm"
+	"github.com/vouchsafe/vouchsafe/broker"
+	"github.com/vouchsafe/vouchsafe/broker/access"
+	"github.com/vouchsafe/vouchsafe/broker/brokertest"
+	"github.com/vouchsafe/vouchsafe/broker/keys"
+	"github.com/vouchsafe/vouchsafe/policy/reference"
+	"github.com/vouchsafe/vouchsafe/store"
+)
+
+// TestInvariant1OneDoor holds the source to the design: the keys of values are made by one function, only reveal reads one, and only
+// Release reaches reveal.
+func TestInvariant1OneDoor(t *testing.T) {
+	callers := map[string]map[string]bool{} // function or method name → functions that call it
+	literals := map[string]bool{}           // functions, with their file, that have "secret-value" in a string
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		for _, decl := range file.Decls {
+			name := "a declaration"
+			if f, ok := decl.(*ast.FuncDecl); ok {
+				name = f.Name.Name
+			}
+			ast.Inspect(decl, func(n ast.Node) bool {
+				switch n := n.(type) {
+				case *ast.BasicLit:
+					if text, err := strconv.Unquote(n.Value); n.Kind == token.STRING && err == nil && strings.Contains(text, "secret-value") {
+						literals[filepath.ToSlash(path)+" "+name] = true
+					}
+				case *ast.CallExpr:
+					if filepath.Dir(path) != filepath.Join("..", "broker") {
+						return true
+					}
+					called := ""
+					switch f := n.Fun.(type) {
+					case *ast.Ident:
+						called = f.Name
+					case *ast.SelectorExpr:
+						called = f.Sel.Name
+					}
+					if callers[called] == nil {
+						callers[called] = map[string]bool{}
+					}
+					callers[called][name] = true
+				}
+				return true
+			})
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	same := func(what string, got map[string]bool, want ...string) {
+		t.Helper()
+		if have := slices.Sorted(maps.Keys(got)); !slices.Equal(have, want) {
+			t.Errorf("%s: %q, want %q", what, have, want)
+		}
+	}
+	same("\"secret-value\" is written in", literals, "../broker/secret.go valueKey")
+	same("valueKey is called by", callers["valueKey"], "PutSecret", "removeValue", "reveal")
+	same("reveal is called by", callers["reveal"], "serve")
+	same("serve is called by", callers["serve"], "Release")
+	// Of those that know the key of a value, only reveal reads a record's content.
+	for _, read := range []string{"Get", "load", "loadOrZero"} {
+		if callers[read]["removeValue"] {
+			t.Errorf("removeValue calls %s", read)
+		}
+	}
+	if callers["Get"]["PutSecret"] || !callers["Get"]["reveal"] {
+		t.Error("PutSecret reads records, or reveal does not")
+	}
+}
+
+// TestInvariant1NoAdministrativeMethodReturnsAPlaintext calls every exported method of the broker, with every role, and looks for the value in
+// whatever they return. A method that this test does not know fails it.
+func TestInvariant1NoAdministrativeMethodReturnsAPlaintext(t *testing.T) {
+	b, g := started(t, brokertest.Config{})
+	info := b.PutSecret("a/b", []byte(plaintext))
+	b.PutSecret("a/c", []byte(plaintext))
+	released, err := g.fetch("a/b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, who := t.Context(), b.Admin
+	drop := func(v any, err error) any { return []any{v, fmt.Sprint(err)} }
+	page := func(v any, _ bool, err error) any { return drop(v, err) }
+	calls := map[string]func() any{
+		"PutSecret": func() any {
+			return drop(b.Broker.PutSecret(ctx, who, ns, broker.PutSecret{Name: "a/b", Value: []byte(plaintext), Activate: true}))
+		},
+		"GenerateSecret": func() any {
+			return drop(b.GenerateSecret(ctx, who, ns, broker.GenerateSecret{Name: "a/g", Encoding: "hex", Length: 16}))
+		},
+		"Secret":            func() any { return drop(b.Secret(ctx, who, ns, "a/b")) },
+		"Secrets":           func() any { return page(b.Secrets(ctx, who, ns, "", "", 0)) },
+		"ActivateSecret":    func() any { return drop(b.ActivateSecret(ctx, who, ns, "a/b", info.Current)) },
+		"DestroySecret":     func() any { return drop(b.DestroySecret(ctx, who, ns, "a/b", 1)) },
+		"DestroyAll":        func() any { return drop(b.DestroyAll(ctx, who, ns, "a/c")) },
+		"ApplyPolicy":       func() any { return drop(b.Broker.ApplyPolicy(ctx, who, ns, "p", []byte("x"), false)) },
+		"ActivatePolicy":    func() any { return drop(b.ActivatePolicy(ctx, who, ns, "allow-virtual", 1)) },
+		"Policies":          func() any { return page(b.Policies(ctx, who, ns, "", 0)) },
+		"PutReferences":     func() any { return drop(b.PutReferences(ctx, who, ns, "r", []reference.Value{{Value: "v"}})) },
+		"RetireReferences":  func() any { return drop(b.RetireReferences(ctx, who, ns, "r", []string{"v"})) },
+		"References":        func() any { return drop(b.References(ctx, who, ns, "r")) },
+		"ReferenceSets":     func() any { return page(b.ReferenceSets(ctx, who, ns, "", 0)) },
+		"CompleteEnrolment": func() any { return drop(b.CompleteEnrolment(ctx, who, ns, "x", nil)) },
+		"Enrolments":        func() any { return page(b.Enrolments(ctx, who, ns, "", 0)) },
+		"RevokeEnrolment":   func() any { return b.RevokeEnrolment(ctx, who, ns, "x") },
+		"Authenticate":      func() any { return drop(b.Authenticate(ctx, b.Token, "")) },
+		"RevokeToken":       func() any { return b.RevokeToken(ctx, who, "x") },
+		"Tokens":            func() any { return page(b.Tokens(ctx, who, "", 0)) },
+		"RotateKey":         func() any { return drop(b.RotateKey(ctx, who, keys.Reply)) },
+		"Explain":           func() any { return drop(b.Explain(ctx, who, ns, released.Decision)) },
+		"Decisions":         func() any { return page(b.Decisions(ctx, who, ns, "", 0)) },
+		"Leases":            func() any { return page(b.Leases(ctx, who, ns, "", "", 0)) },
+		"SigningKeys":       func() any { return drop(b.SigningKeys(ctx, who)) },
+		"RecordBackup":      func() any { return b.RecordBackup(ctx, who, []string{"age1x"}) },
+
+		"RecordDataKeyRotation": func() any { return b.RecordDataKeyRotation(ctx, who) },
+		"Policy":                func() any { i, s, err := b.Policy(ctx, who, ns, "allow-virtual", 0); return []any{i, string(s), err} },
+		"BeginEnrolment": func() any {
+			id, c, err := b.BeginEnrolment(ctx, who, ns, "host", tpm.Request{})
+			return []any{id, c, err}
+		},
+		"CreateToken": func() any {
+			token, record, err := b.Broker.CreateToken(ctx, who, "n", access.SetOf(access.Auditor), ns, 0)
+			return []any{token.Reveal(), record, err}
+		},
+		"FirstToken": func() any { token, record, err := b.FirstToken(ctx, "n", 0); return []any{token.Reveal(), record, err} },
+		"Audit":      func() any { _, err := b.Audit(who); return []any{events(t, b), err} },
+	}
+	workloads := []string{"Challenge", "Attest", "AttestAndRelease", "Release", "Token", "Bearer"}
+	about := []string{"Keys", "Kinds", "Log", "Purpose", "Ready"}
+	for method := range reflect.TypeFor[*broker.Broker]().Methods() {
+		if name := method.Name; calls[name] == nil && !slices.Contains(workloads, name) && !slices.Contains(about, name) {
+			t.Errorf("Broker.%s is new: have it called here, to show that no plaintext comes out of it", name)
+		}
+	}
+	for name, call := range calls {
+		refuteLeak(t, name, call())
+	}
+	refuteLeak(t, "the log of the program", b.Logs())
+	refuteLeak(t, "an attested release", fmt.Sprintf("%+v", released))
+}
+
+// refuteLeak looks for the plaintext in anything, however it may be encoded.
+func refuteLeak(t *testing.T, where string, v any) {
+	t.Helper()
+	text, err := json.Marshal(v)
+	if err != nil {
+		t.Fatalf("%s: %v", where, err)
+	}
+	all := string(text) + fmt.Sprintf("%+v %s", v, v)
+	for _, form := range []string{
+		plaintext, hex.EncodeToString([]byte(plaintext)), base64.StdEncoding.EncodeToString([]byte(plaintext))[:40],
+		base64.RawURLEncoding.EncodeToString([]byte(plaintext))[:40], fmt.Sprint([]byte(plaintext))[1:80],
+	} {
+		if strings.Contains(all, form) {
+			t.Errorf("%s shows the plaintext", where)
+		}
+	}
+}
+
+// TestInvariant1NamespacesCannotReachIntoOthers names namespaces such that one record's key would be another's.
+func TestInvariant1NamespacesCannotReachIntoOthers(t *testing.T) {
+	b, g := started(t, brokertest.Config{})
+	b.PutSecret("policy-version/p", []byte(plaintext))
+	for _, namespace := range []string{"default/secret-value", "default/secret", "sys", "sys/token", "", "*", ".", "..", "a b", strings.Repeat("n", 64)} {
+		for name, call := range map[string]func(context.Context) error{
+			"policy": func(ctx context.Context) error { _, _, err := b.Policy(ctx, b.Admin, namespace, "p", 1); return err },
+			"apply": func(ctx context.Context) error {
+				_, err := b.Broker.ApplyPolicy(ctx, b.Admin, namespace, "p", []byte(brokertest.AllowVirtual("x")), false)
+				return err
+			},
+			"put": func(ctx context.Context) error {
+				_, err := b.Broker.PutSecret(ctx, b.Admin, namespace, broker.PutSecret{Name: "a"})
+				return err
+			},
+			"list":    func(ctx context.Context) error { _, _, err := b.Secrets(ctx, b.Admin, namespace, "", "", 0); return err },
+			"explain": func(ctx context.Context) error { _, _, err := b.Decisions(ctx, b.Admin, namespace, "", 0); return err },
+			"challenge": func(ctx context.Context) error {
+				scope := g.scope
+				scope.Namespace = namespace
+				_, err := b.Challenge(ctx, scope)
+				return err
+			},
+		} {
+			if err := call(t.Context()); codeOf(err) != broker.CodeInvalid {
+				t.Errorf("%s in namespace %q: %v", name, namespace, err)
+			}
+		}
+	}
+	if err := broker.CheckNamespace(store.DefaultNamespace); err != nil {
+		t.Error(err)
+	}
+}
