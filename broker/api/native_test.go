@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/mod/sumdb/note"
-
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/attest/initdata"
 	"github.com/vouchsafe/vouchsafe/attest/sample"
@@ -63,15 +61,7 @@ func checkReceipt(t *testing.T, f *fixture, reply *release.Reply) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, err := client.LogKey(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	verifier, err := note.NewVerifier(strings.TrimSpace(string(key)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	receipt, _, err := audit.VerifyReceipt(note.VerifierList(verifier), brokertest.Origin, entry, []byte(reply.Receipt))
+	receipt, _, err := audit.VerifyReceipt(noteVerifiers(t, client), brokertest.Origin, entry, []byte(reply.Receipt))
 	if err != nil || receipt.Index != explanation.Index {
 		t.Errorf("receipt of entry %d, decision at %d: %v", receipt.Index, explanation.Index, err)
 	}
