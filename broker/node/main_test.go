@@ -1,0 +1,271 @@
+//go:build unix
+
+package node_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/vouchsafe/vouchsafe/broker/dev"
+	"github.com/vouchsafe/vouchsafe/client"
+	"github.com/vouchsafe/vouchsafe/client/admin"
+	"github.com/vouchsafe/vouchsafe/client/virtualdevice"
+)
+
+// childDir names the folder of a copy of the test binary that runs a broker instead of testing.
+const childDir = "VOUCHSAFE_NODE_CHILD"
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(childDir); dir != "" {
+		if err := serve(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// serve runs a whole development broker until SIGTERM, or until the test that started it is gone.
+func serve(dir string) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin) // ends when the parent does, however it ends
+		os.Exit(1)
+	}()
+	n, info, err := dev.Start(ctx, dev.Config{
+		Dir: dir, Listen: "127.0.0.1:0", Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Println(info.URL)
+	return errors.Join(n.Run(ctx), n.Close())
+}
+
+// process is a broker in a process of its own.
+type process struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	stdin  io.Closer
+	stdout *bufio.Reader
+	stderr *output
+	dev.Info
+	ca    []byte
+	token string
+}
+
+// spawn starts a broker on a folder and does not wait for it.
+func spawn(t *testing.T, dir string) *process {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &process{t: t, cmd: exec.Command(self), stderr: &output{}}
+	p.cmd.Env = append(os.Environ(), childDir+"="+dir)
+	p.cmd.Stderr = p.stderr
+	stdout, err := p.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.stdout = bufio.NewReader(stdout)
+	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// start starts a broker on a folder and waits until it serves.
+func start(t *testing.T, dir string) *process {
+	t.Helper()
+	p := spawn(t, dir)
+	url, err := p.stdout.ReadString('\n')
+	if err != nil {
+		_ = p.cmd.Wait()
+		t.Fatalf("the broker did not start: %s", p.stderr)
+	}
+	p.Info = dev.Info{
+		URL: strings.TrimSpace(url), CACert: filepath.Join(dir, "tls", "ca.pem"), TokenFile: filepath.Join(dir, "admin.token"),
+		Tee: filepath.Join(dir, "tee"), TeeTampered: filepath.Join(dir, "tee-tampered"), Secret: dev.SampleSecret,
+	}
+	if p.ca, err = os.ReadFile(p.CACert); err != nil {
+		t.Fatal(err)
+	}
+	token, err := os.ReadFile(p.TokenFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.token = strings.TrimSpace(string(token))
+	return p
+}
+
+// kill ends the process at once, as a loss of power would. That it ended by itself before is a failure.
+func (p *process) kill() {
+	p.t.Helper()
+	killed := p.cmd.Process.Kill()
+	var status *exec.ExitError
+	if err := p.cmd.Wait(); killed != nil || !errors.As(err, &status) || status.ExitCode() != -1 {
+		p.t.Fatalf("the broker ended by itself: %v\n%s", err, p.stderr)
+	}
+	p.checkStderr()
+}
+
+// stop ends the process as an operator does.
+func (p *process) stop() {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		p.t.Fatal(err)
+	}
+	if err := p.cmd.Wait(); err != nil {
+		p.t.Fatalf("the broker did not end well: %v\n%s", err, p.stderr)
+	}
+	p.checkStderr()
+}
+
+// checkStderr fails the test when the race detector or a crash spoke.
+func (p *process) checkStderr() {
+	p.t.Helper()
+	for _, word := range []string{"DATA RACE", "panic:", "fatal error:", "ended in a bug"} {
+		if text := p.stderr.String(); strings.Contains(text, word) {
+			p.t.Fatalf("the broker said:\n%s", text)
+		}
+	}
+}
+
+// admin returns an administrator's client.
+func (p *process) admin() *admin.Client {
+	p.t.Helper()
+	c, err := admin.New(admin.Config{Address: p.URL, Token: p.token, CACert: p.ca})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return c
+}
+
+// workload returns the client of a good workload, which tries once. change may set more.
+func (p *process) workload(change func(*client.Config)) *client.Client {
+	p.t.Helper()
+	device, err := virtualdevice.Load(p.Tee)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	c := client.Config{URL: p.URL, Collector: device, CA: p.ca, Retry: client.Retry{Max: 1}}
+	if change != nil {
+		change(&c)
+	}
+	w, err := client.New(c)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return w
+}
+
+// resident returns the memory that the process holds now, in bytes.
+func (p *process) resident() int64 {
+	p.t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		p.t.Skipf("the memory of a process cannot be read here: %v", err)
+	}
+	for line := range bytes.Lines(status) {
+		if rest, ok := bytes.CutPrefix(line, []byte("VmRSS:")); ok {
+			kib, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(string(rest)), "kB")), 10, 64)
+			if err != nil {
+				p.t.Fatal(err)
+			}
+			return kib << 10
+		}
+	}
+	p.t.Fatal("no VmRSS")
+	return 0
+}
+
+// metric returns the sum of a metric over its labels.
+func (p *process) metric(client *http.Client, name string) float64 {
+	p.t.Helper()
+	response, err := client.Get(p.URL + "/metrics")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	sum, found := 0.0, false
+	for lines := bufio.NewScanner(response.Body); lines.Scan(); {
+		series, value, ok := strings.Cut(lines.Text(), " ")
+		if base, _, _ := strings.Cut(series, "{"); !ok || base != name {
+			continue
+		}
+		v, err := strconv.ParseFloat(value, 64)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		sum, found = sum+v, true
+	}
+	if !found {
+		p.t.Fatalf("there is no metric %s", name)
+	}
+	return sum
+}
+
+// output collects what a process says, up to a bound.
+type output struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.text = append(o.text, b[:min(len(b), max(0, 256<<10-len(o.text)))]...)
+	return len(b), nil
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return string(o.text)
+}
+
+// number reads a positive number from the environment.
+func number(t *testing.T, name string, otherwise int) int {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		t.Fatalf("%s is %q, not a positive number", name, text)
+	}
+	return n
+}
+
+// eventually fails the test when a condition does not come true in time.
+func eventually(t *testing.T, within time.Duration, what string, condition func() bool) {
+	t.Helper()
+	for end := time.Now().Add(within); !condition(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("after %v not yet: %s", within, what)
+		}
+	}
+}

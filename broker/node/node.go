@@ -1,0 +1,196 @@
+// Package node puts a whole broker process together: a data directory, the core over it, both front ends and the server. Programs
+// and tests that need more than the core start here.
+//
+// What a node accepts as evidence is given to it as a function over its open data, so that this package links no verifier: a production
+// program cannot be made to accept development evidence by any setting here.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"filippo.io/age"
+
+	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/attest/tpm"
+	"github.com/vouchsafe/vouchsafe/broker"
+	"github.com/vouchsafe/vouchsafe/broker/api"
+	"github.com/vouchsafe/vouchsafe/broker/data"
+	"github.com/vouchsafe/vouchsafe/broker/intake"
+	"github.com/vouchsafe/vouchsafe/broker/kbs"
+	"github.com/vouchsafe/vouchsafe/broker/server"
+	"github.com/vouchsafe/vouchsafe/store"
+	"github.com/vouchsafe/vouchsafe/store/backup"
+)
+
+// Config is what a node is made of.
+type Config struct {
+	Data      data.Config
+	Verifiers func(*data.Data) ([]attest.Verifier, error) // needed
+	Enroller  *tpm.Enroller                               // nil: no TPM can be enrolled
+	URL       string                                      // by which workloads reach the broker; default: from the address listened on
+	Build     string                                      // name and version of the program
+	Limits    broker.Limits
+
+	Listen      string
+	Certificate string // PEM files; or HTTP
+	Key         string
+	HTTP        bool
+
+	KBS KBS
+
+	Logger *slog.Logger     // default: slog.Default
+	Now    func() time.Time // default: time.Now
+}
+
+// KBS are the settings of the KBS front end.
+type KBS struct {
+	Off         bool
+	DenyStatus  int
+	AllowRSA1_5 bool
+}
+
+// Node is a broker process. Close it when it is no longer needed, also when Run was not called.
+type Node struct {
+	Broker *broker.Broker
+	Data   *data.Data
+	URL    string
+	server *server.Server
+}
+
+// Open opens the data directory and the listener. What fails is closed again.
+func Open(ctx context.Context, c Config) (_ *Node, err error) {
+	if c.Verifiers == nil {
+		return nil, errors.New("node: no verifiers")
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	d, err := data.Open(ctx, c.Data)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.Close())
+		}
+	}()
+	verifiers, err := c.Verifiers(d)
+	if err != nil {
+		return nil, err
+	}
+	listener, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("node: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, listener.Close())
+		}
+	}()
+	if c.URL == "" {
+		c.URL = c.address(listener.Addr())
+	}
+	metrics := server.NewMetrics()
+	b, err := broker.New(ctx, broker.Config{
+		Purpose: d.Bolt.Header().Purpose, Store: d.Store, Log: d.Log, Keys: d.Keys, Tokens: d.Tokens,
+		Verifiers: verifiers, Enroller: c.Enroller, Issuer: c.URL, Build: c.Build,
+		Limits: c.Limits, Observer: metrics, Logger: c.Logger, Now: c.Now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	routes, err := c.routes(b, d)
+	if err != nil {
+		return nil, err
+	}
+	s, err := server.New(server.Config{
+		Listener: listener, Certificate: c.Certificate, Key: c.Key, HTTP: c.HTTP,
+		Broker: b, Routes: routes, Metrics: metrics, Logger: c.Logger, Now: c.Now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Node{Broker: b, Data: d, URL: c.URL, server: s}, nil
+}
+
+// address is the URL of the address listened on, for a broker that was given no other.
+func (c *Config) address(listening net.Addr) string {
+	scheme := "https"
+	if c.HTTP {
+		scheme = "http"
+	}
+	host, _, _ := net.SplitHostPort(c.Listen)
+	_, port, err := net.SplitHostPort(listening.String())
+	if err != nil {
+		return scheme + "://" + listening.String()
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	return scheme + "://" + net.JoinHostPort(host, port)
+}
+
+func (c *Config) routes(b *broker.Broker, d *data.Data) (map[string]http.Handler, error) {
+	bodies, err := intake.NewReader(0)
+	if err != nil {
+		return nil, err
+	}
+	native, err := api.New(api.Config{
+		Broker: b, Intake: bodies, Logger: c.Logger,
+		Backup: func(ctx context.Context, w io.Writer, recipients []string) error {
+			return writeBackup(ctx, d, w, recipients)
+		},
+		RotateData: func(ctx context.Context) error {
+			if err := d.Store.Rotate(ctx); err != nil {
+				return err
+			}
+			_, err := d.Store.Rewrap(ctx, nil)
+			return err
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	routes := map[string]http.Handler{"/": native.Handler()}
+	if c.KBS.Off {
+		return routes, nil
+	}
+	guests, err := kbs.New(kbs.Config{
+		Broker: b, Intake: bodies, DenyStatus: c.KBS.DenyStatus, AllowRSA1_5: c.KBS.AllowRSA1_5, Logger: c.Logger, Now: c.Now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	routes[kbs.Prefix+"/"] = guests.Handler()
+	return routes, nil
+}
+
+// writeBackup writes the sealed store, encrypted once more to age recipients.
+func writeBackup(ctx context.Context, d *data.Data, w io.Writer, recipients []string) error {
+	var to []age.Recipient
+	for _, text := range recipients {
+		r, err := age.ParseX25519Recipient(text)
+		if err != nil {
+			return fmt.Errorf("%w: recipient %.80q: %w", store.ErrInvalid, text, err)
+		}
+		to = append(to, r)
+	}
+	_, err := backup.Write(ctx, d.Bolt, w, to, backup.Config{})
+	return err
+}
+
+// Addr returns the address that the node listens on.
+func (n *Node) Addr() net.Addr { return n.server.Addr() }
+
+// Run serves until ctx ends.
+func (n *Node) Run(ctx context.Context) error { return n.server.Run(ctx) }
+
+// Close closes the data directory, after Run has returned.
+func (n *Node) Close() error { return n.Data.Close() }

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vouchsafe/vouchsafe/broker"
+	"github.com/vouchsafe/vouchsafe/client/admin"
+	"github.com/vouchsafe/vouchsafe/client/admin/wire"
+	"github.com/vouchsafe/vouchsafe/policy"
+)
+
+func (p *program) explainCommand() *cobra.Command {
+	var whole bool
+	c := &cobra.Command{
+		Use:     "explain DECISION",
+		GroupID: "admin",
+		Short:   "Say why a request was allowed or refused",
+		Long: `Say why a request was allowed or refused: which policies judged it, each of their rules, its expression, and the values it saw.
+
+DECISION is the id that the workload was told. The record is held against its digest in the audit log before it is shown.`,
+		Example: "  vouchsafe explain 019ab2c4-…",
+		Args:    cobra.ExactArgs(1),
+	}
+	c.Flags().BoolVar(&whole, "all", false, "show the rules that passed, too")
+	return p.administer(c, func(c *cobra.Command, a *admin.Client, args []string) error {
+		e, err := a.Explain(c.Context(), args[0])
+		if err != nil || p.json() {
+			return p.orJSON(e, err)
+		}
+		explain(p.out, e, whole)
+		return nil
+	})
+}
+
+// explain prints a decision for people.
+func explain(out io.Writer, e broker.Explanation, whole bool) {
+	d := &e.Decision
+	fmt.Fprintf(out, "Decision %s: %s\n", d.ID, d.Outcome)
+	fmt.Fprintf(out, "  %s, over %s from %s, entry %d of the audit log\n", when(d.Time), d.Protocol, orDash(d.Remote), e.Index)
+	fmt.Fprintf(out, "  evidence of kind %s, %s\n", d.Kind, short(d.Evidence))
+	if d.Refusal != nil {
+		fmt.Fprintf(out, "  the evidence was refused: %s\n    %s\n", d.Refusal.Code, d.Refusal.Detail)
+	}
+	for _, s := range d.Secrets {
+		fmt.Fprintf(out, "\n%s: %s\n", s.Secret, secretVerdict(s))
+		for _, result := range s.Policies {
+			explainPolicy(out, result, whole)
+		}
+	}
+}
+
+func secretVerdict(s broker.SecretDecision) string {
+	switch {
+	case s.Outcome == broker.OutcomeReleased && s.Lease != nil:
+		return fmt.Sprintf("version %d released, held until %s", s.Version, when(s.Lease.Expires))
+	case s.Outcome == broker.OutcomeNotFound:
+		return "allowed, but there is no such secret or version"
+	case s.Code == string(policy.CodeNoPolicy):
+		return "denied, because no policy guards it"
+	default:
+		return string(s.Outcome)
+	}
+}
+
+func explainPolicy(out io.Writer, result policy.Result, whole bool) {
+	verdict := "denies"
+	if result.Allow {
+		verdict = "allows"
+	}
+	fmt.Fprintf(out, "  policy %s version %d %s (%s)\n", result.Policy, result.Version, verdict, short(result.Digest))
+	passed := 0
+	for _, rule := range result.Rules {
+		if rule.Outcome == policy.Pass && !whole {
+			passed++
+			continue
+		}
+		fmt.Fprintf(out, "    %-6s %s: %s\n", rule.Outcome, rule.Rule, rule.That)
+		if rule.Message != "" {
+			fmt.Fprintf(out, "           %s\n", strings.ReplaceAll(rule.Message, "\n", "\n           "))
+		}
+		if rule.Reason != "" {
+			fmt.Fprintf(out, "           waived: %s\n", rule.Reason)
+		}
+		for _, saw := range rule.Saw {
+			fmt.Fprintf(out, "           saw %s = %s\n", saw.Path, sawText(saw.Value))
+		}
+	}
+	if passed > 0 {
+		fmt.Fprintf(out, "    %d rules passed; --all shows them\n", passed)
+	}
+}
+
+// sawText writes a value as JSON; an absent claim is said to be so.
+func sawText(value any) string {
+	if value == nil {
+		return "(absent)"
+	}
+	text, err := json.Marshal(value)
+	if err != nil {
+		return fmt.Sprint(value)
+	}
+	return string(text)
+}
+
+func (p *program) decisionsCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use: "decisions", GroupID: "admin", Short: "List decisions, oldest first", Args: cobra.NoArgs,
+		Long: "List decisions, oldest first. \"vouchsafe explain\" says why for each.",
+	}
+	return p.administer(c, func(c *cobra.Command, a *admin.Client, _ []string) error {
+		all, err := pages(func(after string) (wire.List[broker.DecisionSummary], error) {
+			return a.Decisions(c.Context(), wire.Page{After: after})
+		})
+		if err != nil || p.json() {
+			return p.orJSON(all, err)
+		}
+		return p.table("TIME DECISION OUTCOME KIND FROM SECRETS CODE", func(row func(...any)) {
+			for _, d := range all {
+				row(when(d.Time), d.ID, d.Outcome, d.Kind, orDash(d.Remote), orDash(strings.Join(d.Secrets, ",")), orDash(d.Code))
+			}
+		})
+	})
+}

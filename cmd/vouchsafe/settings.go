@@ -1,0 +1,267 @@
+package main
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/attest/snp"
+	"github.com/vouchsafe/vouchsafe/attest/tpm"
+	"github.com/vouchsafe/vouchsafe/broker"
+	"github.com/vouchsafe/vouchsafe/broker/data"
+	"github.com/vouchsafe/vouchsafe/broker/node"
+	"github.com/vouchsafe/vouchsafe/store/seal"
+)
+
+// settings are the members of a server's configuration file; docs/operator.md explains each. There is none by which development evidence
+// could be accepted. Relative paths are relative to the file's folder.
+type settings struct {
+	Data   string         `yaml:"data"`
+	Listen string         `yaml:"listen"`
+	URL    string         `yaml:"url"`
+	HTTP   bool           `yaml:"http"`
+	TLS    tlsSettings    `yaml:"tls"`
+	Seal   sealSettings   `yaml:"seal"`
+	SNP    snpSettings    `yaml:"snp"`
+	TPM    tpmSettings    `yaml:"tpm"`
+	KBS    kbsSettings    `yaml:"kbs"`
+	Limits limitSettings  `yaml:"limits"`
+	Log    loggerSettings `yaml:"log"`
+}
+
+type tlsSettings struct {
+	Certificate string `yaml:"certificate"`
+	Key         string `yaml:"key"`
+}
+
+type sealSettings struct {
+	KeyFile        string `yaml:"key_file"`
+	PassphraseFile string `yaml:"passphrase_file"`
+}
+
+type snpSettings struct {
+	Certificates    string                      `yaml:"certificates"`
+	RevocationLists []string                    `yaml:"revocation_lists"`
+	MinimumTCB      map[snp.Product]tcbSettings `yaml:"minimum_tcb"`
+}
+
+type tcbSettings struct {
+	FMC        uint8 `yaml:"fmc"`
+	Bootloader uint8 `yaml:"bootloader"`
+	TEE        uint8 `yaml:"tee"`
+	SNP        uint8 `yaml:"snp"`
+	Microcode  uint8 `yaml:"microcode"`
+}
+
+type tpmSettings struct {
+	MakerRoots      []string `yaml:"maker_roots"`
+	GoogleAK        bool     `yaml:"google_ak"`
+	RevocationLists []string `yaml:"revocation_lists"`
+}
+
+type kbsSettings struct {
+	Off         bool `yaml:"off"`
+	DenyStatus  int  `yaml:"deny_status"`
+	AllowRSA1_5 bool `yaml:"allow_rsa1_5"`
+}
+
+type limitSettings struct {
+	ChallengeLifetime time.Duration `yaml:"challenge_lifetime"`
+	SessionLifetime   time.Duration `yaml:"session_lifetime"`
+	RefusalsPerSecond int           `yaml:"refusals_per_second"`
+	Secrets           int           `yaml:"secrets"`
+}
+
+// maxSettings bounds a configuration file, in bytes.
+const maxSettings = 256 << 10
+
+// readSettings reads a configuration file strictly: a member that is not known, or is there twice, is an error with its line.
+func readSettings(path string) (*settings, error) {
+	text, err := readInput(nil, path, maxSettings)
+	if err != nil {
+		return nil, err
+	}
+	s := &settings{}
+	d := yaml.NewDecoder(bytes.NewReader(text))
+	d.KnownFields(true)
+	if err := d.Decode(s); err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	var more any
+	if err := d.Decode(&more); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%s: a configuration is one YAML document, and there is more after it", path)
+	}
+	folder, err := filepath.Abs(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	s.below(folder)
+	return s, nil
+}
+
+// below makes relative paths relative to a folder.
+func (s *settings) below(folder string) {
+	paths := []*string{
+		&s.Data, &s.TLS.Certificate, &s.TLS.Key, &s.Seal.KeyFile, &s.Seal.PassphraseFile, &s.SNP.Certificates,
+	}
+	for _, list := range [][]string{s.SNP.RevocationLists, s.TPM.MakerRoots, s.TPM.RevocationLists} {
+		for i := range list {
+			paths = append(paths, &list[i])
+		}
+	}
+	for _, p := range paths {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(folder, *p)
+		}
+	}
+}
+
+// node makes the configuration of a node, reading what the settings name.
+func (s *settings) node() (node.Config, error) {
+	fail := func(err error) (node.Config, error) { return node.Config{}, err }
+	sealed, err := s.Seal.open(s.Data)
+	if err != nil {
+		return fail(err)
+	}
+	amd, err := s.SNP.config()
+	if err != nil {
+		return fail(err)
+	}
+	revoked, err := readRevocationLists(s.TPM.RevocationLists)
+	if err != nil {
+		return fail(err)
+	}
+	c := node.Config{
+		Data: data.Config{Dir: s.Data, Seal: sealed},
+		Verifiers: func(d *data.Data) ([]attest.Verifier, error) {
+			processors, err := snp.New(amd)
+			if err != nil {
+				return nil, err
+			}
+			known := tpm.Config{Enrolments: broker.NewEnrolments(d.Store), RevocationLists: revoked}
+			if s.TPM.GoogleAK {
+				known.AKRoots, known.AKIntermediates = tpm.GoogleAKRoots(), tpm.GoogleAKIntermediates()
+			}
+			hosts, err := tpm.New(known)
+			return []attest.Verifier{processors, hosts}, err
+		},
+		URL: s.URL, Listen: s.Listen, Certificate: s.TLS.Certificate, Key: s.TLS.Key, HTTP: s.HTTP, Build: "vouchsafe " + version(),
+		KBS: node.KBS{Off: s.KBS.Off, DenyStatus: s.KBS.DenyStatus, AllowRSA1_5: s.KBS.AllowRSA1_5},
+		Limits: broker.Limits{
+			ChallengeLifetime: s.Limits.ChallengeLifetime, SessionLifetime: s.Limits.SessionLifetime,
+			RefusalsPerSecond: s.Limits.RefusalsPerSecond, Secrets: s.Limits.Secrets,
+		},
+	}
+	c.Enroller, err = enroller(s.TPM.MakerRoots, revoked)
+	return c, err
+}
+
+func (s *snpSettings) config() (snp.Config, error) {
+	c := snp.Config{MinimumTCB: map[snp.Product]snp.TCB{}}
+	if s.Certificates != "" {
+		c.Certificates = os.DirFS(s.Certificates)
+	}
+	for _, path := range s.RevocationLists {
+		list, err := readInput(nil, path, maxSettings)
+		if err != nil {
+			return c, err
+		}
+		c.RevocationLists = append(c.RevocationLists, list)
+	}
+	for product, least := range s.MinimumTCB {
+		c.MinimumTCB[product] = snp.TCB(least)
+	}
+	return c, nil
+}
+
+// enroller returns what enrols TPM keys by the roots of TPM makers in PEM files, nil when there are none.
+func enroller(files []string, revoked []*x509.RevocationList) (*tpm.Enroller, error) {
+	if len(files) == 0 {
+		return nil, nil
+	}
+	c := tpm.EnrollerConfig{RevocationLists: revoked}
+	for _, path := range files {
+		text, err := readInput(nil, path, maxSettings)
+		if err != nil {
+			return nil, err
+		}
+		certificates, err := tpm.ParsePEM(text)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		for _, cert := range certificates {
+			// A bundle may hold the authorities below a root too; what did not sign itself cannot be one.
+			if bytes.Equal(cert.RawIssuer, cert.RawSubject) {
+				c.EKRoots = append(c.EKRoots, cert)
+			} else {
+				c.EKIntermediates = append(c.EKIntermediates, cert)
+			}
+		}
+	}
+	return tpm.NewEnroller(c)
+}
+
+func readRevocationLists(files []string) ([]*x509.RevocationList, error) {
+	var lists []*x509.RevocationList
+	for _, path := range files {
+		content, err := readInput(nil, path, 16<<20)
+		if err != nil {
+			return nil, err
+		}
+		if block, _ := pem.Decode(content); block != nil && block.Type == "X509 CRL" {
+			content = block.Bytes
+		}
+		list, err := x509.ParseRevocationList(content)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		lists = append(lists, list)
+	}
+	return lists, nil
+}
+
+// defaultKeyFile is the name of the seal's key in the data directory, when it is kept there.
+const defaultKeyFile = "seal.key"
+
+// open returns the seal that opens a data directory.
+func (s *sealSettings) open(dir string) (seal.Seal, error) {
+	switch {
+	case dir == "":
+		return nil, errors.New("no data directory: say --data DIR, or data in the configuration")
+	case s.KeyFile != "" && s.PassphraseFile != "":
+		return nil, errors.New("a store has one seal: give a key file or a passphrase file")
+	case s.PassphraseFile != "":
+		passphrase, err := readPassphrase(s.PassphraseFile)
+		if err != nil {
+			return nil, err
+		}
+		defer clear(passphrase)
+		return seal.NewPassphrase(passphrase, seal.PassphraseConfig{})
+	case s.KeyFile != "":
+		return seal.NewKeyFile(s.KeyFile)
+	default:
+		return seal.NewKeyFile(filepath.Join(dir, defaultKeyFile))
+	}
+}
+
+// readPassphrase reads the first line of a file, without its end.
+func readPassphrase(path string) ([]byte, error) {
+	text, err := readInput(nil, path, 4096)
+	if err != nil {
+		return nil, err
+	}
+	line, rest, _ := bytes.Cut(text, []byte("\n"))
+	if len(bytes.TrimSpace(rest)) > 0 {
+		return nil, fmt.Errorf("%s has more than one line; a passphrase is one", path)
+	}
+	return bytes.TrimSuffix(line, []byte("\r")), nil
+}
