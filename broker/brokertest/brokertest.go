@@ -21,7 +21,9 @@ import (
 	"github.com/vouchsafe/vouchsafe/attest/virtual"
 	"github.com/vouchsafe/vouchsafe/broker"
 	"github.com/vouchsafe/vouchsafe/broker/access"
+	"github.com/vouchsafe/vouchsafe/broker/api"
 	"github.com/vouchsafe/vouchsafe/broker/data"
+	"github.com/vouchsafe/vouchsafe/broker/intake"
 	"github.com/vouchsafe/vouchsafe/store"
 	"github.com/vouchsafe/vouchsafe/store/seal"
 )
@@ -32,9 +34,9 @@ const (
 	Origin = "broker.test/log"
 )
 
-// Config says what is not as usual. The zero Config is a broker without a front end.
+// Config says what is not as usual.
 type Config struct {
-	// Handler makes what the TLS server serves; default: no server.
+	// Handler makes what the TLS server serves; default: the native protocol and administration (package api), without backups.
 	Handler func(*broker.Broker) http.Handler
 	// Verifiers are used beside that of virtual evidence.
 	Verifiers func(*data.Data) []attest.Verifier
@@ -50,7 +52,7 @@ type Broker struct {
 	*broker.Broker
 	Data *data.Data
 
-	URL  string       // of the server; "" without a Handler
+	URL  string       // of the server
 	CA   []byte       // PEM: the server's certificate, which is its own root
 	HTTP *http.Client // trusts CA; follows no redirects
 
@@ -105,10 +107,20 @@ func Start(tb testing.TB, c Config) *Broker {
 	b.Token = token.Reveal()
 	b.Admin, err = b.Authenticate(tb.Context(), b.Token, "192.0.2.1")
 	b.check(err, "administrator")
-	if c.Handler != nil {
-		b.serve(c.Handler(b.Broker))
+	if c.Handler == nil {
+		c.Handler = b.native
 	}
+	b.serve(c.Handler(b.Broker))
 	return b
+}
+
+func (b *Broker) native(core *broker.Broker) http.Handler {
+	b.tb.Helper()
+	reader, err := intake.NewReader(0)
+	b.check(err, "intake")
+	front, err := api.New(api.Config{Broker: core, Intake: reader, Logger: b.Logger()})
+	b.check(err, "front end")
+	return front.Handler()
 }
 
 // serve starts the server. It is closed before the store, since clean-ups run last first.
