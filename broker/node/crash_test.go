@@ -13,8 +13,6 @@ import (
 	"slices"
 	"testing"
 	"time"
-
-	"github.com/vouchsafe/vouchsafe/client/admin/wire"
 )
 
 // defaultCrashes keeps the ordinary test run quick; releases set VOUCHSAFE_CRASHES to 300 or more.
@@ -120,10 +118,10 @@ func TestCrashWhileMade(t *testing.T) {
 		if got, err := p.workload(nil).Fetch(t.Context(), p.Secret); err != nil || len(got[0].Value) == 0 {
 			t.Fatalf("with %d files after the kill: %v", len(files), err)
 		}
-		if _, err := p.admin().Secret(t.Context(), wire.SecretName{Name: p.Secret}.Name); err != nil {
+		if _, err := p.admin().Secret(t.Context(), p.Secret); err != nil {
 			t.Fatalf("with %d files after the kill: %v", len(files), err)
 		}
-		p.stop()
+		p.kill()
 	}
 	t.Logf("killed with %v", slices.Sorted(maps.Keys(stages)))
 }
