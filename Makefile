@@ -1,0 +1,50 @@
+# Targets for people and for CI. "make demo" and "make test" do everything they need on a fresh Debian machine with Go.
+
+GO        ?= go
+BIN       := bin
+PROGRAMS  := vouchsafe vouchsafe-agent
+FUZZTIME  ?= 60s
+export CGO_ENABLED ?= 0
+
+.PHONY: all build test demo bench fuzz lint generate crash accept setup clean
+
+all: build
+
+## build: the static programs, in bin/
+build:
+	@mkdir -p $(BIN)
+	$(GO) build -trimpath -ldflags '-s -w' -o $(BIN)/ $(PROGRAMS:%=./cmd/%)
+
+## test: everything, with the race detector; installs the software TPM when it may
+test: setup
+	@bash scripts/test.sh
+
+## demo: a broker, a good workload, a bad one, and why; also with a software TPM
+demo: setup build
+	@bash scripts/demo.sh
+
+## bench: the budgets of the design, as ratios to floors measured in the same run
+bench:
+	@bash scripts/bench.sh
+
+## fuzz: every fuzz target for FUZZTIME
+fuzz:
+	@bash scripts/fuzz.sh $(FUZZTIME)
+
+## lint: formatting, vet, generated files, the rules of the house
+lint:
+	@bash scripts/lint.sh
+
+## generate: the reference pages that are made from code
+generate:
+	$(GO) generate ./...
+
+## accept: the long runs: 300 crashes, 200,000 inputs a parser, 100,000 requests
+accept: setup
+	VOUCHSAFE_CRASHES=300 VOUCHSAFE_MUTATIONS=200000 VOUCHSAFE_REQUESTS=100000 bash scripts/test.sh
+
+setup:
+	@bash scripts/setup.sh
+
+clean:
+	rm -rf $(BIN)

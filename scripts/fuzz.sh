@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Runs every fuzz target of the project for a time each, and says how many inputs each was given.
+set -u
+cd "$(dirname "$0")/.."
+time=${1:-60s}
+failed=0
+for package in $(go list ./...); do
+	for target in $(go test -list '^Fuzz' "$package" 2>/dev/null | grep '^Fuzz'); do
+		printf '%-70s ' "${package#github.com/vouchsafe/vouchsafe/} $target"
+		if out=$(go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" "$package" 2>&1); then
+			grep -o 'execs: [0-9]*' <<<"$out" | tail -1
+		else
+			failed=$((failed + 1))
+			echo FAILED
+			tail -30 <<<"$out"
+		fi
+	done
+done
+echo "$failed targets failed"
+[ $failed -eq 0 ]
