@@ -45,7 +45,7 @@ func (e *Error) Error() string {
 	if e.Decision != "" {
 		text += " (decision " + e.Decision + ")"
 	}
-	if e.Err != nil {
+	if e.Err != nil && e.Err.Error() != e.Message {
 		text += ": " + e.Err.Error()
 	}
 	return text
