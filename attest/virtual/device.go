@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/attest/snp"
+	"github.com/vouchsafe/vouchsafe/internal/atomicfile"
 )
 
 // product is the processor a Device pretends to be.
@@ -179,18 +180,10 @@ func (d *Device) Save(dir string) error {
 	return writeFile(filepath.Join(dir, fileConfig), append(text, '\n'))
 }
 
-// writeFile replaces a file. CreateTemp makes it with mode 0600.
+// writeFile replaces a file, for its owner only.
 func writeFile(name string, content []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(name), ".device-*")
-	if err != nil {
-		return fmt.Errorf("virtual: %w", err)
-	}
-	_, err = f.Write(content)
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), name)
-	}
-	if err != nil {
-		return fmt.Errorf("virtual: writing %s: %w", name, errors.Join(err, os.Remove(f.Name())))
+	if err := atomicfile.Write(name, content, 0o600); err != nil {
+		return fmt.Errorf("virtual: writing %s: %w", name, err)
 	}
 	return nil
 }

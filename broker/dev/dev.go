@@ -41,6 +41,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker/data"
 	"github.com/vouchsafe/vouchsafe/broker/localca"
 	"github.com/vouchsafe/vouchsafe/broker/node"
+	"github.com/vouchsafe/vouchsafe/internal/atomicfile"
 	"github.com/vouchsafe/vouchsafe/policy/reference"
 	"github.com/vouchsafe/vouchsafe/store"
 	"github.com/vouchsafe/vouchsafe/store/seal"
@@ -130,7 +131,7 @@ func Start(ctx context.Context, c Config) (_ *node.Node, _ Info, err error) {
 	if err != nil {
 		return fail(err)
 	}
-	if err := replace(s.path("dev.json"), append(text, '\n')); err != nil {
+	if err := atomicfile.Write(s.path("dev.json"), append(text, '\n'), 0o600); err != nil {
 		return fail(err)
 	}
 	return n, info, nil
@@ -157,7 +158,7 @@ func (s setup) root() (*virtual.Root, error) {
 	if text, err = root.Marshal(); err != nil {
 		return nil, err
 	}
-	return root, replace(s.path("virtual-root.pem"), text)
+	return root, atomicfile.Write(s.path("virtual-root.pem"), text, 0o600)
 }
 
 // data returns the seal of the data directory, which it makes when there is none or when the last attempt at a folder did not get to the
@@ -217,7 +218,7 @@ func (s setup) fill(ctx context.Context, n *node.Node, root *virtual.Root) error
 	if err != nil {
 		return err
 	}
-	if err := replace(s.path("admin.token"), []byte(token.Reveal()+"\n")); err != nil {
+	if err := atomicfile.Write(s.path("admin.token"), []byte(token.Reveal()+"\n"), 0o600); err != nil {
 		return err
 	}
 	who, err := n.Broker.Authenticate(ctx, token.Reveal(), "127.0.0.1")
@@ -229,7 +230,7 @@ func (s setup) fill(ctx context.Context, n *node.Node, root *virtual.Root) error
 		return err
 	}
 	source := samplePolicy()
-	if err := replace(s.path("policy.yaml"), source); err != nil {
+	if err := atomicfile.Write(s.path("policy.yaml"), source, 0o600); err != nil {
 		return err
 	}
 	return s.sample(ctx, n.Broker, who, hex.EncodeToString(good[:]), source)
@@ -298,18 +299,4 @@ func hosts(listen string) []string {
 		return names
 	}
 	return append(names, host)
-}
-
-// replace writes a file of mode 0600 at once or not at all.
-func replace(path string, content []byte) error {
-	file, err := os.CreateTemp(filepath.Dir(path), ".new-*") // its mode is 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(file.Name()) // gone already when all went well
-	_, err = file.Write(content)
-	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return err
-	}
-	return os.Rename(file.Name(), path)
 }

@@ -30,6 +30,7 @@ import (
 	"github.com/google/go-tpm/tpm2/transport/linuxtpm"
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/attest/tpm/swtpm"
+	"github.com/vouchsafe/vouchsafe/internal/atomicfile"
 )
 
 // Defaults of [Config].
@@ -154,17 +155,8 @@ func (d *Device) writeState(name string, content []byte) error {
 	if err := os.MkdirAll(d.config.StateDir, 0o700); err != nil {
 		return fmt.Errorf("tpmdevice: %w", err)
 	}
-	file, err := os.CreateTemp(d.config.StateDir, name+".*") // mode 0600
-	if err != nil {
-		return fmt.Errorf("tpmdevice: %w", err)
-	}
-	_, err = file.Write(content)
-	err = errors.Join(err, file.Sync(), file.Close())
-	if err == nil {
-		err = os.Rename(file.Name(), filepath.Join(d.config.StateDir, name))
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("tpmdevice: keeping the attestation key: %w", err), os.Remove(file.Name()))
+	if err := atomicfile.Write(filepath.Join(d.config.StateDir, name), content, 0o600); err != nil {
+		return fmt.Errorf("tpmdevice: keeping the attestation key: %w", err)
 	}
 	return nil
 }

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -18,6 +16,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker"
 	"github.com/vouchsafe/vouchsafe/broker/audit"
 	"github.com/vouchsafe/vouchsafe/client/admin"
+	"github.com/vouchsafe/vouchsafe/internal/atomicfile"
 )
 
 func (p *program) auditCommand() *cobra.Command {
@@ -271,21 +270,7 @@ func writeState(path string, s logState) error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(path, append(text, '\n'), 0o600)
-}
-
-// replaceFile writes a file at once or not at all.
-func replaceFile(path string, content []byte, mode os.FileMode) error {
-	file, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(file.Name()) // gone already when all went well
-	_, err = file.Write(content)
-	if err := errors.Join(err, file.Chmod(mode), file.Sync(), file.Close()); err != nil {
-		return err
-	}
-	return os.Rename(file.Name(), path)
+	return atomicfile.Write(path, append(text, '\n'), 0o600)
 }
 
 func (p *program) auditProve() *cobra.Command {
@@ -334,7 +319,7 @@ func (p *program) auditProve() *cobra.Command {
 			_, err = p.out.Write(proof)
 			return err
 		}
-		return replaceFile(output, proof, 0o644)
+		return atomicfile.Write(output, proof, 0o644)
 	})
 }
 
