@@ -21,6 +21,7 @@ test: setup
 
 ## demo: a broker, a good workload, a bad one, and why; also with a software TPM
 demo: setup build
+	@$(GO) build -o $(BIN)/ ./internal/softtpm
 	@bash scripts/demo.sh
 
 ## bench: the budgets of the design, as ratios to floors measured in the same run
