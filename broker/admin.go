@@ -17,7 +17,9 @@ func (b *Broker) commit(ctx context.Context, who access.Caller, namespace string
 	if err != nil {
 		return asError(err)
 	}
-	if _, err := b.log.Append(ctx, line, writes...); err != nil {
+	_, err = b.log.Append(ctx, line, writes...)
+	b.writes.wrote(err)
+	if err != nil {
 		return asError(err)
 	}
 	b.logger.InfoContext(ctx, "changed", "event", event.Type, "namespace", namespace, "object", event.Object,

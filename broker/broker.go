@@ -97,6 +97,7 @@ type Broker struct {
 	refusals  *rate.Limiter // of records of refused evidence
 	denials   *rate.Limiter // of records of requests for which nothing was released
 	rules     *ruleBook
+	writes    probe
 }
 
 // New makes a Broker over a store that has been opened. It refuses a configuration that is incomplete, or that would let
@@ -105,14 +106,14 @@ func New(ctx context.Context, c Config) (*Broker, error) {
 	if err := c.complete(); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
-	for _, v := range c.Verifiers {
-		if v.Kind().Development() && c.Purpose != store.Development {
-			return nil, fmt.Errorf("broker: a %s broker cannot have a verifier of %q, which proves nothing about hardware", c.Purpose, v.Kind())
-		}
-	}
 	appraiser, err := attest.NewAppraiser(c.Verifiers...)
 	if err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
+	}
+	for _, kind := range appraiser.Kinds() {
+		if kind.Development() && c.Purpose != store.Development {
+			return nil, fmt.Errorf("broker: a %s broker cannot have a verifier of %q, which proves nothing about hardware", c.Purpose, kind)
+		}
 	}
 	// The key is made anew at each start because what was spent is remembered in memory: nonces issued before a restart must not be
 	// good after it.
@@ -218,16 +219,3 @@ type nobody struct{}
 func (nobody) Attested(Protocol, attest.Kind, string, time.Duration) {}
 func (nobody) Judged(Protocol, Outcome, time.Duration)               {}
 func (nobody) Unrecorded(attest.Kind)                                {}
-
-// Ready returns an error when the broker could not release: its rules cannot be read, or its log is not what it was.
-func (b *Broker) Ready(ctx context.Context) error {
-	if _, err := b.rules.of(ctx, store.DefaultNamespace); err != nil {
-		return err
-	}
-	size := b.log.Size()
-	if size == 0 {
-		return nil
-	}
-	_, err := b.log.Entry(ctx, size-1)
-	return err
-}

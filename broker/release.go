@@ -248,6 +248,7 @@ func (b *Broker) recordDecision(ctx context.Context, event string, d *Decision, 
 		record := store.Write{Key: decisionKey(d.Namespace, d.ID), Value: decisionText(index, text)}
 		return line, append(slices.Clip(effects), record), nil
 	})
+	b.writes.wrote(err)
 	if err != nil {
 		b.logger.ErrorContext(ctx, "a decision could not be recorded, so nothing was released", "decision", d.ID, "cause", err)
 		return audit.Receipt{}, asError(err)

@@ -1,0 +1,70 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/vouchsafe/vouchsafe/broker/audit"
+	"github.com/vouchsafe/vouchsafe/store"
+)
+
+// probeSize is how much a probe of the store writes, in bytes: more than the record of a usual release, so that a probe that succeeds
+// means that one would.
+const probeSize = 16 << 10
+
+// probe watches whether the store takes writes. The store is written to for its sake only while it does not: then no release
+// succeeds that would show that it does again, all the more when nobody sends any because the broker is not ready.
+type probe struct {
+	mu     sync.Mutex
+	failed error // of the last write, if the store did not take it
+}
+
+// wrote tells the probe of a write's error, nil for success.
+func (p *probe) wrote(err error) {
+	switch {
+	case err == nil || errors.Is(err, store.ErrUnavailable) || errors.Is(err, audit.ErrDamaged):
+	default:
+		return // the caller's own fault, or gave up: says nothing about the store
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.failed = err
+}
+
+// try returns nil when the store takes writes as far as is known, or does again.
+func (p *probe) try(ctx context.Context, s store.Store) error {
+	p.mu.Lock()
+	defer p.mu.Unlock() // one at a time: whoever asks meanwhile gets this answer
+	if p.failed == nil {
+		return nil
+	}
+	if errors.Is(p.failed, audit.ErrDamaged) {
+		return p.failed
+	}
+	key := store.Key(store.SysNamespace, "probe")
+	record, err := s.Get(ctx, key)
+	if err == nil || errors.Is(err, store.ErrNotFound) {
+		err = s.Apply(ctx, store.Write{Key: key, Version: record.Version, Value: make([]byte, probeSize)})
+	}
+	if err != nil {
+		return fmt.Errorf("%w; and tried again: %w", p.failed, err)
+	}
+	p.failed = nil
+	return nil
+}
+
+// Ready returns an error when the broker could not release: its rules cannot be read, its log is not what it was, or the store did not take
+// the last write and still takes none.
+func (b *Broker) Ready(ctx context.Context) error {
+	if _, err := b.rules.of(ctx, store.DefaultNamespace); err != nil {
+		return err
+	}
+	if size := b.log.Size(); size > 0 {
+		if _, err := b.log.Entry(ctx, size-1); err != nil {
+			return err
+		}
+	}
+	return b.writes.try(ctx, b.store)
+}
