@@ -1,6 +1,7 @@
 // Package strictjson reads JSON of this project's own formats, and nothing else: encoding/json by itself takes a member
 // twice (the last one counts), takes a member it does not know, takes "NONCE" for "nonce", replaces what is not UTF-8, and
-// a reader that lets any of it pass can be shown one document where another reader of the same bytes sees a different one.
+// a reader that lets any of it pass can be shown one document where another reader of the same bytes sees a different one. Bytes in base64 it
+// reads in many spellings.
 //
 // All of that is an error here, as are bytes after the value and nesting over [MaxDepth]. Errors name the member and its
 // place, never its value. The size of the input is for the caller to bound, before.
@@ -12,6 +13,7 @@ package strictjson
 import (
 	"bytes"
 	"encoding"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -208,11 +210,32 @@ func (w *walker) value(into reflect.Type, depth int) error {
 	case '[':
 		return w.array(shape(into), depth)
 	case '"':
-		w.text()
+		if text := w.text(); shape(into) == byteSlice && !oneSpelling(text) {
+			return w.errorf("not standard base64 as an encoder writes it")
+		}
 	default:
 		w.scalar()
 	}
 	return nil
+}
+
+var byteSlice = reflect.TypeFor[[]byte]()
+
+// oneSpelling refuses base64, as it is written in JSON, that decodes but that no encoder writes: with line breaks, or with bits set that no byte
+// takes. What does not decode is left to encoding/json.
+func oneSpelling(text []byte) bool {
+	if bytes.IndexByte(text, '\\') >= 0 {
+		// Some encoders write a slash so. Every other escape is of a character that base64 has not, or has without one.
+		text = bytes.ReplaceAll(text, []byte(`\/`), []byte(`/`))
+		if bytes.IndexByte(text, '\\') >= 0 {
+			return false
+		}
+	}
+	if len(text)%4 != 0 {
+		return false
+	}
+	_, err := base64.StdEncoding.Strict().DecodeString(string(text[max(0, len(text)-4):]))
+	return err == nil
 }
 
 func (w *walker) array(into reflect.Type, depth int) error {

@@ -84,6 +84,29 @@ func TestUnmarshalRefuses(t *testing.T) {
 	}
 }
 
+func TestBase64(t *testing.T) {
+	type holder struct {
+		B    []byte   `json:"b"`
+		List [][]byte `json:"list"`
+		P    *[]byte  `json:"p"`
+	}
+	for text, want := range map[string]bool{
+		``: true, `AAEC`: true, `AAE=`: true, `AA==`: true, `+/8=`: true, `+\/8=`: true,
+		`AAF=`: false, `AB==`: false, `AAEC\n`: false, `AA\r\nEC`: false, `AA\n\n\n\nEC`: false, `AAE`: false, `A===`: false, `_-8=`: false, `\u0041AEC`: false,
+	} {
+		for _, document := range []string{`{"b":"` + text + `"}`, `{"list":["` + text + `"]}`, `{"p":"` + text + `"}`} {
+			var h holder
+			if err := Unmarshal([]byte(document), &h); (err == nil) != want {
+				t.Errorf("%s: %v", document, err)
+			}
+		}
+	}
+	var h holder
+	if err := Unmarshal([]byte(`{"b":null,"list":[null]}`), &h); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestUnmarshalNewer(t *testing.T) {
 	var d document
 	if err := UnmarshalNewer([]byte(`{"name":"a","new":{"x":1},"list":[{"a":"1","b":2}]}`), &d); err != nil || d.Name != "a" {
