@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -46,32 +47,60 @@ type Data struct {
 	Log    *audit.Log
 }
 
-// Create makes a new data directory and opens it. Dir may exist but must hold no store. What was made is removed again when it
-// cannot be completed, so that the same call can be repeated.
-func Create(ctx context.Context, c Config) (_ *Data, err error) {
+// newStoreFile is the name that a store has until there is all in it that Open needs. Killed before that, Create leaves it behind, and
+// the next Create begins anew.
+const newStoreFile = StoreFile + ".new"
+
+// Create makes a new data directory and opens it. Dir may exist but must hold no store. However it ends, the same call can be
+// repeated unless it succeeded.
+func Create(ctx context.Context, c Config) (*Data, error) {
 	if c.Origin == "" {
 		return nil, errors.New("data: a new audit log needs a name")
 	}
-	path := filepath.Join(c.Dir, StoreFile)
+	path, unfinished := filepath.Join(c.Dir, StoreFile), filepath.Join(c.Dir, newStoreFile)
 	if _, err := os.Stat(path); err == nil {
 		return nil, fmt.Errorf("data: %s exists already: a data directory is made once", path)
 	}
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("data: %w", err)
 	}
-	file, err := bolt.Open(bolt.Config{Path: path, Purpose: c.Purpose, Create: true, Now: c.Now, Random: c.Rand})
-	if err != nil {
+	if err := os.Remove(unfinished); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("data: %w", err)
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(path))
-		}
-	}()
-	if err := seal.Init(ctx, file, c.Seal, c.seal()); err != nil {
-		return nil, errors.Join(fmt.Errorf("data: %w", err), file.Close())
+	if err := c.make(ctx, unfinished); err != nil {
+		_ = os.Remove(unfinished) // or the next Create does
+		return nil, fmt.Errorf("data: %w", err)
 	}
-	return c.open(ctx, file, true)
+	// Not a rename, which would replace what another process made meanwhile.
+	if err := errors.Join(os.Link(unfinished, path), os.Remove(unfinished), syncDir(c.Dir)); err != nil {
+		return nil, fmt.Errorf("data: %w", err)
+	}
+	return Open(ctx, c)
+}
+
+// make makes a whole store at path.
+func (c Config) make(ctx context.Context, path string) error {
+	file, err := bolt.Open(bolt.Config{Path: path, Purpose: c.Purpose, Create: true, Now: c.Now, Random: c.Rand})
+	if err != nil {
+		return err
+	}
+	if err := seal.Init(ctx, file, c.Seal, c.seal()); err != nil {
+		return errors.Join(err, file.Close())
+	}
+	d, err := c.open(ctx, file, true)
+	if err != nil {
+		return err
+	}
+	return d.Close()
+}
+
+// syncDir makes a new name in a directory durable.
+func syncDir(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // Open opens a data directory that Create made.
