@@ -196,6 +196,9 @@ func (b *Broker) queue() error {
 
 func (b *Broker) dequeue() { <-b.waiting }
 
+// Queued returns how many requests verify evidence or wait to, for metrics.
+func (b *Broker) Queued() int { return len(b.waiting) }
+
 // errNotVerified says that the request ended before its turn came.
 var errNotVerified = errors.New("the evidence was not looked at")
 
