@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -265,5 +266,35 @@ func TestMutations(t *testing.T) {
 	}
 	if held := f.intake.Held(); held != 0 {
 		t.Errorf("%d bytes are held", held)
+	}
+}
+
+// TestMutationsTargets damages paths and queries of everything that is read: no answer is 500, and none says that the broker is not available.
+func TestMutationsTargets(t *testing.T) {
+	f := start(t, brokertest.Config{})
+	f.PutSecret("app/key", []byte(plaintext))
+	f.ApplyPolicy(brokertest.AllowVirtual("app/*"))
+	f.workload(envelope.X25519, "app/key").attest().release()
+	handler := f.api.Handler()
+	var seeds [][]byte
+	for _, op := range f.api.Operations() {
+		if op.Method == "GET" {
+			seeds = append(seeds, []byte(target(op)), []byte(target(op)+"?prefix=app/&after=app/a&limit=10"), []byte(target(op)+"?old=1&new=2&version=1&secret=app/key"))
+		}
+	}
+	random := rand.New(rand.NewPCG(5, 6))
+	for range mutate.Runs(t) / 4 {
+		input := string(mutate.Input(random, seeds))
+		u, err := url.ParseRequestURI(input)
+		if err != nil || !strings.HasPrefix(input, "/") {
+			continue // net/http refuses it
+		}
+		r := httptest.NewRequest("GET", "/", nil)
+		r.URL, r.RequestURI = u, input
+		r.Header.Set("Authorization", "Bearer "+f.Token)
+		w := httptest.NewRecorder()
+		if handler.ServeHTTP(w, r); w.Code >= 500 || w.Code >= 300 && w.Code < 400 || strings.Contains(w.Body.String(), plaintext) {
+			t.Errorf("%d %s for %q", w.Code, w.Body, input)
+		}
 	}
 }
