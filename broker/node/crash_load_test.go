@@ -279,7 +279,7 @@ func (l *load) fetch(kind envelope.KeyType) func(context.Context) error {
 		if err != nil {
 			return err
 		}
-		l.received(release{got[0].Decision, got[0].Name, got[0].Version, got[0].Value, got[0].Receipt})
+		l.receive(release{got[0].Decision, got[0].Name, got[0].Version, got[0].Value, got[0].Receipt})
 		return nil
 	}
 }
@@ -298,10 +298,10 @@ func (l *load) fetchKBS() func(context.Context) error {
 	attested := false
 	return func(ctx context.Context) error {
 		if !attested || l.intn(8) == 0 {
-			if _, err := c.Attest(ctx); err != nil {
+			_, err := c.Attest(ctx)
+			if attested = err == nil; !attested {
 				return err
 			}
-			attested = true
 		}
 		name := l.anySecret()
 		reply, err := c.Do(ctx, http.MethodGet, "resource/"+name, nil, nil)
@@ -316,7 +316,7 @@ func (l *load) fetchKBS() func(context.Context) error {
 		if err != nil {
 			return err
 		}
-		l.received(release{reply.Header.Get("Vouchsafe-Decision"), name, 0, value, ""})
+		l.receive(release{reply.Header.Get("Vouchsafe-Decision"), name, 0, value, ""})
 		return nil
 	}
 }
@@ -334,11 +334,18 @@ func virtualAttester(device *virtualdevice.Device) kbstest.Attester {
 
 func (l *load) anySecret() string { return crashSecrets[l.intn(len(crashSecrets))] }
 
-func (l *load) received(r release) {
+func (l *load) receive(r release) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	r.value = bytes.Clone(r.value)
 	l.releases = append(l.releases, r)
+}
+
+// received returns how many secrets were received.
+func (l *load) received() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.releases)
 }
 
 // rotate returns a step that replaces a key.
