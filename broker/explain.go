@@ -41,12 +41,15 @@ func (b *Broker) Explain(ctx context.Context, who access.Caller, namespace, id s
 		return Explanation{}, asError(err)
 	}
 	line, err := b.log.Entry(ctx, record.Index)
+	if errors.Is(err, store.ErrNotFound) {
+		err = damaged("decision %s is at entry %d of the audit log, which has %d", id, record.Index, b.log.Size())
+	}
 	if err != nil {
 		return Explanation{}, asError(err)
 	}
 	var entry Event
 	if err := json.Unmarshal(line, &entry); err != nil || entry.Decision != id || entry.Namespace != namespace || entry.Digest != digest(record.Decision) {
-		return Explanation{}, asError(fmt.Errorf("%w: decision %s is not what entry %d of the audit log says", store.ErrCorrupt, id, record.Index))
+		return Explanation{}, asError(damaged("decision %s is not what entry %d of the audit log says", id, record.Index))
 	}
 	return e, nil
 }

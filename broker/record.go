@@ -33,6 +33,11 @@ func loadOrZero[T any](ctx context.Context, s store.Store, key string) (value T,
 	return value, version, err
 }
 
+// damaged is an error wrapping store.ErrCorrupt: what the store holds is not what was written to it.
+func damaged(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", store.ErrCorrupt, fmt.Sprintf(format, args...))
+}
+
 // write makes the write that replaces version of the record at key by value's JSON.
 func write(key string, version uint64, value any) (store.Write, error) {
 	text, err := encode(value)

@@ -214,7 +214,7 @@ func (b *Broker) vanished(ctx context.Context, namespace, name string, version u
 		return err
 	}
 	if v := secret.find(version); v != nil && v.Destroyed == nil {
-		return fmt.Errorf("%w: the value of version %d of secret %q is missing", store.ErrCorrupt, version, name)
+		return damaged("the value of version %d of secret %q is missing", version, name)
 	}
 	return fmt.Errorf("%w: version %d of %s", store.ErrNotFound, version, name)
 }

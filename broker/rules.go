@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -91,18 +92,28 @@ func (r *ruleBook) of(ctx context.Context, namespace string) (*rulesAt, error) {
 func (n *namespaceRules) readPolicies(ctx context.Context, s store.Store, namespace string) (*policy.Set, error) {
 	compiled := map[string]*policy.Policy{}
 	var active []policy.Active
-	err := each(ctx, s, store.Key(namespace, "policy")+"/", func(key string) error {
+	prefix := policyKey(namespace, "")
+	err := each(ctx, s, prefix, func(key string) error {
 		record, _, err := load[policyRecord](ctx, s, key)
 		if err != nil {
 			return err
 		}
+		if record.Name != strings.TrimPrefix(key, prefix) {
+			return damaged("the record %s holds the policy %q", key, record.Name)
+		}
+		if record.Active == 0 {
+			return nil
+		}
 		v := record.find(record.Active)
 		if v == nil {
-			return nil
+			return damaged("policy %q has no version %d, which is said to be active", record.Name, record.Active)
 		}
 		p := n.compiled[v.Digest]
 		if p == nil {
 			source, err := s.Get(ctx, policyVersionKey(namespace, record.Name, v.Version))
+			if errors.Is(err, store.ErrNotFound) { // which callers would take for the secret's absence
+				err = damaged("the source of policy %q version %d is missing", record.Name, v.Version)
+			}
 			if err != nil {
 				return err
 			}
@@ -110,7 +121,7 @@ func (n *namespaceRules) readPolicies(ctx context.Context, s store.Store, namesp
 				return fmt.Errorf("%w: policy %q version %d does not compile here: %w", store.ErrCorrupt, record.Name, v.Version, err)
 			}
 			if p.Digest() != v.Digest || p.Name() != record.Name {
-				return fmt.Errorf("%w: policy %q version %d is not what was recorded", store.ErrCorrupt, record.Name, v.Version)
+				return damaged("policy %q version %d is not what was recorded", record.Name, v.Version)
 			}
 		}
 		compiled[v.Digest] = p
@@ -126,7 +137,7 @@ func (n *namespaceRules) readPolicies(ctx context.Context, s store.Store, namesp
 
 func readReferences(ctx context.Context, s store.Store, namespace string) (*reference.Snapshot, error) {
 	var sets []reference.Set
-	prefix := store.Key(namespace, "reference") + "/"
+	prefix := referenceKey(namespace, "")
 	err := each(ctx, s, prefix, func(key string) error {
 		record, err := s.Get(ctx, key)
 		if err != nil {
@@ -137,7 +148,7 @@ func readReferences(ctx context.Context, s store.Store, namespace string) (*refe
 			return fmt.Errorf("%w: reference values %s: %w", store.ErrCorrupt, key, err)
 		}
 		if set.Name != strings.TrimPrefix(key, prefix) {
-			return fmt.Errorf("%w: the record %s holds the reference values %q", store.ErrCorrupt, key, set.Name)
+			return damaged("the record %s holds the reference values %q", key, set.Name)
 		}
 		sets = append(sets, set)
 		return nil

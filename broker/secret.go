@@ -353,7 +353,7 @@ func (b *Broker) removeValue(ctx context.Context, namespace, name string, versio
 		return store.Write{}, asError(err)
 	}
 	if len(entries) == 0 || entries[0].Key != key {
-		return store.Write{}, asError(fmt.Errorf("%w: the value of version %d of secret %q is missing", store.ErrCorrupt, version, name))
+		return store.Write{}, asError(damaged("the value of version %d of secret %q is missing", version, name))
 	}
 	return store.Write{Key: key, Version: entries[0].Version}, nil
 }

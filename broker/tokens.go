@@ -104,6 +104,10 @@ func (b *Broker) RotateKey(ctx context.Context, who access.Caller, purpose keys.
 	if err := authorizeEverywhere(who, access.Operator); err != nil {
 		return "", err
 	}
+	// Another broker may have rotated it, and a new data key has every record written again: either changed the record's version.
+	if err := b.keys.Reload(ctx); err != nil {
+		return "", asError(err)
+	}
 	rotated, use, err := b.keys.PrepareRotate(ctx, purpose)
 	if errors.Is(err, keys.ErrNotRotatable) || errors.Is(err, keys.ErrPurpose) {
 		return "", invalid("%w", err)
