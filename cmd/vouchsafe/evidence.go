@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -56,6 +57,7 @@ Exit codes: 0 verified; 1 refused; 2 cannot be judged, as when a certificate is 
   vouchsafe evidence verify --kind tpm --enrolment host.json quote.json`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			p.promptFor(args[0], "the evidence")
 			claims, err := f.judge(c.Context(), p.in, args[0])
 			return p.printVerdict(claims, err)
 		},
@@ -65,13 +67,13 @@ Exit codes: 0 verified; 1 refused; 2 cannot be judged, as when a certificate is 
 }
 
 func (f *evidenceFlags) add(c *cobra.Command) {
-	c.Flags().StringVar(&f.kind, "kind", "", "kind of the evidence: snp, tpm, virtual or sample (required)")
-	c.Flags().StringVar(&f.at, "at", "", "judge certificates as of this time, RFC 3339 (default now)")
-	c.Flags().StringVar(&f.reportData, "report-data", "", "hex digest that the evidence must be bound to")
-	c.Flags().StringVar(&f.certificates, "certificates", "", "folder of AMD certificates, for snp evidence that comes without its own")
-	c.Flags().StringArrayVar(&f.crls, "crl", nil, "file with a DER revocation list of AMD's; may be repeated")
-	c.Flags().StringVar(&f.root, "virtual-root", "", "PEM file with the development root, for virtual evidence")
-	c.Flags().StringVar(&f.enrolment, "enrolment", "", "JSON file with the enrolment of a TPM's key, one item of \"vouchsafe enrolment list --format=json\"")
+	c.Flags().StringVar(&f.kind, "kind", "", "`KIND` of the evidence: snp, tpm, virtual or sample (required)")
+	c.Flags().StringVar(&f.at, "at", "", "judge certificates as of this `TIME`, RFC 3339 (default now)")
+	c.Flags().StringVar(&f.reportData, "report-data", "", "`HEX` digest that the evidence must be bound to")
+	c.Flags().StringVar(&f.certificates, "certificates", "", "`DIR` of AMD certificates, for snp evidence that comes without its own")
+	c.Flags().StringArrayVar(&f.crls, "crl", nil, "`FILE` with a DER revocation list of AMD's; may be repeated")
+	c.Flags().StringVar(&f.root, "virtual-root", "", "PEM `FILE` with the development root, for virtual evidence")
+	c.Flags().StringVar(&f.enrolment, "enrolment", "", "JSON `FILE` with the enrolment of a TPM's key, one item of \"vouchsafe enrolment list --format=json\"")
 	_ = c.MarkFlagRequired("kind") // the flag exists
 }
 
@@ -173,17 +175,18 @@ func readEnrolment(path string) (oneEnrolment, error) {
 	return e, nil
 }
 
-// readCertificate returns the first certificate in a PEM file.
+// readCertificate returns the first certificate in a PEM file, which may hold its key too, as that of a development root does.
 func readCertificate(path string) (*x509.Certificate, error) {
-	text, err := os.ReadFile(path)
+	text, err := readInput(nil, path, maxSettings)
 	if err != nil {
 		return nil, err
 	}
-	list, err := tpm.ParsePEM(text)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type == "CERTIFICATE" {
+			return x509.ParseCertificate(block.Bytes)
+		}
 	}
-	return list[0], nil
+	return nil, fmt.Errorf("%s has no PEM block of type CERTIFICATE", path)
 }
 
 // printVerdict prints claims, or why there are none, as scripts expect it whatever --format is.
