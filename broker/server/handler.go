@@ -61,6 +61,9 @@ func (s *Server) watch(next http.Handler) http.Handler {
 	})
 }
 
+// retryAfter is what an answer 503 says that says nothing else, in seconds.
+const retryAfter = "1"
+
 // recorder remembers the status of an answer.
 type recorder struct {
 	http.ResponseWriter
@@ -71,6 +74,10 @@ type recorder struct {
 func (r *recorder) WriteHeader(status int) {
 	if r.status == 0 {
 		r.status = status
+		// Every refusal that passes says when to come back, those of other packages' handlers, too.
+		if h := r.Header(); status == http.StatusServiceUnavailable && h.Get("Retry-After") == "" {
+			h.Set("Retry-After", retryAfter)
+		}
 	}
 	r.ResponseWriter.WriteHeader(status)
 }
