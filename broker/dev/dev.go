@@ -168,7 +168,7 @@ func (s setup) data(ctx context.Context) (sealed seal.Seal, made bool, err error
 		key, err := seal.NewKeyFile(s.path("seal.key"))
 		return key, false, err
 	}
-	if _, err := os.Stat(s.path("data")); err == nil {
+	if _, err := os.Stat(filepath.Join(s.path("data"), data.StoreFile)); err == nil {
 		// Only a store that this package made is removed: one made for production is refused by its purpose.
 		key, err := seal.NewKeyFile(s.path("seal.key"))
 		if err != nil {

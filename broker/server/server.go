@@ -35,12 +35,12 @@ const (
 	readyTimeout = 2 * time.Second
 )
 
-// Config says what to serve and where. Listen, Broker and either a certificate or HTTP must be given.
+// Config says what to serve and where. Listener, Broker, Metrics and either a certificate or HTTP must be given.
 type Config struct {
-	Listen      string // host:port; port 0 takes a free one
-	Certificate string // PEM file: the server's certificate and those between it and its root
-	Key         string // PEM file
-	HTTP        bool   // plain HTTP; on loopback only
+	Listener    net.Listener // TCP; the server closes it
+	Certificate string       // PEM file: the server's certificate and those between it and its root
+	Key         string       // PEM file
+	HTTP        bool         // plain HTTP; on loopback only
 
 	Broker  *broker.Broker
 	Routes  map[string]http.Handler // patterns of http.ServeMux to the front ends' handlers
@@ -57,11 +57,11 @@ type Server struct {
 	certificate *certificate
 }
 
-// New opens the listener, so that clients that connect from then on are served once Run is called.
+// New returns a server that Run starts. The listener is the caller's until New has succeeded.
 func New(c Config) (*Server, error) {
 	switch {
-	case c.Broker == nil || c.Metrics == nil:
-		return nil, errors.New("server: broker and metrics are needed")
+	case c.Listener == nil || c.Broker == nil || c.Metrics == nil:
+		return nil, errors.New("server: listener, broker and metrics are needed")
 	case c.HTTP && (c.Certificate != "" || c.Key != ""):
 		return nil, errors.New("server: plain HTTP was asked for together with a certificate: give one or the other")
 	case !c.HTTP && (c.Certificate == "" || c.Key == ""):
@@ -80,15 +80,11 @@ func New(c Config) (*Server, error) {
 			return nil, fmt.Errorf("server: %w", err)
 		}
 	}
-	listener, err := net.Listen("tcp", c.Listen)
-	if err != nil {
-		return nil, fmt.Errorf("server: %w", err)
+	if c.HTTP && !loopback(c.Listener.Addr()) {
+		return nil, fmt.Errorf("server: %s is not a loopback address: secrets' names and tokens would cross the network in the clear; give a certificate",
+			c.Listener.Addr())
 	}
-	if c.HTTP && !loopback(listener.Addr()) {
-		return nil, errors.Join(fmt.Errorf("server: %s is not a loopback address: secrets' names and tokens would cross the network in the clear; give a certificate",
-			listener.Addr()), listener.Close())
-	}
-	s.listener = netutil.LimitListener(listener, MaxConnections)
+	s.listener = netutil.LimitListener(c.Listener, MaxConnections)
 	s.http = &http.Server{
 		Handler:           s.handler(),
 		ReadHeaderTimeout: HeaderTimeout,

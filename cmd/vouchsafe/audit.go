@@ -36,7 +36,7 @@ Each entry is held against the log's tree as it is read.`,
 		Example: "  vouchsafe audit tail -n 50 --follow",
 		Args:    cobra.NoArgs,
 	}
-	c.Flags().Uint64VarP(&lines, "lines", "n", 20, "how many entries to begin with")
+	c.Flags().Uint64VarP(&lines, "lines", "n", 20, "how `MANY` entries to begin with")
 	c.Flags().BoolVarP(&follow, "follow", "f", false, "wait for more")
 	return p.administer(c, func(c *cobra.Command, a *admin.Client, _ []string) error {
 		log, err := readLog(c.Context(), a)
@@ -169,8 +169,8 @@ Exit codes: 0 the log is in order; 1 it is not; 2 it could not be read.`,
 		Example: "  vouchsafe audit verify --state ~/vouchsafe.checkpoint",
 		Args:    cobra.NoArgs,
 	}
-	c.Flags().StringVar(&state, "state", "", "file that remembers the log's key and latest checkpoint")
-	c.Flags().StringVar(&keyFile, "key", "", "file with the log's key, instead of asking the broker for it")
+	c.Flags().StringVar(&state, "state", "", "`FILE` that remembers the log's key and latest checkpoint")
+	c.Flags().StringVar(&keyFile, "key", "", "`FILE` with the log's key, instead of asking the broker for it")
 	return p.administer(c, func(c *cobra.Command, a *admin.Client, _ []string) error {
 		known, err := readState(state, keyFile)
 		if err != nil {
@@ -283,7 +283,7 @@ func (p *program) auditProve() *cobra.Command {
 		Example: "  vouchsafe audit prove 019ab2c4-… --output proof.txt",
 		Args:    cobra.ExactArgs(1),
 	}
-	c.Flags().StringVar(&output, "output", "-", "file to write; - for standard output")
+	c.Flags().StringVar(&output, "output", "-", "`FILE` to write; - for standard output")
 	return p.administer(c, func(c *cobra.Command, a *admin.Client, args []string) error {
 		index, err := strconv.ParseUint(args[0], 10, 64)
 		if err != nil {
@@ -360,7 +360,7 @@ Exit codes: 0 it holds; 1 it does not.`,
 			return err
 		},
 	}
-	c.Flags().StringVar(&keyFile, "key", "", "file with the log's key (required)")
+	c.Flags().StringVar(&keyFile, "key", "", "`FILE` with the log's key (required)")
 	_ = c.MarkFlagRequired("key") // the flag exists
 	return c
 }

@@ -2,15 +2,23 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
+	"net/http"
 	"os"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/vouchsafe/vouchsafe/broker"
 	"github.com/vouchsafe/vouchsafe/client/admin"
+	"github.com/vouchsafe/vouchsafe/internal/cli"
 )
 
 // connection says which broker to administer, by flags or the environment.
@@ -18,28 +26,19 @@ type connection struct {
 	address, tokenFile, caCert string
 }
 
-const connectionHelp = `
-The broker and the caller come from flags or the environment:
-  --addr        VOUCHSAFE_ADDR        https://HOST:PORT
-  --token-file  VOUCHSAFE_TOKEN_FILE  a file with an administrator's token
-  --cacert      VOUCHSAFE_CACERT      PEM file of the authority that the broker's certificate comes from`
-
 // administer makes a command of f, which talks to a broker.
 func (p *program) administer(c *cobra.Command, f func(c *cobra.Command, a *admin.Client, args []string) error) *cobra.Command {
 	var at connection
-	c.Flags().StringVar(&at.address, "addr", "", "the broker's URL (default $VOUCHSAFE_ADDR)")
-	c.Flags().StringVar(&at.tokenFile, "token-file", "", "file with an administrator's token (default $VOUCHSAFE_TOKEN_FILE)")
-	c.Flags().StringVar(&at.caCert, "cacert", "", "PEM file of the authority to trust (default $VOUCHSAFE_CACERT)")
-	if c.Long == "" {
-		c.Long = c.Short + ".\n"
-	}
-	c.Long = strings.TrimSuffix(c.Long, "\n") + "\n" + connectionHelp
+	c.Flags().StringVar(&at.address, "addr", "", "the broker's `URL` (default $VOUCHSAFE_ADDR)")
+	c.Flags().StringVar(&at.tokenFile, "token-file", "", "`FILE` with an administrator's token (default $VOUCHSAFE_TOKEN_FILE)")
+	c.Flags().StringVar(&at.caCert, "cacert", "", "PEM `FILE` of the authority to trust (default $VOUCHSAFE_CACERT)")
+	cli.InSection("Flags that reach a broker", c.Flags(), "addr", "token-file", "cacert")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		client, err := at.client()
 		if err != nil {
 			return err
 		}
-		return answered(f(c, client, args))
+		return at.answered(f(c, client, args))
 	}
 	return c
 }
@@ -61,38 +60,113 @@ func (at *connection) client() (*admin.Client, error) {
 	}
 	token, err := readInput(nil, at.tokenFile, 4096)
 	if err != nil {
-		return nil, fmt.Errorf("the administrator's token: %w", err)
+		return nil, fmt.Errorf("the administrator's token (VOUCHSAFE_TOKEN_FILE or --token-file): %w", err)
 	}
 	c := admin.Config{Address: at.address, Token: string(bytes.TrimSpace(token))}
+	if c.Token == "" {
+		return nil, fmt.Errorf("%s holds no token", at.tokenFile)
+	}
 	if at.caCert != "" {
 		if c.CACert, err = readInput(nil, at.caCert, maxSettings); err != nil {
-			return nil, fmt.Errorf("the authority to trust: %w", err)
+			return nil, fmt.Errorf("the authority to trust (VOUCHSAFE_CACERT or --cacert): %w", err)
 		}
 	}
-	return admin.New(c)
+	client, err := admin.New(c)
+	if err != nil {
+		return nil, fmt.Errorf("VOUCHSAFE_ADDR or --addr is %q: %w", at.address, err)
+	}
+	return client, nil
 }
 
-// answered makes an error that is the broker's answer, and not a failure to get one, exit with exitNo.
-func answered(err error) error {
-	var e *admin.Error
+// answered makes an error that is the broker's answer, and not a failure to get one, exit with exitNo, and says of a failure what to do.
+func (at *connection) answered(err error) error {
+	var (
+		e    *admin.Error
+		file aboutFile
+		of   string
+	)
 	if !errors.As(err, &e) {
-		return err
+		return at.unreached(err)
+	}
+	if errors.As(err, &file) {
+		of = file.name + ": "
 	}
 	switch e.Code {
-	case broker.CodeUnavailable, broker.CodeOverloaded, "":
-		return err
-	}
-	text := e.Message
-	switch e.Code {
+	case "":
+		text := fmt.Sprintf("%s answers, with status %d, but not as a broker does: is it the broker's address?", at.address, e.Status)
+		if e.Status == http.StatusBadRequest && strings.HasPrefix(at.address, "http://") {
+			text = fmt.Sprintf("%s does not answer plain HTTP: say https://", at.address)
+		}
+		return told{text, err}
+	case broker.CodeUnavailable, broker.CodeOverloaded:
+		text := "the broker cannot do it now: " + e.Message
+		if e.RetryAfter > 0 {
+			text += fmt.Sprintf("; try again in %v", e.RetryAfter)
+		}
+		return told{text, err}
 	case broker.CodeUnauthenticated:
-		text += ": the token in VOUCHSAFE_TOKEN_FILE or --token-file is unknown, revoked or expired"
+		return no{told{e.Message + ": the token in " + at.tokenFile + " is unknown, revoked or expired", err}}
 	case broker.CodeInvalid:
-		for _, problem := range e.Problems {
-			text += "\n" + problem.String()
-		}
 		if len(e.Problems) > 0 {
-			text = strings.TrimPrefix(text[strings.IndexByte(text, '\n')+1:], "\n")
+			lines := make([]string, len(e.Problems))
+			for i, problem := range e.Problems {
+				lines[i] = strings.TrimSuffix(of, " ") + problem.String()
+			}
+			return no{told{strings.Join(lines, "\n"), err}}
 		}
 	}
-	return no{errors.New(text)}
+	return no{told{of + e.Message, err}}
 }
+
+// unreached says what to do about an error of the connection.
+func (at *connection) unreached(err error) error {
+	var (
+		unknown  x509.UnknownAuthorityError
+		invalid  x509.CertificateInvalidError
+		wrong    x509.HostnameError
+		plain    tls.RecordHeaderError
+		name     *net.DNSError
+		deadline interface{ Timeout() bool }
+	)
+	switch {
+	case errors.As(err, &unknown) && at.caCert == "":
+		return told{fmt.Sprintf("the certificate of %s comes from an authority that this system does not trust: "+
+			"set VOUCHSAFE_CACERT or say --cacert FILE, with the authority's PEM certificate", at.address), err}
+	case errors.As(err, &unknown):
+		return told{fmt.Sprintf("the certificate of %s does not come from the authority in %s: is it another broker's?", at.address, at.caCert), err}
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return told{fmt.Sprintf("the certificate of %s was good from %s to %s, and this machine's clock says %s", at.address,
+			when(invalid.Cert.NotBefore), when(invalid.Cert.NotAfter), when(time.Now())), err}
+	case errors.As(err, &wrong):
+		return told{fmt.Sprintf("the certificate of %s is for other names: %v", at.address, wrong), err}
+	case errors.As(err, &plain):
+		return told{fmt.Sprintf("%s does not speak TLS: is the port right?", at.address), err}
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return told{fmt.Sprintf("nothing listens at %s: is the broker running, and is this its address (VOUCHSAFE_ADDR)?", at.address), err}
+	case errors.As(err, &name):
+		return told{fmt.Sprintf("the name in %s cannot be looked up: %v", at.address, name), err}
+	case errors.Is(err, context.Canceled):
+		return told{"interrupted", err}
+	case errors.As(err, &deadline) && deadline.Timeout():
+		return told{fmt.Sprintf("%s did not answer in time", at.address), err}
+	}
+	return err
+}
+
+// aboutFile is an error about one of the files that a command was given.
+type aboutFile struct {
+	name string
+	error
+}
+
+func (a aboutFile) Unwrap() error { return a.error }
+
+// told is an error in words for the person at the terminal.
+type told struct {
+	text  string
+	cause error
+}
+
+func (t told) Error() string { return t.text }
+
+func (t told) Unwrap() error { return t.cause }

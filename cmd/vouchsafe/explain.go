@@ -10,7 +10,6 @@ import (
 
 	"github.com/vouchsafe/vouchsafe/broker"
 	"github.com/vouchsafe/vouchsafe/client/admin"
-	"github.com/vouchsafe/vouchsafe/client/admin/wire"
 	"github.com/vouchsafe/vouchsafe/policy"
 )
 
@@ -105,24 +104,4 @@ func sawText(value any) string {
 		return fmt.Sprint(value)
 	}
 	return string(text)
-}
-
-func (p *program) decisionsCommand() *cobra.Command {
-	c := &cobra.Command{
-		Use: "decisions", GroupID: "admin", Short: "List decisions, oldest first", Args: cobra.NoArgs,
-		Long: "List decisions, oldest first. \"vouchsafe explain\" says why for each.",
-	}
-	return p.administer(c, func(c *cobra.Command, a *admin.Client, _ []string) error {
-		all, err := pages(func(after string) (wire.List[broker.DecisionSummary], error) {
-			return a.Decisions(c.Context(), wire.Page{After: after})
-		})
-		if err != nil || p.json() {
-			return p.orJSON(all, err)
-		}
-		return p.table("TIME DECISION OUTCOME KIND FROM SECRETS CODE", func(row func(...any)) {
-			for _, d := range all {
-				row(when(d.Time), d.ID, d.Outcome, d.Kind, orDash(d.Remote), orDash(strings.Join(d.Secrets, ",")), orDash(d.Code))
-			}
-		})
-	})
 }

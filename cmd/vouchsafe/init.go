@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/url"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/mod/sumdb/note"
@@ -65,10 +67,10 @@ lost disks only if it is not on them too: better give --seal-key a path on anoth
 			return p.printInitialised(made, &f)
 		},
 	}
-	c.Flags().StringVar(&f.data, "data", "", "data directory to make (required)")
-	c.Flags().StringVar(&f.url, "url", "", "URL by which workloads will reach the broker; it names the audit log (required)")
-	c.Flags().StringVar(&f.tokenFile, "token-file", "", "new file for the first token (default admin.token in the data directory)")
-	c.Flags().StringVar(&f.tlsHost, "tls-host", "", "DNS name or IP address to make a certificate for")
+	c.Flags().StringVar(&f.data, "data", "", "data directory `DIR` to make (required)")
+	c.Flags().StringVar(&f.url, "url", "", "`URL` by which workloads will reach the broker; it names the audit log (required)")
+	c.Flags().StringVar(&f.tokenFile, "token-file", "", "new `FILE` for the first token (default admin.token in the data directory)")
+	c.Flags().StringVar(&f.tlsHost, "tls-host", "", "DNS `NAME` or IP address to make a certificate for")
 	addSealFlags(c, &f.seal)
 	_ = errors.Join(c.MarkFlagRequired("data"), c.MarkFlagRequired("url")) // the flags exist
 	return c
@@ -76,8 +78,11 @@ lost disks only if it is not on them too: better give --seal-key a path on anoth
 
 func (f *initFlags) make(ctx context.Context) (made *initialised, err error) {
 	where, err := url.Parse(f.url)
-	if err != nil || where.Host == "" || where.Scheme != "https" && where.Scheme != "http" {
-		return nil, fmt.Errorf("--url %q is not https://HOST[:PORT]", f.url)
+	if err != nil || where.Hostname() == "" || where.User != nil || where.Scheme != "https" && where.Scheme != "http" {
+		return nil, fmt.Errorf("--url is %q, not https://HOST[:PORT]", f.url)
+	}
+	if where.Scheme == "http" && f.tlsHost != "" {
+		return nil, errors.New("--tls-host makes a certificate, and --url is one of plain HTTP: say https://")
 	}
 	if f.tokenFile == "" {
 		f.tokenFile = filepath.Join(f.data, "admin.token")
@@ -142,7 +147,7 @@ func firstToken(ctx context.Context, d *data.Data, issuer string) (access.Token,
 	}
 	b, err := broker.New(ctx, broker.Config{
 		Purpose: store.Production, Store: d.Store, Log: d.Log, Keys: d.Keys, Tokens: d.Tokens, Issuer: issuer,
-		Verifiers: []attest.Verifier{amd},
+		Verifiers: []attest.Verifier{amd}, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		return access.Token{}, access.Record{}, err
@@ -158,7 +163,7 @@ func (f *initFlags) certificate(made *initialised) error {
 	if net.ParseIP(f.tlsHost) == nil && f.tlsHost != "localhost" {
 		hosts = append(hosts, "localhost")
 	}
-	files, err := localca.Ensure(filepath.Join(f.data, "tls"), hosts, now())
+	files, err := localca.Ensure(filepath.Join(f.data, "tls"), hosts, time.Now())
 	made.CACert, made.TLSCert, made.TLSKey = files.CA, files.Certificate, files.Key
 	return err
 }
@@ -169,24 +174,52 @@ func (p *program) printInitialised(made *initialised, f *initFlags) error {
 	}
 	fmt.Fprintf(p.out, "Data directory     %s\n", made.Data)
 	if made.SealKey != "" {
-		fmt.Fprintf(p.out, "Seal key           %s   without it nothing in the store can be read: keep a copy elsewhere\n", made.SealKey)
+		fmt.Fprintf(p.out, "Seal key           %s\n", made.SealKey)
+		fmt.Fprint(p.out, "                   without it nothing in the store can be read: keep a copy elsewhere\n")
 	}
-	fmt.Fprintf(p.out, "First token        %s   has every role; make narrower ones with \"vouchsafe token create\"\n", made.TokenFile)
-	fmt.Fprintf(p.out, "Audit log's key    %s   auditors verify with it\n", made.LogKey)
+	fmt.Fprintf(p.out, "First token        %s\n                   has every role but enroller; make narrower ones with \"vouchsafe token create\"\n", made.TokenFile)
+	fmt.Fprintf(p.out, "Audit log's key    %s\n                   auditors verify the log with it\n", made.LogKey)
 	certificate, key := "CERTIFICATE", "KEY"
 	if made.CACert != "" {
 		fmt.Fprintf(p.out, "CA for clients     %s\n", made.CACert)
-		certificate, key = made.TLSCert, made.TLSKey
+		certificate, key = quote(made.TLSCert), quote(made.TLSKey)
 	}
 	sealFlag := ""
 	switch {
 	case f.seal.PassphraseFile != "":
-		sealFlag = " --seal-passphrase-file " + f.seal.PassphraseFile
+		sealFlag = " --seal-passphrase-file " + quote(f.seal.PassphraseFile)
 	case f.seal.KeyFile != "":
-		sealFlag = " --seal-key " + f.seal.KeyFile
+		sealFlag = " --seal-key " + quote(f.seal.KeyFile)
 	}
-	_, err := fmt.Fprintf(p.out, "\nRun it:\n  vouchsafe server --data %s --listen :8443 --url %s --tls-cert %s --tls-key %s%s\n", made.Data, f.url, certificate, key, sealFlag)
+	tls := fmt.Sprintf(" --tls-cert %s --tls-key %s", certificate, key)
+	where, _ := url.Parse(f.url) // make has parsed it
+	if where.Scheme == "http" {
+		tls = " --http"
+	}
+	trust := ""
+	if made.CACert != "" {
+		trust = " VOUCHSAFE_CACERT=" + quote(made.CACert)
+	}
+	_, err := fmt.Fprintf(p.out, "\nRun it:\n  vouchsafe server --data %s --listen %s --url %s%s%s\n"+
+		"\nAdminister it:\n  export VOUCHSAFE_ADDR=%s%s VOUCHSAFE_TOKEN_FILE=%s\n  vouchsafe token list\n",
+		quote(made.Data), f.listen(where), quote(f.url), tls, sealFlag, quote(f.url), trust, quote(made.TokenFile))
 	return err
+}
+
+// listen is the address that a server is to listen on to be reached by its URL: every address of the machine, but with plain HTTP loopback only.
+func (f *initFlags) listen(where *url.URL) string {
+	port := where.Port()
+	switch {
+	case port != "":
+	case where.Scheme == "http":
+		port = "80"
+	default:
+		port = "443"
+	}
+	if where.Scheme == "http" {
+		return net.JoinHostPort(where.Hostname(), port)
+	}
+	return ":" + port
 }
 
 // auditAll computes the log of an open data directory again.

@@ -32,7 +32,7 @@ needs. Nothing that this prints is proved; see "vouchsafe evidence verify".`,
 			return p.printJSON(said)
 		},
 	}
-	c.Flags().StringVar(&kind, "kind", "", "kind of the evidence: snp, virtual or tpm (required)")
+	c.Flags().StringVar(&kind, "kind", "", "`KIND` of the evidence: snp, virtual or tpm (required)")
 	_ = c.MarkFlagRequired("kind") // the flag exists
 	return c
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 )
 
+// loggerSettings say how the server logs.
 type loggerSettings struct {
 	Level  string `yaml:"level"`
 	Format string `yaml:"format"`
@@ -22,15 +23,20 @@ func (s loggerSettings) logger(w io.Writer) (*slog.Logger, error) {
 			return nil, fmt.Errorf("log.level is %q, not debug, info, warn or error", s.Level)
 		}
 	}
-	options := &slog.HandlerOptions{Level: level, ReplaceAttr: bounded}
 	switch s.Format {
-	case "", "json":
-		return slog.New(slog.NewJSONHandler(w, options)), nil
-	case "text":
-		return slog.New(slog.NewTextHandler(w, options)), nil
+	case "", "json", "text":
+		return newLogger(w, level, s.Format), nil
 	default:
 		return nil, fmt.Errorf("log.format is %q, not json or text", s.Format)
 	}
+}
+
+func newLogger(w io.Writer, level slog.Leveler, format string) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level, ReplaceAttr: bounded}
+	if format == "text" {
+		return slog.New(slog.NewTextHandler(w, options))
+	}
+	return slog.New(slog.NewJSONHandler(w, options))
 }
 
 // bounded cuts a value that is too long for a log line.

@@ -82,8 +82,8 @@ A data directory that has a store already is refused.`,
 			return err
 		},
 	}
-	c.Flags().StringVar(&dir, "data", "", "data directory to make (required)")
-	c.Flags().StringVar(&identity, "identity", "", "file with the age identity that the backup was made for (required)")
+	c.Flags().StringVar(&dir, "data", "", "data directory `DIR` to make (required)")
+	c.Flags().StringVar(&identity, "identity", "", "`FILE` with the age identity that the backup was made for (required)")
 	_ = errors.Join(c.MarkFlagRequired("data"), c.MarkFlagRequired("identity")) // the flags exist
 	return c
 }
@@ -137,7 +137,7 @@ Exit codes: 0 in order; 1 something is damaged; 2 it cannot be opened.`,
 			return p.printChecked(found)
 		},
 	}
-	c.Flags().StringVar(&dir, "data", "", "data directory (required)")
+	c.Flags().StringVar(&dir, "data", "", "data directory `DIR` (required)")
 	c.Flags().BoolVar(&development, "dev", false, "it is the data of a development broker")
 	addSealFlags(c, &sealed)
 	_ = c.MarkFlagRequired("data") // the flag exists

@@ -44,9 +44,9 @@ Roles:
 		Example: "  vouchsafe token create ci --role author --lifetime 720h --file ci.token",
 		Args:    cobra.ExactArgs(1),
 	}
-	c.Flags().StringArrayVar(&roles, "role", nil, "a role; may be repeated (required)")
-	c.Flags().DurationVar(&lifetime, "lifetime", access.DefaultLifetime, "how long it is good")
-	c.Flags().StringVar(&file, "file", "", "new file to write it to; - for standard output (required)")
+	c.Flags().StringArrayVar(&roles, "role", nil, "a `ROLE`; may be repeated (required)")
+	c.Flags().DurationVar(&lifetime, "lifetime", access.DefaultLifetime, "how long it is good, like 720h")
+	c.Flags().StringVar(&file, "file", "", "new `FILE` to write it to; - for standard output (required)")
 	_ = errors.Join(c.MarkFlagRequired("role"), c.MarkFlagRequired("file")) // the flags exist
 	return p.administer(c, func(c *cobra.Command, a *admin.Client, args []string) (err error) {
 		in.Name, in.Lifetime = args[0], int64(lifetime/time.Second)
@@ -242,8 +242,8 @@ The file appears when the backup is complete.`,
 		Example: "  vouchsafe backup --recipient age1ql3z… --output monday.backup",
 		Args:    cobra.NoArgs,
 	}
-	c.Flags().StringArrayVar(&recipients, "recipient", nil, "age recipient; may be repeated (required)")
-	c.Flags().StringVar(&output, "output", "", "file to write (required)")
+	c.Flags().StringArrayVar(&recipients, "recipient", nil, "`age1…` recipient; may be repeated (required)")
+	c.Flags().StringVar(&output, "output", "", "`FILE` to write (required)")
 	_ = errors.Join(c.MarkFlagRequired("recipient"), c.MarkFlagRequired("output")) // the flags exist
 	return p.administer(c, func(c *cobra.Command, a *admin.Client, _ []string) error {
 		bytes, err := writeBackup(output, func(w io.Writer) error { return a.Backup(c.Context(), w, recipients...) })

@@ -43,7 +43,7 @@ Writing needs the role author; having a policy judge needs approver too. With --
 		for i, source := range sources {
 			info, err := a.ApplyPolicy(c.Context(), wire.PolicyApply{Source: string(source), Filename: args[i], Draft: draft})
 			if err != nil {
-				return fmt.Errorf("%s: %w", args[i], err)
+				return aboutFile{args[i], err}
 			}
 			applied = append(applied, info)
 			if !p.json() {
@@ -92,7 +92,7 @@ func (p *program) policyShow() *cobra.Command {
 		Use: "show NAME", Short: "Print a policy's source and versions", Args: cobra.ExactArgs(1),
 		Long: "Print a policy's source: of the version that judges or, where none does, the newest; and its versions.",
 	}
-	c.Flags().Uint64Var(&version, "version", 0, "another version")
+	c.Flags().Uint64Var(&version, "version", 0, "another `VERSION`")
 	return p.administer(c, func(c *cobra.Command, a *admin.Client, args []string) error {
 		got, err := a.Policy(c.Context(), wire.PolicyQuery{PolicyName: wire.PolicyName{Name: args[0]}, Version: version})
 		if err != nil || p.json() {

@@ -22,3 +22,11 @@ func (p *program) progress(what string) func(done uint64) {
 		}
 	}
 }
+
+// promptFor tells a person that the program waits for them, when what it reads is a terminal.
+func (p *program) promptFor(file, what string) {
+	in, ok := p.in.(*os.File)
+	if file == "-" && ok && term.IsTerminal(int(in.Fd())) {
+		fmt.Fprintf(p.errOut, "Reading %s from the terminal; end it with Ctrl-D (twice after text without a line break).\n", what)
+	}
+}

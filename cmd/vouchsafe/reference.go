@@ -31,10 +31,10 @@ from --not-before, until --expires; with --staged not before they are put again 
 		Example: "  vouchsafe reference put payments-image 6a6519d757e6… --note 'release 2.1' --expires 2027-01-01T00:00:00Z",
 		Args:    cobra.MinimumNArgs(2),
 	}
-	c.Flags().StringVar(&value.Note, "note", "", "for people")
-	c.Flags().StringVar(&value.Provenance, "provenance", "", "digest or URI of the statement it was taken from")
-	c.Flags().StringVar(&notBefore, "not-before", "", "counts from this time on, RFC 3339")
-	c.Flags().StringVar(&until, "expires", "", "counts until this time, RFC 3339")
+	c.Flags().StringVar(&value.Note, "note", "", "`TEXT` for people")
+	c.Flags().StringVar(&value.Provenance, "provenance", "", "`DIGEST` or URI of the statement it was taken from")
+	c.Flags().StringVar(&notBefore, "not-before", "", "counts from this `TIME` on, RFC 3339")
+	c.Flags().StringVar(&until, "expires", "", "counts until this `TIME`, RFC 3339")
 	c.Flags().BoolVar(&staged, "staged", false, "keep it without having it count")
 	return p.administer(c, func(c *cobra.Command, a *admin.Client, args []string) (err error) {
 		if value.NotBefore, err = parseTime("--not-before", notBefore); err != nil {

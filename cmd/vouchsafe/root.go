@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/vouchsafe/vouchsafe/client/admin"
+	"github.com/vouchsafe/vouchsafe/internal/cli"
 )
 
 // The exit codes, which scripts may rely on.
@@ -22,7 +24,8 @@ const (
 const exitHelp = `Exit codes:
   0  done, or the answer is yes
   1  the answer is no: refused, denied, not found, or a check found something
-  2  it could not be carried out or judged: usage, no connection, a broker that is not ready`
+  2  it could not be carried out or judged: a mistake in the command, no
+     connection, a broker that is not ready`
 
 // program is what commands share: where they read and write, and the flags of all of them.
 type program struct {
@@ -74,29 +77,41 @@ func (p *program) root() *cobra.Command {
 		Short: "Release secrets only to workloads that can prove what they are",
 		Long: `Vouchsafe releases secrets only to workloads that can prove what they are.
 
-Workloads in confidential virtual machines, and hosts with a TPM, present attestation evidence; the broker verifies it, judges it by
-the release policy of the very secret asked for, records the decision, and encrypts the secret to a key that only that workload holds.
+Workloads in confidential virtual machines, and hosts with a TPM, present attestation evidence. The broker verifies it, judges it
+by the release policy of the very secret asked for, records the decision, and encrypts the secret to a key that only that
+workload holds.
 
-Try it:      vouchsafe dev
-Set it up:   vouchsafe init, then vouchsafe server
-Guests use:  vouchsafe-agent fetch NAME
+  Try it:      vouchsafe dev
+  Set it up:   vouchsafe init, then vouchsafe server
+  Guests use:  vouchsafe-agent fetch NAME
 
-` + exitHelp,
+Environment, where no flag says otherwise:
+  VOUCHSAFE_ADDR        the broker's URL, https://HOST:PORT
+  VOUCHSAFE_TOKEN_FILE  file with an administrator's token
+  VOUCHSAFE_CACERT      PEM file of the authority that the broker's certificate
+                        comes from (default: those that the system trusts)
+
+` + exitHelp + `
+
+With --format=json results are JSON on standard output, and an error is one line on standard error: {"code": …, "message": …}. The
+code is the broker's, or "failed" where no broker said it.`,
 		Version:           version(),
-		SilenceUsage:      true,
-		SilenceErrors:     true,
 		PersistentPreRunE: func(*cobra.Command, []string) error { return p.checkFormat() },
 	}
-	root.PersistentFlags().StringVar(&p.format, "format", "table", "output: table for people, json for scripts")
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return fmt.Errorf("%w\nSee '%s --help'", err, c.CommandPath())
-	})
+	root.PersistentFlags().StringVar(&p.format, "format", "table", "output as `FORMAT`: table for people, json for scripts")
 	root.AddGroup(
 		&cobra.Group{ID: "run", Title: "Run a broker:"},
 		&cobra.Group{ID: "admin", Title: "Administer a running broker:"},
 		&cobra.Group{ID: "offline", Title: "Work without a broker:"},
 	)
-	p.addCommands(root)
+	root.AddCommand(
+		p.devCommand(), p.initCommand(), p.serverCommand(),
+		p.secretCommand(), p.policyCommand(), p.referenceCommand(), p.explainCommand(), p.decisionsCommand(), p.auditCommand(),
+		p.tokenCommand(), p.keyCommand(), p.enrolmentCommand(), p.backupCommand(),
+		p.evidenceCommand(), p.storeCommand(), p.restoreCommand(), p.versionCommand(),
+	)
+	root.SetVersionTemplate("{{.Version}}\n")
+	cli.Prepare(root)
 	return root
 }
 
@@ -119,26 +134,38 @@ func (p *program) printJSON(v any) error {
 
 // printError prints what went wrong where errors go.
 func (p *program) printError(err error) {
-	text := strings.TrimSuffix(err.Error(), "\n")
+	text := strings.TrimSpace(err.Error())
+	if p.json() {
+		p.printErrorJSON(errorCode(err), text)
+		return
+	}
 	fmt.Fprintf(p.errOut, "vouchsafe: %s\n", strings.ReplaceAll(text, "\n", "\n  "))
 }
 
-// version is that of the module, as the build recorded it.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok || info.Main.Version == "" {
-		return "(devel)"
+// errorCode is the code that the broker gave, for scripts.
+func errorCode(err error) string {
+	var e *admin.Error
+	if errors.As(err, &e) && e.Code != "" {
+		return string(e.Code)
 	}
-	return info.Main.Version
+	return "failed"
 }
 
-// group puts subcommands under a command that does nothing itself.
+func (p *program) printErrorJSON(code, message string) {
+	text, err := json.Marshal(struct {
+		Code    string `json:"code"`
+		Message string `json:"message"`
+	}{code, message})
+	if err != nil { // two strings always encode
+		panic(err)
+	}
+	fmt.Fprintf(p.errOut, "%s\n", text)
+}
+
+// group puts subcommands under a command that does nothing itself. What it says when it is called alone is for package cli.
 func group(id, use, short string, subcommands ...*cobra.Command) *cobra.Command {
 	c := &cobra.Command{
-		Use: use, Short: short, GroupID: id, Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			return fmt.Errorf("say what to do: see '%s --help'", c.CommandPath())
-		},
+		Use: use, Short: short, GroupID: id,
 	}
 	c.AddCommand(subcommands...)
 	return c

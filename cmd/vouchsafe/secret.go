@@ -23,6 +23,7 @@ func (p *program) secretPut() *cobra.Command {
 		put    wire.SecretPut
 		labels []string
 		file   string
+		empty  bool
 	)
 	c := &cobra.Command{
 		Use:   "put NAME [--file FILE]",
@@ -35,19 +36,24 @@ A name has 1 to 8 parts, like payments/db/password; exactly 3 to be reachable by
   printf %s "$PASSWORD" | vouchsafe secret put payments/db/password --activate`,
 		Args: cobra.ExactArgs(1),
 	}
-	c.Flags().StringVar(&file, "file", "-", "file with the value; - for standard input")
-	c.Flags().StringVar(&put.ContentType, "content-type", "", "media type, told to workloads")
+	c.Flags().StringVar(&file, "file", "-", "`FILE` with the value; - for standard input")
+	c.Flags().BoolVar(&empty, "allow-empty", false, "write a value without a byte, which is a mistake otherwise")
+	c.Flags().StringVar(&put.ContentType, "content-type", "", "media `TYPE`, told to workloads")
 	c.Flags().BoolVar(&put.Activate, "activate", false, "make it the current version")
-	c.Flags().StringArrayVar(&labels, "label", nil, "NAME=VALUE for people; replaces all labels; may be repeated")
+	c.Flags().StringArrayVar(&labels, "label", nil, "`NAME=VALUE` for people; replaces all labels; may be repeated")
 	return p.administer(c, func(c *cobra.Command, a *admin.Client, args []string) (err error) {
 		put.Name = args[0]
 		if put.Labels, err = parseLabels(labels); err != nil {
 			return err
 		}
+		p.promptFor(file, "the secret's value")
 		if put.Value, err = readInput(p.in, file, broker.MaxSecret); err != nil {
 			return err
 		}
 		defer clear(put.Value)
+		if len(put.Value) == 0 && !empty {
+			return errors.New("the value is empty, so nothing was written: say --allow-empty if it is meant to be")
+		}
 		info, err := a.PutSecret(c.Context(), put)
 		return p.printWritten(info, err)
 	})
@@ -98,10 +104,10 @@ func (p *program) secretGenerate() *cobra.Command {
 		Example: "  vouchsafe secret generate payments/disk/key --encoding raw --length 32",
 		Args:    cobra.ExactArgs(1),
 	}
-	c.Flags().IntVar(&g.Length, "length", 32, "bytes of randomness; characters for alphanumeric")
-	c.Flags().StringVar(&g.Encoding, "encoding", "base64", "raw, hex, base64 or alphanumeric")
+	c.Flags().IntVar(&g.Length, "length", 32, "`BYTES` of randomness; characters for alphanumeric")
+	c.Flags().StringVar(&g.Encoding, "encoding", "base64", "how to write it: raw, hex, base64 or alphanumeric")
 	c.Flags().BoolVar(&g.Activate, "activate", false, "make it the current version")
-	c.Flags().StringArrayVar(&labels, "label", nil, "NAME=VALUE for people; replaces all labels; may be repeated")
+	c.Flags().StringArrayVar(&labels, "label", nil, "`NAME=VALUE` for people; replaces all labels; may be repeated")
 	return p.administer(c, func(c *cobra.Command, a *admin.Client, args []string) (err error) {
 		g.Name = args[0]
 		if g.Labels, err = parseLabels(labels); err != nil {
@@ -128,11 +134,8 @@ func (p *program) secretList() *cobra.Command {
 			query.After = after
 			return a.Secrets(c.Context(), query)
 		})
-		if err != nil {
-			return err
-		}
-		if p.json() {
-			return p.printJSON(all)
+		if err != nil || p.json() {
+			return p.orJSON(all, err)
 		}
 		return p.table("NAME CURRENT VERSIONS CREATED", func(row func(...any)) {
 			for _, s := range all {
@@ -169,11 +172,8 @@ func (p *program) secretVersions() *cobra.Command {
 	c := &cobra.Command{Use: "versions NAME", Short: "List a secret's versions", Args: cobra.ExactArgs(1)}
 	return p.administer(c, func(c *cobra.Command, a *admin.Client, args []string) error {
 		info, err := a.Secret(c.Context(), args[0])
-		if err != nil {
-			return err
-		}
-		if p.json() {
-			return p.printJSON(info)
+		if err != nil || p.json() {
+			return p.orJSON(info, err)
 		}
 		return p.table("VERSION STATE BYTES TYPE CREATED BY", func(row func(...any)) {
 			for _, v := range info.Versions {

@@ -4,13 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
+	"net"
+	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
-	"github.com/vouchsafe/vouchsafe/broker/dev"
 	"github.com/vouchsafe/vouchsafe/broker/node"
+	"github.com/vouchsafe/vouchsafe/store/bolt"
 )
 
 func (p *program) serverCommand() *cobra.Command {
@@ -24,7 +25,7 @@ func (p *program) serverCommand() *cobra.Command {
 		Short:   "Run a broker",
 		Long: `Run a broker on the data directory that "vouchsafe init" made.
 
-Settings come from a YAML file, and flags override it. docs/operator.md explains every member. A minimal file:
+Settings come from a YAML file, and flags override it. docs/reference/server-config.md has every member. A minimal file:
 
   data: /var/lib/vouchsafe
   listen: ":8443"
@@ -50,20 +51,22 @@ up within half a minute. It serves both protocols, /metrics, /healthz and /ready
 			return p.serve(c.Context(), s)
 		},
 	}
-	c.Flags().StringVar(&file, "config", "", "YAML file with settings")
-	c.Flags().StringVar(&flags.Data, "data", "", "data directory")
-	c.Flags().StringVar(&flags.Listen, "listen", "", "host:port to listen on")
-	c.Flags().StringVar(&flags.URL, "url", "", "URL by which workloads reach the broker")
-	c.Flags().StringVar(&flags.TLS.Certificate, "tls-cert", "", "PEM file with the server's certificate chain")
-	c.Flags().StringVar(&flags.TLS.Key, "tls-key", "", "PEM file with its key")
+	c.Flags().StringVar(&file, "config", "", "YAML `FILE` with settings")
+	c.Flags().StringVar(&flags.Data, "data", "", "data directory `DIR`")
+	c.Flags().StringVar(&flags.Listen, "listen", "", "`HOST:PORT` to listen on")
+	c.Flags().StringVar(&flags.URL, "url", "", "`URL` by which workloads reach the broker")
+	c.Flags().StringVar(&flags.TLS.Certificate, "tls-cert", "", "PEM `FILE` with the server's certificate chain")
+	c.Flags().StringVar(&flags.TLS.Key, "tls-key", "", "PEM `FILE` with its key")
 	c.Flags().BoolVar(&flags.HTTP, "http", false, "plain HTTP, on a loopback address only")
+	c.Flags().StringVar(&flags.Log.Level, "log-level", "", "`LEVEL` to log from: debug, info, warn or error (default info)")
+	c.Flags().StringVar(&flags.Log.Format, "log-format", "", "json or text (default json)")
 	addSealFlags(c, &flags.Seal)
 	return c
 }
 
 func addSealFlags(c *cobra.Command, s *sealSettings) {
-	c.Flags().StringVar(&s.KeyFile, "seal-key", "", "key file that seals the store (default seal.key in the data directory)")
-	c.Flags().StringVar(&s.PassphraseFile, "seal-passphrase-file", "", "file with the passphrase that seals the store")
+	c.Flags().StringVar(&s.KeyFile, "seal-key", "", "key `FILE` that seals the store (default seal.key in the data directory)")
+	c.Flags().StringVar(&s.PassphraseFile, "seal-passphrase-file", "", "`FILE` with the passphrase that seals the store")
 }
 
 // override puts the flags that were given in the place of the file's settings.
@@ -74,6 +77,8 @@ func override(c *cobra.Command, s, flags *settings) {
 		"url":                  func() { s.URL = flags.URL },
 		"tls-cert":             func() { s.TLS.Certificate = flags.TLS.Certificate },
 		"tls-key":              func() { s.TLS.Key = flags.TLS.Key },
+		"log-level":            func() { s.Log.Level = flags.Log.Level },
+		"log-format":           func() { s.Log.Format = flags.Log.Format },
 		"http":                 func() { s.HTTP = flags.HTTP },
 		"seal-key":             func() { s.Seal = flags.Seal },
 		"seal-passphrase-file": func() { s.Seal = flags.Seal },
@@ -102,91 +107,42 @@ func (p *program) serve(ctx context.Context, s *settings) error {
 	c.Logger = logger
 	n, err := node.Open(ctx, c)
 	if err != nil {
-		return err
+		return startError(err, s.Listen, s.Data)
 	}
-	logger.Info("serving", "address", n.Addr().String(), "url", n.URL, "kinds", n.Broker.Kinds(), "version", version())
+	logger.InfoContext(ctx, "serving", "address", n.Addr().String(), "url", n.URL, "kinds", n.Broker.Kinds(), "version", version())
 	return errors.Join(n.Run(ctx), n.Close())
 }
 
-func (p *program) devCommand() *cobra.Command {
+// startError says what to do about the usual reasons for which a broker does not start.
+func startError(err error, listen, dir string) error {
 	var (
-		c     dev.Config
-		roots []string
-		quiet bool
+		locked  *bolt.LockedError
+		purpose *bolt.PurposeError
 	)
-	cmd := &cobra.Command{
-		Use:     "dev [--dir DIR] [--listen ADDRESS] [--http]",
-		GroupID: "run",
-		Short:   "Try it: a broker with a development TEE, a secret and a policy",
-		Long: `Run a broker for trying things out: everything in one folder, with a development TEE, an administrator's token, a secret and a policy.
-The folder is made at the first start and used again at the next.
-
-It accepts evidence that anybody can make, so its folder is marked as made for development, and "vouchsafe server" refuses it.
-
-DIR/dev.json holds url, ca_cert and token_file for scripts.`,
-		Example: "  vouchsafe dev\n  vouchsafe dev --dir /tmp/try --listen localhost:0",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if c.Enroller, err = enroller(roots, nil); err != nil {
-				return err
-			}
-			level := "warn"
-			if !quiet {
-				level = "info"
-			}
-			if c.Logger, err = (loggerSettings{Level: level, Format: "text"}).logger(p.errOut); err != nil {
-				return err
-			}
-			c.Build = "vouchsafe " + version() + " dev"
-			return p.dev(cmd.Context(), c)
-		},
+	switch {
+	case errors.As(err, &locked):
+		return told{locked.Error(), err}
+	case errors.As(err, &purpose):
+		return told{purpose.Error(), err}
+	case errors.Is(err, bolt.ErrNoStore):
+		return told{fmt.Sprintf("there is no store in %s: make one with \"vouchsafe init --data %s --url URL\"", dir, quote(dir)), err}
+	case errors.As(err, new(*net.AddrError)):
+		return told{fmt.Sprintf("--listen is %q, not HOST:PORT", listen), err}
+	case errors.Is(err, syscall.EADDRINUSE):
+		return told{fmt.Sprintf("something else listens on %s already: say another --listen HOST:PORT", listen), err}
+	case errors.Is(err, syscall.EACCES) && errors.As(err, new(*net.OpError)):
+		return told{fmt.Sprintf("this user may not listen on %s: %v", listen, err), err}
 	}
-	cmd.Flags().StringVar(&c.Dir, "dir", "vouchsafe-dev", "folder for everything")
-	cmd.Flags().StringVar(&c.Listen, "listen", "localhost:8443", "host:port to listen on; port 0 takes a free one")
-	cmd.Flags().BoolVar(&c.HTTP, "http", false, "plain HTTP, on a loopback address only")
-	cmd.Flags().StringArrayVar(&roots, "tpm-maker-root", nil, "PEM file of a TPM maker's root, to enrol TPMs by; may be repeated")
-	cmd.Flags().BoolVar(&quiet, "quiet", false, "log warnings only")
-	return cmd
-}
-
-func (p *program) dev(ctx context.Context, c dev.Config) error {
-	n, info, err := dev.Start(ctx, c)
-	if err != nil {
-		return err
-	}
-	if p.json() {
-		err = p.printJSON(info)
-	} else {
-		err = p.printDev(info)
-	}
-	return errors.Join(err, n.Run(ctx), n.Close())
-}
-
-// printDev prints the three commands to try next.
-func (p *program) printDev(info dev.Info) error {
-	here, err := os.Getwd()
-	if err != nil {
-		return err
-	}
-	short := func(path string) string {
-		if rel, err := filepath.Rel(here, path); err == nil && filepath.IsLocal(rel) {
-			return rel
-		}
-		return path
-	}
-	trust := ""
-	if info.CACert != "" {
-		trust = " VOUCHSAFE_CACERT=" + short(info.CACert)
-	}
-	_, err = fmt.Fprintf(p.out, `A development broker is ready at %s. In another terminal:
-
-  export VOUCHSAFE_ADDR=%s%s VOUCHSAFE_TOKEN_FILE=%s
-
-  vouchsafe-agent fetch --tee %s %s             # a good workload gets the secret
-  vouchsafe-agent fetch --tee %s %s    # a tampered one is refused, with a decision's id
-  vouchsafe explain DECISION                                            # why
-
-Everything is in %s. End with Ctrl-C.
-`, info.URL, info.URL, trust, short(info.TokenFile), short(info.Tee), info.Secret, short(info.TeeTampered), info.Secret, short(filepath.Dir(info.TokenFile)))
 	return err
+}
+
+// quote writes a word so that a shell reads it as one.
+func quote(word string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./:@%+=,", r)
+	}
+	if word != "" && !strings.ContainsFunc(word, func(r rune) bool { return !plain(r) }) {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }

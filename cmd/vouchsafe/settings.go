@@ -6,12 +6,10 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
-
-	"go.yaml.in/yaml/v3"
 
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/attest/snp"
@@ -22,7 +20,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/store/seal"
 )
 
-// settings are the members of a server's configuration file; docs/operator.md explains each. There is none by which development evidence
+// settings are the members of a server's configuration file; docs/reference/server-config.md explains each. There is none by which development evidence
 // could be accepted. Relative paths are relative to the file's folder.
 type settings struct {
 	Data   string         `yaml:"data"`
@@ -91,14 +89,8 @@ func readSettings(path string) (*settings, error) {
 		return nil, err
 	}
 	s := &settings{}
-	d := yaml.NewDecoder(bytes.NewReader(text))
-	d.KnownFields(true)
-	if err := d.Decode(s); err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	var more any
-	if err := d.Decode(&more); !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%s: a configuration is one YAML document, and there is more after it", path)
+	if err := decodeSettings(text, s); err != nil {
+		return nil, fmt.Errorf("%s:%w", path, err)
 	}
 	folder, err := filepath.Abs(filepath.Dir(path))
 	if err != nil {
@@ -249,7 +241,11 @@ func (s *sealSettings) open(dir string) (seal.Seal, error) {
 	case s.KeyFile != "":
 		return seal.NewKeyFile(s.KeyFile)
 	default:
-		return seal.NewKeyFile(filepath.Join(dir, defaultKeyFile))
+		key, err := seal.NewKeyFile(filepath.Join(dir, defaultKeyFile))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("%w: say --seal-key FILE or --seal-passphrase-file FILE (seal in the configuration) for a store that is sealed otherwise", err)
+		}
+		return key, err
 	}
 }
 

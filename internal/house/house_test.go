@@ -36,6 +36,7 @@ type layer struct {
 var layers = []layer{
 	{"internal/strictjson", nil},
 	{"internal/atomicfile", nil},
+	{"internal/cli", nil},
 	{"store", []string{"internal/strictjson", "internal/atomicfile"}},
 	{"attest", []string{"internal/strictjson", "internal/atomicfile"}},
 	{"policy", []string{"attest", "internal/strictjson"}},
@@ -77,7 +78,7 @@ var layers = []layer{
 
 	{"internal", []string{"attest", "policy", "store", "client", "client/admin", "broker/...", "internal/strictjson"}}, // tests and generators
 	{"examples", []string{"attest", "client"}},
-	{"cmd", []string{"attest", "policy", "store", "client", "client/admin", "broker/...", "internal/strictjson", "internal/atomicfile"}},
+	{"cmd", []string{"attest", "policy", "store", "client", "client/admin", "broker/...", "internal/strictjson", "internal/atomicfile", "internal/cli"}},
 }
 
 // of returns the layer of a package, by its path below the module.
