@@ -91,8 +91,8 @@ type policyState struct {
 	sources      map[uint64]string
 }
 
-// release is a secret that a workload received.
-type release struct {
+// received is a secret that a workload received.
+type received struct {
 	decision, secret string
 	version          uint64 // 0 when the workload was not told
 	value            []byte
@@ -107,7 +107,7 @@ type load struct {
 	rules    history[policyState]
 	keyIDs   []string            // of the keys that rotation was acknowledged to have made
 	seen     map[string]bool     // decisions that an answer with secrets named, even if it broke off then
-	releases []release           // received whole
+	releases []received          // received whole
 	counts   map[string]int      // of acknowledged operations
 	failures []error             // answers that a broker must not give
 	killed   atomic.Bool         // or is being
@@ -279,7 +279,7 @@ func (l *load) fetch(kind envelope.KeyType) func(context.Context) error {
 		if err != nil {
 			return err
 		}
-		l.receive(release{got[0].Decision, got[0].Name, got[0].Version, got[0].Value, got[0].Receipt})
+		l.receive(received{got[0].Decision, got[0].Name, got[0].Version, got[0].Value, got[0].Receipt})
 		return nil
 	}
 }
@@ -316,7 +316,7 @@ func (l *load) fetchKBS() func(context.Context) error {
 		if err != nil {
 			return err
 		}
-		l.receive(release{reply.Header.Get("Vouchsafe-Decision"), name, 0, value, ""})
+		l.receive(received{reply.Header.Get("Vouchsafe-Decision"), name, 0, value, ""})
 		return nil
 	}
 }
@@ -334,15 +334,15 @@ func virtualAttester(device *virtualdevice.Device) kbstest.Attester {
 
 func (l *load) anySecret() string { return crashSecrets[l.intn(len(crashSecrets))] }
 
-func (l *load) receive(r release) {
+func (l *load) receive(r received) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	r.value = bytes.Clone(r.value)
 	l.releases = append(l.releases, r)
 }
 
-// received returns how many secrets were received.
-func (l *load) received() int {
+// releasedSoFar returns how many secrets were received.
+func (l *load) releasedSoFar() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.releases)

@@ -176,7 +176,7 @@ func decisionIs(ctx context.Context, s store.Store, index uint64, e *broker.Even
 }
 
 // explained holds a secret that a workload received against the log.
-func (i *inspector) explained(ctx context.Context, d *data.Data, l *load, r *release) error {
+func (i *inspector) explained(ctx context.Context, d *data.Data, l *load, r *received) error {
 	place, ok := i.places[r.decision]
 	if !ok {
 		return fmt.Errorf("decision %q is not in the log", r.decision)

@@ -85,8 +85,8 @@ func TestDiskFull(t *testing.T) {
 	for range 2 {
 		until := make(chan struct{})
 		refused := askUntil(t, p, l, until)
-		received := l.received()
-		more := func() bool { return l.received() > received+20 }
+		received := l.releasedSoFar()
+		more := func() bool { return l.releasedSoFar() > received+20 }
 		eventually(t, 30*time.Second, "secrets are released", more)
 		filler := fill(t, filepath.Join(disk, "filler"))
 		eventually(t, 30*time.Second, "the broker refuses by both protocols", func() bool { return refused.least() > 10 })
@@ -98,7 +98,7 @@ func TestDiskFull(t *testing.T) {
 		if err := os.Remove(filler); err != nil {
 			t.Fatal(err)
 		}
-		received = l.received()
+		received = l.releasedSoFar()
 		eventually(t, 30*time.Second, "secrets are released again", more)
 		close(until)
 		refused.workers.Wait()
