@@ -40,12 +40,16 @@ Roles:
   approver   has them count
   auditor    reads decisions, the audit log and metadata
   operator   tokens, keys, backups and enrolments
-  enroller   enrols TPM hosts and does nothing else; for the hosts themselves`,
+  enroller   enrols TPM hosts and does nothing else; for the hosts themselves
+
+Verifying the audit log, which is one for all namespaces, takes the role auditor everywhere: --namespace '*'. So does the role operator for
+keys, backups and the list of tokens.`,
 		Example: "  vouchsafe token create ci --role author --lifetime 720h --file ci.token",
 		Args:    cobra.ExactArgs(1),
 	}
 	c.Flags().StringArrayVar(&roles, "role", nil, "a `ROLE`; may be repeated (required)")
 	c.Flags().DurationVar(&lifetime, "lifetime", access.DefaultLifetime, "how long it is good, like 720h")
+	c.Flags().StringVar(&in.Namespace, "namespace", "", "`NAMESPACE` in which its roles count; * for everywhere (default the one that the broker serves)")
 	c.Flags().StringVar(&file, "file", "", "new `FILE` to write it to; - for standard output (required)")
 	_ = errors.Join(c.MarkFlagRequired("role"), c.MarkFlagRequired("file")) // the flags exist
 	return p.administer(c, func(c *cobra.Command, a *admin.Client, args []string) (err error) {
