@@ -100,6 +100,7 @@ func (k *KBS) Handler() http.Handler {
 	mux.HandleFunc("HEAD "+Prefix+"/resource/{path...}", k.handle(unknown)) // or GET would release a secret to nobody
 	mux.HandleFunc("POST "+Prefix+"/resource/{path...}", k.handle(k.setResource))
 	mux.HandleFunc("DELETE "+Prefix+"/resource/{path...}", k.handle(k.deleteResource))
+	mux.HandleFunc(Prefix+"/resource", k.handle(unknown)) // or the mux would send clients on to the path with a slash
 	mux.HandleFunc("/", k.handle(unknown))
 	refuse := k.handle(func(http.ResponseWriter, *http.Request) error {
 		return fail(http.StatusBadRequest, "InvalidRequestPath", "the path has an empty or relative part or an escaped character")

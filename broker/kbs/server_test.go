@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"testing"
 
@@ -142,6 +143,15 @@ func wantError(tb testing.TB, err error, status int, name string) *kbstest.Error
 		tb.Fatalf("got %v, want %d %s", err, status, name)
 	}
 	return refused
+}
+
+// nameOf returns the status and name of the server's error JSON.
+func nameOf(err error) string {
+	var refused *kbstest.Error
+	if !errors.As(err, &refused) {
+		return ""
+	}
+	return fmt.Sprint(refused.Status, " ", refused.Name)
 }
 
 // post sends a body by hand.
