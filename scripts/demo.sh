@@ -16,10 +16,11 @@ bold() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 [ -t 1 ] || bold() { printf '\n== %s\n' "$*"; }
 # run prints a command as a person would type it, and runs it.
 run() {
-	printf '$ %s\n' "$*" | sed "s#$work/##g"
+	printf '$ %s\n' "$*"
 	"$bin/$1" "${@:2}"
 }
-field() { sed -n "s/^  \"$1\": \"\(.*\)\",\{0,1\}\$/\1/p" "$work/dev/dev.json"; }
+cd "$work"
+field() { sed -n "s/^  \"$1\": \"\(.*\)\",\{0,1\}\$/\1/p" dev/dev.json | sed "s#^$PWD/##"; }
 wait_for() {
 	for _ in $(seq 100); do
 		[ -e "$1" ] && return
@@ -31,39 +32,39 @@ wait_for() {
 
 maker=()
 if command -v swtpm >/dev/null && command -v swtpm_setup >/dev/null; then
-	"$bin/softtpm" --dir "$work/tpm" >"$work/tpm.log" 2>&1 &
+	"$bin/softtpm" --dir "tpm" >"tpm.log" 2>&1 &
 	pids+=($!)
-	wait_for "$work/tpm/address"
-	maker=(--tpm-maker-root "$work/tpm/authority.pem")
+	wait_for "tpm/address"
+	maker=(--tpm-maker-root "tpm/authority.pem")
 fi
 
 bold "A broker on an embedded store, with a development TEE"
 start=$(date +%s%N)
-"$bin/vouchsafe" dev --dir "$work/dev" --listen localhost:0 --quiet "${maker[@]}" >/dev/null &
+"$bin/vouchsafe" dev --dir "dev" --listen localhost:0 --quiet "${maker[@]}" >/dev/null &
 pids+=($!)
-wait_for "$work/dev/dev.json"
+wait_for "dev/dev.json"
 echo "ready after $((($(date +%s%N) - start) / 1000000)) ms at $(field url)"
 export VOUCHSAFE_ADDR=$(field url) VOUCHSAFE_CACERT=$(field ca_cert) VOUCHSAFE_TOKEN_FILE=$(field token_file)
 secret=$(field secret)
 
 bold "A good workload gets the secret, encrypted to its own key"
-run vouchsafe-agent fetch --tee "$work/dev/tee" "$secret"
+run vouchsafe-agent fetch --tee "dev/tee" "$secret"
 echo
 
 bold "A workload of another image is refused, and told no more than that"
-if run vouchsafe-agent fetch --tee "$work/dev/tee-tampered" "$secret" 2>"$work/refused"; then
+if run vouchsafe-agent fetch --tee "dev/tee-tampered" "$secret" 2>"refused"; then
 	echo "the tampered workload got the secret" >&2
 	exit 1
 fi
-cat "$work/refused"
-decision=$(grep -o '[0-9a-f]\{8\}-[0-9a-f-]\{27\}' "$work/refused" | head -1)
+cat "refused"
+decision=$(grep -o '[0-9a-f]\{8\}-[0-9a-f-]\{27\}' "refused" | head -1)
 
 bold "The operator sees why"
 run vouchsafe explain "$decision"
 
 if [ ${#maker[@]} -gt 0 ]; then
 	bold "A host with a TPM: enrolled, then judged by its boot state"
-	cat >"$work/host.yaml" <<-'POLICY'
+	cat >"host.yaml" <<-'POLICY'
 		apiVersion: vouchsafe/v1
 		kind: ReleasePolicy
 		metadata: {name: hosts, description: An enrolled host whose PCR 7 is as it was}
@@ -73,20 +74,20 @@ if [ ${#maker[@]} -gt 0 ]; then
 		    - {name: enrolled-host, that: claims.kind == "tpm" && claims.tpm.host == "rack1-node7"}
 		    - {name: boot-state, that: 'claims.tpm.pcrs[7] == "0000000000000000000000000000000000000000000000000000000000000000"', message: the host booted something else}
 	POLICY
-	tpm=$(cat "$work/tpm/address")
-	run vouchsafe token create rack1 --role enroller --file "$work/enroller.token"
-	VOUCHSAFE_TOKEN_FILE=$work/enroller.token run vouchsafe-agent enrol --host rack1-node7 --tpm "$tpm" --tpm-state "$work/ak"
-	run vouchsafe policy apply "$work/host.yaml"
+	tpm=$(cat "tpm/address")
+	run vouchsafe token create rack1 --role enroller --file "enroller.token"
+	VOUCHSAFE_TOKEN_FILE=enroller.token run vouchsafe-agent enrol --host rack1-node7 --tpm "$tpm" --tpm-state "ak"
+	run vouchsafe policy apply "host.yaml"
 	run vouchsafe secret generate hosts/disk/key --encoding hex
-	run vouchsafe-agent fetch --kind tpm --tpm "$tpm" --tpm-state "$work/ak" hosts/disk/key
+	run vouchsafe-agent fetch --kind tpm --tpm "$tpm" --tpm-state "ak" hosts/disk/key
 	echo
 	"$bin/softtpm" --extend 7 --address "$tpm"
 	echo "(something else boots: PCR 7 changes)"
-	if run vouchsafe-agent fetch --kind tpm --tpm "$tpm" --tpm-state "$work/ak" hosts/disk/key 2>"$work/refused"; then
+	if run vouchsafe-agent fetch --kind tpm --tpm "$tpm" --tpm-state "ak" hosts/disk/key 2>"refused"; then
 		echo "the changed host got the secret" >&2
 		exit 1
 	fi
-	cat "$work/refused"
+	cat "refused"
 else
 	echo "(no software TPM here, so the part with TPM evidence is left out: apt-get install swtpm swtpm-tools)"
 fi
