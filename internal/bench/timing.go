@@ -1,0 +1,65 @@
+package main
+
+import (
+	"slices"
+	"time"
+)
+
+// least is the shortest time that is measured at once: far more than reading the clock takes.
+const least = 20 * time.Microsecond
+
+// byTurns runs the functions by turns for a while, and returns the median time of each.
+func byTurns(total time.Duration, fs ...func()) []time.Duration {
+	times := make([][]time.Duration, len(fs))
+	batch := make([]int, len(fs))
+	for i, f := range fs {
+		f() // what is made once is made now
+		for batch[i] = 1; ; batch[i] *= 2 {
+			if took := run(f, batch[i]); took >= least || batch[i] >= 1<<16 {
+				break
+			}
+		}
+	}
+	for end := time.Now().Add(total); time.Now().Before(end) || len(times[0]) < 5; {
+		for i, f := range fs {
+			times[i] = append(times[i], run(f, batch[i])/time.Duration(batch[i]))
+		}
+	}
+	medians := make([]time.Duration, len(fs))
+	for i := range fs {
+		medians[i] = quantile(times[i], .5)
+	}
+	return medians
+}
+
+func run(f func(), count int) time.Duration {
+	start := time.Now()
+	for range count {
+		f()
+	}
+	return time.Since(start)
+}
+
+// quantile returns the time below which a part of the times are. It sorts them.
+func quantile(times []time.Duration, part float64) time.Duration {
+	if len(times) == 0 {
+		return 0
+	}
+	slices.Sort(times)
+	return times[min(len(times)-1, int(part*float64(len(times))))]
+}
+
+// must ends a measurement that cannot go on. main recovers it.
+func must[T any](value T, err error) T {
+	check(err)
+	return value
+}
+
+// failed is an error on its way to main.
+type failed struct{ err error }
+
+func check(err error) {
+	if err != nil {
+		panic(failed{err})
+	}
+}
