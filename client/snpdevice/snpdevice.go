@@ -67,6 +67,32 @@ func New(c Config) (*Device, error) {
 // Kind returns [attest.SNP].
 func (d *Device) Kind() attest.Kind { return attest.SNP }
 
+// Detect returns nil when the machine's reports come from SEV-SNP's firmware, and else an error that says what it is instead. It asks
+// for no report: hosts ration them.
+func (d *Device) Detect() error {
+	r, err := report.CreateOpenReport(d.c.TSM)
+	if err != nil {
+		return fmt.Errorf("snpdevice: %w", err)
+	}
+	// The request is only begun: the firmware is asked when its answer is read.
+	err = r.WriteOption("inblob", make([]byte, reportDataSize))
+	var got []byte
+	if err == nil {
+		got, err = r.ReadOption("provider")
+	}
+	if err = errors.Join(err, r.Destroy()); err != nil {
+		return fmt.Errorf("snpdevice: %w", err)
+	}
+	return checkProvider(string(got))
+}
+
+func checkProvider(got string) error {
+	if got = strings.TrimSpace(got); got != provider {
+		return fmt.Errorf("snpdevice: the machine's reports come from %.32q, not %s: it is no SEV-SNP guest", got, provider)
+	}
+	return nil
+}
+
 // Evidence returns an extended report, or a bare one, with digest in REPORT_DATA. digest has at most 64 bytes.
 func (d *Device) Evidence(ctx context.Context, digest []byte) ([]byte, error) {
 	if len(digest) == 0 || len(digest) > reportDataSize {
@@ -84,9 +110,10 @@ func (d *Device) Evidence(ctx context.Context, digest []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("snpdevice: asking for a report: %w", err)
 	}
-	switch got := strings.TrimSpace(answer.Provider); {
-	case got != provider:
-		return nil, fmt.Errorf("snpdevice: the machine's reports come from %.32q, not %s: it is no SEV-SNP guest", got, provider)
+	if err := checkProvider(answer.Provider); err != nil {
+		return nil, err
+	}
+	switch {
 	case len(answer.OutBlob) != reportSize:
 		return nil, fmt.Errorf("snpdevice: a report of %d bytes, not %d", len(answer.OutBlob), reportSize)
 	case len(answer.AuxBlob) > maxTable:

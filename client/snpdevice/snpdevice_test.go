@@ -110,6 +110,22 @@ func TestEvidence(t *testing.T) {
 	}
 }
 
+func TestDetect(t *testing.T) {
+	m := newMachine(t, 0)
+	m.change = func([]byte) []byte { t.Error("a report was asked for"); return nil }
+	d := m.collector(t, nil)
+	if err := d.Detect(); err != nil {
+		t.Error(err)
+	}
+	m.provider = "tdx_guest\n"
+	if err := d.Detect(); err == nil || !strings.Contains(err.Error(), "tdx_guest") {
+		t.Errorf("a guest of TDX: %v", err)
+	}
+	if len(m.Entries) != 0 {
+		t.Errorf("%d directories were left behind", len(m.Entries))
+	}
+}
+
 func TestWithoutCertificates(t *testing.T) {
 	m := newMachine(t, 0)
 	m.table = false

@@ -1,5 +1,5 @@
-// Package clidoc makes the reference page of a command-line program from its commands, so that the page says what the program's help
-// says. A test of each program holds its page against it:
+// Package clidoc makes the reference page of a command-line program from its commands, so that the page says what the
+// program's help says. A test of each program holds its page against it:
 //
 //	clidoc.Test(t, root, "../../docs/reference/cli.md", "cmd/vouchsafe")
 //
@@ -19,7 +19,8 @@ import (
 // Update is the environment variable that has [Test] write the page.
 const Update = "VOUCHSAFE_UPDATE"
 
-// Test fails unless the file at path is the page of root. folder is the program's, from the project's root, for the page to say how it is made.
+// Test fails unless the file at path is the page of root. folder is the program's, from the project's root, for the
+// page to say how it is made.
 func Test(t *testing.T, root *cobra.Command, path, folder string) {
 	t.Helper()
 	command := fmt.Sprintf("%s=1 go test -run %s ./%s", Update, t.Name(), folder)
@@ -38,7 +39,8 @@ func Test(t *testing.T, root *cobra.Command, path, folder string) {
 	}
 }
 
-// Page returns the page of a program in Markdown: a section for each command that help lists, in its order. command is how the page is made.
+// Page returns the page of a program in Markdown: a section for each command that help lists, in its order. command is
+// how the page is made.
 func Page(root *cobra.Command, command string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# %s\n\nGenerated from the program's help by `%s`; do not edit.\n", root.Name(), command)
@@ -54,10 +56,10 @@ func section(b *strings.Builder, c *cobra.Command) {
 	if text == "" {
 		text = c.Short + "."
 	}
-	fmt.Fprintf(b, "\n%s\n", prose(text))
 	if c.Runnable() {
 		fmt.Fprintf(b, "\n```\n%s\n```\n", c.UseLine())
 	}
+	fmt.Fprintf(b, "\n%s\n", prose(text))
 	if c.Example != "" {
 		fmt.Fprintf(b, "\nFor example:\n\n```sh\n%s\n```\n", unindent(c.Example))
 	}
@@ -107,7 +109,8 @@ func row(f *pflag.Flag) string {
 	return fmt.Sprintf("| `%s` | %s |\n", name, cell(usage))
 }
 
-// prose makes Markdown of a help text: paragraphs as they are, and paragraphs that are a table by their indentation as code.
+// prose makes Markdown of a help text: paragraphs as they are, and paragraphs that are a table by their indentation as
+// code.
 func prose(text string) string {
 	paragraphs := strings.Split(strings.TrimSpace(text), "\n\n")
 	for i, p := range paragraphs {
@@ -126,7 +129,7 @@ func code(paragraph string) string {
 	for line := range strings.Lines(paragraph) {
 		inside = inside || strings.HasPrefix(line, "  ")
 		if inside {
-			block += line
+			block += strings.TrimPrefix(line, "  ")
 		} else {
 			lead += line
 		}
