@@ -168,8 +168,11 @@ func (w *walker) skip() {
 
 // scalar passes over a number, true, false or null.
 func (w *walker) scalar() {
-	for w.at < len(w.data) && !bytes.ContainsRune([]byte(",]} \t\r\n"), rune(w.data[w.at])) {
-		w.at++
+	for ; w.at < len(w.data); w.at++ {
+		switch w.data[w.at] {
+		case ',', ']', '}', ' ', '\t', '\r', '\n':
+			return
+		}
 	}
 }
 
