@@ -169,7 +169,7 @@ func (s setup) data(ctx context.Context) (sealed seal.Seal, made bool, err error
 		return key, false, err
 	}
 	if _, err := os.Stat(filepath.Join(s.path("data"), data.StoreFile)); err == nil {
-		// Only a store that this package made is removed: one made for production is refused by its purpose.
+		// A store made for production is refused here by its purpose, before anything is written to it.
 		key, err := seal.NewKeyFile(s.path("seal.key"))
 		if err != nil {
 			return nil, false, fmt.Errorf("%s holds data and no dev.json, so it was not made here; choose another folder: %w", s.Dir, err)

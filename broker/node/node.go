@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"filippo.io/age"
@@ -25,7 +26,6 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker/intake"
 	"github.com/vouchsafe/vouchsafe/broker/kbs"
 	"github.com/vouchsafe/vouchsafe/broker/server"
-	"github.com/vouchsafe/vouchsafe/store"
 	"github.com/vouchsafe/vouchsafe/store/backup"
 )
 
@@ -176,11 +176,11 @@ func (c *Config) routes(b *broker.Broker, d *data.Data) (map[string]http.Handler
 func writeBackup(ctx context.Context, d *data.Data, w io.Writer, recipients []string) error {
 	var to []age.Recipient
 	for _, text := range recipients {
-		r, err := age.ParseX25519Recipient(text)
+		r, err := age.ParseRecipients(strings.NewReader(text)) // of every kind that age has
 		if err != nil {
-			return fmt.Errorf("%w: recipient %.80q: %w", store.ErrInvalid, text, err)
+			return &broker.Error{Code: broker.CodeInvalid, Message: fmt.Sprintf("%.80q is not an age recipient, which begins with age1", text), Err: err}
 		}
-		to = append(to, r)
+		to = append(to, r...)
 	}
 	_, err := backup.Write(ctx, d.Bolt, w, to, backup.Config{})
 	return err

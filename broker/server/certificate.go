@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// reloadEvery is how often the certificate's files are looked at: a stat or two, and a renewal is in use within the minute.
-const reloadEvery = 30 * time.Second
+// reloadEvery is how often the certificate's files are looked at: two calls of stat, and a renewal is in use within seconds.
+const reloadEvery = 5 * time.Second
 
 // certificate is a key pair that follows its files.
 type certificate struct {

@@ -70,6 +70,10 @@ func (at *connection) client() (*admin.Client, error) {
 		if c.CACert, err = readInput(nil, at.caCert, maxSettings); err != nil {
 			return nil, fmt.Errorf("the authority to trust (VOUCHSAFE_CACERT or --cacert): %w", err)
 		}
+		// An empty one must not mean the system's authorities.
+		if len(c.CACert) == 0 {
+			return nil, fmt.Errorf("%s holds no PEM certificate", at.caCert)
+		}
 	}
 	client, err := admin.New(c)
 	if err != nil {

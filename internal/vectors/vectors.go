@@ -14,7 +14,7 @@ import (
 // Read returns the content of a file in the folder of vectors, named by its slash-separated path there.
 func Read(tb testing.TB, name string) []byte {
 	tb.Helper()
-	content, err := os.ReadFile(filepath.Join(folder(), filepath.FromSlash(name)))
+	content, err := os.ReadFile(filepath.Join(Folder(), filepath.FromSlash(name)))
 	if errors.Is(err, fs.ErrNotExist) {
 		tb.Skipf("vector %s is absent: set VOUCHSAFE_VECTORS to the folder that has it", name)
 	}
@@ -24,7 +24,8 @@ func Read(tb testing.TB, name string) []byte {
 	return content
 }
 
-func folder() string {
+// Folder returns where the vectors are, or would be.
+func Folder() string {
 	if dir := os.Getenv("VOUCHSAFE_VECTORS"); dir != "" {
 		return dir
 	}

@@ -1,0 +1,279 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"filippo.io/age"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/vouchsafe/vouchsafe/broker/dev"
+	"github.com/vouchsafe/vouchsafe/client"
+	"github.com/vouchsafe/vouchsafe/client/virtualdevice"
+	"github.com/vouchsafe/vouchsafe/internal/vectors"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"vouchsafe": main,
+		"fetch":     func() { os.Exit(fetch()) },
+	})
+}
+
+// fetch is what a workload does, as small as it can be: fetch SECRET TEE, with the broker from the environment. It prints the secret, or why not and
+// exits with 1. "fetch --evidence TEE" prints evidence instead. The agent has tests of its own.
+func fetch() int {
+	device, err := virtualdevice.Load(os.Args[2])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 2
+	}
+	if os.Args[1] == "--evidence" {
+		evidence, err := device.Evidence(context.Background(), make([]byte, 48))
+		if err == nil {
+			_, err = os.Stdout.Write(evidence)
+		}
+		if err != nil {
+			return 2
+		}
+		return 0
+	}
+	ca, err := os.ReadFile(os.Getenv("VOUCHSAFE_CACERT"))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 2
+	}
+	c, err := client.New(client.Config{URL: os.Getenv("VOUCHSAFE_ADDR"), CA: ca, Collector: device})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 2
+	}
+	secrets, err := c.Fetch(context.Background(), os.Args[1])
+	if err != nil {
+		var refused *client.Refused
+		if errors.As(err, &refused) {
+			fmt.Fprintln(os.Stderr, refused.Decision)
+		}
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	_, err = os.Stdout.Write(secrets[0].Value)
+	if err != nil {
+		return 2
+	}
+	return 0
+}
+
+// TestScripts runs the program as people and scripts do; see testdata/script.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 filepath.Join("testdata", "script"),
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("VECTORS", vectors.Folder())
+			env.Setenv("TZ", "UTC")
+			return nil
+		},
+		Condition: func(condition string) (bool, error) {
+			if condition == "vectors" {
+				_, err := os.Stat(filepath.Join(vectors.Folder(), "snp"))
+				return err == nil, nil
+			}
+			return false, fmt.Errorf("unknown condition %q", condition)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"agekey":   ageKey,
+			"corrupt":  corrupt,
+			"devenv":   devEnv,
+			"freeport": freePort,
+			"get":      get,
+			"mode":     mode,
+			"sigterm":  sigterm,
+			"touch":    touch,
+			"waitfor":  waitFor,
+			"waitfile": waitFile,
+			"waitcert": waitCert,
+		},
+	})
+}
+
+// freePort sets each variable that it is given to a port that nothing listens on.
+func freePort(ts *testscript.TestScript, _ bool, args []string) {
+	for _, name := range args {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		ts.Check(err)
+		ts.Setenv(name, strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
+		ts.Check(l.Close())
+	}
+}
+
+// patience is how long a script waits for what is to come, on a machine that may be busy.
+const patience = 30 * time.Second
+
+func eventually(ts *testscript.TestScript, what string, f func() bool) {
+	for end := time.Now().Add(patience); !f(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			ts.Fatalf("%s: not after %v", what, patience)
+		}
+	}
+}
+
+// waitFor waits until something listens on localhost at a port; "! waitfor" until nothing does.
+func waitFor(ts *testscript.TestScript, neg bool, args []string) {
+	eventually(ts, "port "+args[0], func() bool {
+		c, err := net.Dial("tcp", net.JoinHostPort("localhost", args[0]))
+		if err == nil {
+			c.Close()
+		}
+		return (err == nil) != neg
+	})
+}
+
+// waitFile waits until a file has a text in it.
+func waitFile(ts *testscript.TestScript, _ bool, args []string) {
+	eventually(ts, args[0], func() bool {
+		content, err := os.ReadFile(ts.MkAbs(args[0]))
+		return err == nil && strings.Contains(string(content), args[1])
+	})
+}
+
+// waitCert waits until the server at a port shows the certificate in a file.
+func waitCert(ts *testscript.TestScript, _ bool, args []string) {
+	eventually(ts, args[1], func() bool {
+		pair, err := tls.LoadX509KeyPair(ts.MkAbs(args[1]), ts.MkAbs(args[2]))
+		ts.Check(err)
+		c, err := tls.Dial("tcp", "localhost:"+args[0], &tls.Config{InsecureSkipVerify: true}) // the certificate is what is looked at
+		ts.Check(err)
+		defer c.Close()
+		return bytes.Equal(c.ConnectionState().PeerCertificates[0].Raw, pair.Certificate[0])
+	})
+}
+
+// devEnv points the environment at the development broker in a folder.
+func devEnv(ts *testscript.TestScript, _ bool, args []string) {
+	var info dev.Info
+	eventually(ts, args[0]+"/dev.json", func() bool {
+		text, err := os.ReadFile(ts.MkAbs(filepath.Join(args[0], "dev.json")))
+		return err == nil && json.Unmarshal(text, &info) == nil
+	})
+	ts.Setenv("VOUCHSAFE_ADDR", info.URL)
+	ts.Setenv("VOUCHSAFE_CACERT", info.CACert)
+	ts.Setenv("VOUCHSAFE_TOKEN_FILE", info.TokenFile)
+}
+
+// get sets a variable to a member of the JSON on standard output, or checks it: get PATH $VAR or get PATH = VALUE. A path is
+// names and indices with dots between, or "." for the whole; "len" is how many members there are.
+func get(ts *testscript.TestScript, neg bool, args []string) {
+	var v any
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &v))
+	for part := range strings.SplitSeq(args[0], ".") {
+		switch in := v.(type) {
+		case map[string]any:
+			v = in[part]
+		case []any:
+			if part == "len" {
+				v = len(in)
+				continue
+			}
+			i, err := strconv.Atoi(part)
+			if err != nil || i >= len(in) {
+				ts.Fatalf("%s: there is no %s among %d", args[0], part, len(in))
+			}
+			v = in[i]
+		default:
+			v = nil
+		}
+	}
+	text, ok := v.(string)
+	if !ok {
+		encoded, err := json.Marshal(v)
+		ts.Check(err)
+		text = string(encoded)
+	}
+	if args[1] != "=" {
+		ts.Setenv(args[1], text)
+		return
+	}
+	if (text == args[2]) == neg {
+		ts.Fatalf("%s is %s", args[0], text)
+	}
+}
+
+// ageKey makes an age identity in a file and sets a variable to its recipient.
+func ageKey(ts *testscript.TestScript, _ bool, args []string) {
+	key, err := age.GenerateX25519Identity()
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(key.String()+"\n"), 0o600))
+	ts.Setenv(args[1], key.Recipient().String())
+}
+
+// corrupt flips a bit of a file: at an offset, negative from its end, or wherever a text is.
+func corrupt(ts *testscript.TestScript, _ bool, args []string) {
+	path := ts.MkAbs(args[0])
+	content, err := os.ReadFile(path)
+	ts.Check(err)
+	at, err := strconv.Atoi(args[1])
+	switch {
+	case err != nil && !bytes.Contains(content, []byte(args[1])):
+		ts.Fatalf("%s has no %s", args[0], args[1])
+	case err != nil:
+		damaged := []byte(args[1])
+		damaged[len(damaged)-1] ^= 1
+		content = bytes.ReplaceAll(content, []byte(args[1]), damaged)
+	case at < 0:
+		content[len(content)+at] ^= 1
+	default:
+		content[at] ^= 1
+	}
+	ts.Check(os.WriteFile(path, content, 0o600))
+}
+
+// mode checks a file's permissions.
+func mode(ts *testscript.TestScript, _ bool, args []string) {
+	info, err := os.Stat(ts.MkAbs(args[1]))
+	ts.Check(err)
+	if have := fmt.Sprintf("%o", info.Mode().Perm()); have != args[0] {
+		ts.Fatalf("%s has mode %s", args[1], have)
+	}
+}
+
+// sigterm asks every process in the background to end, as a service manager does.
+func sigterm(ts *testscript.TestScript, _ bool, _ []string) {
+	for _, c := range ts.BackgroundCmds() {
+		ts.Check(c.Process.Signal(syscall.SIGTERM))
+	}
+}
+
+// touch gives files a modification time that they did not have.
+func touch(ts *testscript.TestScript, _ bool, args []string) {
+	for _, name := range args {
+		later := time.Now().Add(time.Minute)
+		ts.Check(os.Chtimes(ts.MkAbs(name), later, later))
+	}
+}
+
+// TestRunLeavesNothing: a run of the program in this process leaves nothing behind. It is here so that execute can be called by other programs' tests.
+func TestRunLeavesNothing(t *testing.T) {
+	before := runtime.NumGoroutine()
+	for _, args := range [][]string{{"version"}, {"nonsense"}, {"secret", "list"}, {"policy", "check", "testdata/none.yaml"}} {
+		var out, errOut bytes.Buffer
+		execute(t.Context(), args, strings.NewReader(""), &out, &errOut)
+	}
+	if after := runtime.NumGoroutine(); after > before {
+		t.Errorf("%d goroutines before, %d after", before, after)
+	}
+}
