@@ -90,11 +90,13 @@ func (p *process) stop() {
 // tick is the unit of times in /proc/PID/stat, which Linux fixes at a hundredth of a second for programs.
 const tick = 10 * time.Millisecond
 
-// used returns how much processor time the process has taken.
-func (p *process) used() time.Duration {
+// used returns how much processor time the process has taken, and how much of it in the system.
+func (p *process) used() (total, system time.Duration) {
 	text := must(os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid)))
 	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
-	return time.Duration(must(strconv.ParseInt(string(fields[11]), 10, 64))+must(strconv.ParseInt(string(fields[12]), 10, 64))) * tick
+	user := time.Duration(must(strconv.ParseInt(string(fields[11]), 10, 64))) * tick
+	system = time.Duration(must(strconv.ParseInt(string(fields[12]), 10, 64))) * tick
+	return user + system, system
 }
 
 // resident returns how much memory the process holds, in KiB.

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"runtime"
 	"slices"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // least is the shortest time that is measured at once: far more than reading the clock takes.
@@ -38,6 +41,31 @@ func run(f func(), count int) time.Duration {
 		f()
 	}
 	return time.Since(start)
+}
+
+// processorTime returns how much processor time the functions take, run by turns for a while: the median of each. Unlike byTurns it can be
+// compared with what the system charges another process, also where others keep the machine busy.
+func processorTime(total time.Duration, fs ...func()) []time.Duration {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	used := func() time.Duration {
+		var t unix.Timespec
+		check(unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t))
+		return time.Duration(t.Nano())
+	}
+	times := make([][]time.Duration, len(fs))
+	for end := time.Now().Add(total); time.Now().Before(end) || len(times[0]) < 5; {
+		for i, f := range fs {
+			before := used()
+			f()
+			times[i] = append(times[i], used()-before)
+		}
+	}
+	medians := make([]time.Duration, len(fs))
+	for i := range fs {
+		medians[i] = quantile(times[i], .5)
+	}
+	return medians
 }
 
 // quantile returns the time below which a part of the times are. It sorts them.
