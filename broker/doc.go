@@ -10,6 +10,9 @@
 // those that are allowed to the recipient key, and makes the record of the decision durable; only then does the caller get
 // anything. A native release is both in one call, [Broker.AttestAndRelease].
 //
+// Policies and reference values are judged at every release. What evidence proved, an enrolment among it, is as of when it was verified:
+// a session or token is good for Limits.SessionLifetime after that, whatever was revoked in between; policies bound it with maxEvidenceAge.
+//
 // # The one door
 //
 // A secret's plaintext is read in one function, reveal, which only Release calls, and which hands it to one
