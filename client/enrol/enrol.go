@@ -166,7 +166,11 @@ func (e *exchange) post(ctx context.Context, path string, message, answer any) e
 	request.Header.Set("Authorization", "Bearer "+e.token)
 	response, err := e.http.Do(request)
 	if err != nil {
-		return fmt.Errorf("enrol: %w: %w", client.ErrUnavailable, err)
+		kind := client.ErrUnavailable
+		if certificate := new(tls.CertificateVerificationError); errors.As(err, &certificate) {
+			kind = client.ErrReply
+		}
+		return fmt.Errorf("enrol: %w: %w", kind, err)
 	}
 	defer response.Body.Close()
 	content, err := io.ReadAll(io.LimitReader(response.Body, release.MaxAnswer+1))
