@@ -131,8 +131,9 @@ type call struct {
 func route[In, Out any](a *API, e wire.Endpoint[In, Out], serve func(*call) error) {
 	op := Operation{e.Operation, reflect.TypeFor[In](), reflect.TypeFor[Out]()}
 	a.operations = append(a.operations, op)
+	hasBody := wire.HasBody(op.In)
 	a.mux.HandleFunc(op.Method+" "+op.Path, func(w http.ResponseWriter, r *http.Request) {
-		if err := a.answer(op, w, r, serve); err != nil {
+		if err := a.answer(op, hasBody, w, r, serve); err != nil {
 			a.refuse(w, r, err)
 		}
 	})
@@ -158,7 +159,7 @@ func bind[In, Out any](a *API, e wire.Endpoint[In, Out], serve func(ctx context.
 }
 
 // answer does what every operation has in common.
-func (a *API) answer(op Operation, w http.ResponseWriter, r *http.Request, serve func(*call) error) error {
+func (a *API) answer(op Operation, hasBody bool, w http.ResponseWriter, r *http.Request, serve func(*call) error) error {
 	c := &call{w: w, r: r}
 	if len(op.Roles) > 0 {
 		// Before the body: strangers do not get to spend the budget that bodies share.
@@ -168,7 +169,7 @@ func (a *API) answer(op Operation, w http.ResponseWriter, r *http.Request, serve
 		}
 	}
 	if r.Method == http.MethodPost {
-		if err := checkContentType(r, wire.HasBody(op.In)); err != nil {
+		if err := checkContentType(r, hasBody); err != nil {
 			return err
 		}
 		limit := op.Limit
