@@ -7,7 +7,7 @@ failed=0
 for package in $(go list ./...); do
 	for target in $(go test -list '^Fuzz' "$package" 2>/dev/null | grep '^Fuzz'); do
 		printf '%-70s ' "${package#github.com/vouchsafe/vouchsafe/} $target"
-		if out=$(go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" "$package" 2>&1); then
+		if out=$(go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" -parallel "${FUZZPARALLEL:-$(nproc)}" "$package" 2>&1); then
 			grep -o 'execs: [0-9]*' <<<"$out" | tail -1
 		else
 			failed=$((failed + 1))
