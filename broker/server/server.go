@@ -11,14 +11,13 @@ import (
 	"net/netip"
 	"time"
 
-	"golang.org/x/net/netutil"
-
 	"github.com/vouchsafe/vouchsafe/broker"
 )
 
 // Limits of connections and requests.
 const (
 	// MaxConnections is how many clients are served at once. Each costs some 40 KiB with TLS, so all of them 160 MiB.
+	// When all are taken, the one that has waited longest for its next request is closed for a new one.
 	MaxConnections = 4096
 	// MaxHeader bounds a request's header in bytes: a bearer token of 64 KiB, the largest that the broker takes back, in base64 with the rest.
 	MaxHeader = 128 << 10
@@ -84,7 +83,8 @@ func New(c Config) (*Server, error) {
 		return nil, fmt.Errorf("server: %s is not a loopback address: secrets' names and tokens would cross the network in the clear; give a certificate",
 			c.Listener.Addr())
 	}
-	s.listener = netutil.LimitListener(c.Listener, MaxConnections)
+	limited := limitConnections(c.Listener, MaxConnections)
+	s.listener = limited
 	s.http = &http.Server{
 		Handler:           s.handler(),
 		ReadHeaderTimeout: HeaderTimeout,
@@ -92,6 +92,7 @@ func New(c Config) (*Server, error) {
 		WriteTimeout:      WriteTimeout,
 		IdleTimeout:       IdleTimeout,
 		MaxHeaderBytes:    MaxHeader,
+		ConnState:         limited.state,
 		ErrorLog:          slog.NewLogLogger(c.Logger.Handler(), slog.LevelDebug), // handshakes that strangers break off
 		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS13},
 	}
