@@ -11,7 +11,7 @@ import (
 )
 
 // defaultRuns keeps the ordinary test run quick; releases set VOUCHSAFE_MUTATIONS to 200000 or more.
-const defaultRuns = 20_000
+const defaultRuns = 5_000
 
 // maxGrowth bounds how much longer than its seed an input gets, in bytes.
 const maxGrowth = 256
