@@ -37,6 +37,7 @@ var layers = []layer{
 	{"internal/strictjson", nil},
 	{"internal/atomicfile", nil},
 	{"internal/cli", nil},
+	{"internal/harden", nil},
 	{"store", []string{"internal/strictjson", "internal/atomicfile"}},
 	{"attest", []string{"internal/strictjson", "internal/atomicfile"}},
 	{"policy", []string{"attest", "internal/strictjson"}},
@@ -78,7 +79,7 @@ var layers = []layer{
 
 	{"internal", []string{"attest", "policy", "store", "client", "client/admin", "broker/...", "internal/strictjson"}}, // tests and generators
 	{"examples", []string{"attest", "client"}},
-	{"cmd", []string{"attest", "policy", "store", "client", "client/admin", "broker/...", "internal/strictjson", "internal/atomicfile", "internal/cli"}},
+	{"cmd", []string{"attest", "policy", "store", "client", "client/admin", "broker/...", "internal/strictjson", "internal/atomicfile", "internal/cli", "internal/harden"}},
 }
 
 // of returns the layer of a package, by its path below the module.
