@@ -22,6 +22,7 @@ type chain struct {
 	notBefore   time.Time // the latest of the chain
 	notAfter    time.Time // the earliest of the chain
 	serials     [3]*big.Int
+	byPresented bool // by the intermediate that was presented, without which it is no chain
 }
 
 // verifyChain verifies that leaf, in DER, is a certificate that the root of its product vouches for by one intermediate:
@@ -47,14 +48,15 @@ func verifyChain(leaf, presented []byte, anchors []anchor) (*chain, error) {
 			"the certificate was issued by %.60q, which is no intermediate of a pinned root that signs %vs",
 			cert.Issuer.CommonName, endorsement.SigningKey)
 	}
-	signer := root.intermediate(endorsement.SigningKey)
+	signer, byPresented := root.intermediate(endorsement.SigningKey), false
 	if err := checkSigned(cert, signer); err != nil {
+		byPresented = true
 		if signer, err = otherSigner(cert, presented, root, endorsement.SigningKey, err); err != nil {
 			return nil, attest.Refuse(attest.CodeCertUntrusted, "the certificate does not chain to %s: %w",
 				root.ark.Subject.CommonName, err)
 		}
 	}
-	c := &chain{endorsement: endorsement, anchor: root, notBefore: cert.NotBefore, notAfter: cert.NotAfter}
+	c := &chain{endorsement: endorsement, anchor: root, notBefore: cert.NotBefore, notAfter: cert.NotAfter, byPresented: byPresented}
 	for i, link := range [...]*x509.Certificate{cert, signer, root.ark} {
 		c.serials[i] = link.SerialNumber
 		if link.NotBefore.After(c.notBefore) {
@@ -91,7 +93,8 @@ func (c *chain) checkTime(now time.Time) error {
 	return nil
 }
 
-// chainKey names a chain by everything that verifyChain's answer depends on, the anchors of the verifier apart.
+// chainKey names a chain by everything that verifyChain's answer depends on, the anchors of the verifier apart: the leaf, and the presented
+// intermediate only where that signed it. What is presented for nothing must not make places of its own in the cache.
 type chainKey [sha256.Size]byte
 
 func keyOf(leaf, presented []byte) chainKey {

@@ -3,8 +3,10 @@ package snp
 import (
 	"bytes"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"fmt"
 	"math/big"
+	"slices"
 	"time"
 )
 
@@ -37,6 +39,11 @@ func parseRevocations(lists [][]byte, anchors []anchor) (map[Product]*revocation
 		}
 		if err := list.CheckSignatureFrom(issuer.ark); err != nil {
 			return nil, fmt.Errorf("snp: revocation list %d is not signed by %s: %w", i, list.Issuer.CommonName, err)
+		}
+		// A list that is partial, indirect or a difference says so critically, and cannot show that a certificate is not revoked (RFC 5280,
+		// section 5.2).
+		if at := slices.IndexFunc(list.Extensions, func(e pkix.Extension) bool { return e.Critical }); at >= 0 {
+			return nil, fmt.Errorf("snp: revocation list %d has the critical extension %v, which is not known", i, list.Extensions[at].Id)
 		}
 		r := byProduct[issuer.product]
 		if r == nil {

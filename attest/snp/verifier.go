@@ -26,12 +26,12 @@ type Config struct {
 	// for its files. Nil means that evidence without its certificate cannot be judged.
 	Certificates fs.FS
 
-	// RevocationLists are AMD's lists in DER, each signed by a product's ARK. A product without a list is not checked
-	// for revocation, which its claims say.
+	// RevocationLists are AMD's lists in DER, each signed by a product's ARK and complete: one with a critical extension is an
+	// error. A product without a list is not checked for revocation, which its claims say.
 	RevocationLists [][]byte
 
-	// MinimumTCB is, by product, the TCB below which tcb_status is out-of-date. A product that is not there has
-	// the status not-published.
+	// MinimumTCB is, by product, the TCB below which tcb_status is out-of-date: that of the signing key, the committed one, to which
+	// the host can go back, and the one at launch all count. A product that is not there has the status not-published.
 	MinimumTCB map[Product]TCB
 
 	// CacheSize is how many verified chains are kept, 4096 when zero.
@@ -130,7 +130,7 @@ func (v *Verifier) Verify(ctx context.Context, in attest.Input) (*attest.Claims,
 	claims.Kind = attest.SNP
 	claims.HardwareRoot = c.anchor.name
 	claims.Bound = attest.Ptr(in.Binding.IsBound())
-	claims.TCBStatus = v.tcbStatus(c.endorsement.TCB, p)
+	claims.TCBStatus = v.tcbStatus(r, p)
 	claims.Collateral = v.collateral(c, in, source)
 	BindInitData(claims, r.HostData, in.Init)
 	return claims, nil
@@ -138,15 +138,20 @@ func (v *Verifier) Verify(ctx context.Context, in attest.Input) (*attest.Claims,
 
 // chain returns the verified chain of leaf, from the cache where it is there, valid at in.Time and not revoked.
 func (v *Verifier) chain(leaf, presented []byte, in attest.Input) (*chain, error) {
-	key := keyOf(leaf, presented)
-	c := v.cache.get(key, in.Time)
+	c := v.cache.get(keyOf(leaf, nil), in.Time)
+	if c == nil && presented != nil {
+		c = v.cache.get(keyOf(leaf, presented), in.Time)
+	}
 	if c == nil {
 		var err error
 		if c, err = verifyChain(leaf, presented, v.anchors); err != nil {
 			return nil, err
 		}
+		if !c.byPresented {
+			presented = nil
+		}
 		if in.Time.Before(c.notAfter) {
-			v.cache.put(key, c)
+			v.cache.put(keyOf(leaf, presented), c)
 		}
 	}
 	if err := c.checkTime(in.Time); err != nil {
@@ -178,17 +183,20 @@ func checkCPU(r *Report, p Product) error {
 	return nil
 }
 
-// tcbStatus judges the TCB that the signing key was derived from. The firmware reports no more than it runs, and the key
-// proves it, so it is a lower bound of what runs.
-func (v *Verifier) tcbStatus(reported TCB, p Product) string {
+// tcbStatus judges the least of three TCBs. The firmware reports no more than it runs, and the signing key proves that, so it is a lower
+// bound of what runs; the host can roll back to the committed one while the guest runs; and firmware that was bad at launch may have
+// changed the guest before it was brought up to date.
+func (v *Verifier) tcbStatus(r *Report, p Product) string {
 	least, ok := v.minimum[p]
-	switch {
-	case !ok:
+	if !ok {
 		return "not-published"
-	case reported.AtLeast(least):
-		return "up-to-date"
 	}
-	return "out-of-date"
+	for _, version := range [...]TCBVersion{r.ReportedTCB, r.CommittedTCB, r.LaunchTCB} {
+		if tcb, err := version.Decode(p); err != nil || !tcb.AtLeast(least) {
+			return "out-of-date"
+		}
+	}
+	return "up-to-date"
 }
 
 // collateral describes what the appraisal relied on. The chain is valid, or it would have been refused.

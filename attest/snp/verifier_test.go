@@ -313,6 +313,15 @@ func TestRevocation(t *testing.T) {
 	}
 }
 
+// partialList makes a list that says, critically, that it is of one kind of certificates only (RFC 5280, section 5.2.5).
+func (a *authority) partialList() []byte {
+	template := &x509.RevocationList{
+		Number: big.NewInt(1), ThisUpdate: appraisal, NextUpdate: appraisal.AddDate(0, 1, 0), SignatureAlgorithm: x509.SHA384WithRSAPSS,
+		ExtraExtensions: []pkix.Extension{{Id: []int{2, 5, 29, 28}, Critical: true, Value: []byte{0x30, 3, 0x85, 1, 0xff}}},
+	}
+	return must(x509.CreateRevocationList(rand.Reader, template, a.ark, a.arkKey))
+}
+
 func TestNewRefuses(t *testing.T) {
 	stranger := *authorities()[Genoa]
 	forged := stranger
@@ -321,6 +330,7 @@ func TestNewRefuses(t *testing.T) {
 	stranger.ark = stranger.authority("ARK-Stranger", 1, nil, stranger.askKey, stranger.askKey)
 	stranger.arkKey = stranger.askKey
 	for name, cfg := range map[string]Config{
+		"list of a part":       {RevocationLists: [][]byte{authorities()[Genoa].partialList()}},
 		"list of a stranger":   {RevocationLists: [][]byte{stranger.revocationList(appraisal)}},
 		"forged list":          {RevocationLists: [][]byte{forged.revocationList(appraisal)}},
 		"junk list":            {RevocationLists: [][]byte{[]byte("junk")}},
@@ -355,6 +365,35 @@ func TestTCBStatus(t *testing.T) {
 		claims, err := verify(t, testVerifier(t, Config{MinimumTCB: test.minimum}), evidence)
 		if err != nil || claims.TCBStatus != test.want {
 			t.Errorf("minimum %v: %v, %v, want %s", test.minimum, claims, err, test.want)
+		}
+	}
+}
+
+// TestTCBStatusOfTheWhole: firmware that was bad when the guest was launched may have changed it, and what is not committed can be
+// rolled back under it; a key of a good TCB says nothing of either.
+func TestTCBStatusOfTheWhole(t *testing.T) {
+	for _, p := range Products() {
+		a := authorities()[p]
+		least := must(report(p, 3, VCEK).ReportedTCB.Decode(p))
+		older := least
+		older.SNP--
+		v := testVerifier(t, Config{MinimumTCB: map[Product]TCB{p: least}})
+		for name, test := range map[string]struct {
+			change func(*Report)
+			want   string
+		}{
+			"all at the minimum": {func(*Report) {}, "up-to-date"},
+			"launched before":    {func(r *Report) { r.LaunchTCB = older.Encode(p) }, "out-of-date"},
+			"not committed":      {func(r *Report) { r.CommittedTCB = older.Encode(p) }, "out-of-date"},
+			"reported":           {func(r *Report) { r.ReportedTCB = older.Encode(p) }, "out-of-date"},
+		} {
+			r := report(p, 3, VCEK)
+			test.change(r)
+			a.sign(t, r)
+			claims, err := verify(t, v, extended(r, a.leaf(t, r, leafOptions{})))
+			if err != nil || claims.TCBStatus != test.want {
+				t.Errorf("%s, %s: %+v, %v, want %s", p, name, claims, err, test.want)
+			}
 		}
 	}
 }
@@ -414,6 +453,33 @@ func TestMigrationAgentAndDebug(t *testing.T) {
 		if err != nil || *claims.Debug != test.debug || *claims.MigrationAgent != test.agent {
 			t.Errorf("%s: %+v, %v", name, claims, err)
 		}
+	}
+}
+
+// TestCacheJunk: what is presented beside a chain that needs nothing presented makes no place of its own in the cache, or whoever has one
+// genuine certificate, which is no secret, could drive all others out.
+func TestCacheJunk(t *testing.T) {
+	a, v := authorities()[Genoa], testVerifier(t, Config{})
+	r := a.sign(t, report(Genoa, 3, VCEK))
+	leaf := a.leaf(t, r, leafOptions{})
+	for i := range 20 {
+		certs := Certificates{VCEK: leaf, ASK: []byte{byte(i), 1}}
+		if _, err := verify(t, v, append(r.Marshal(), certs.Table()...)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(v.cache.entries); n != 1 {
+		t.Errorf("one chain takes %d places", n)
+	}
+	// One that needs the presented intermediate is good with that one only.
+	newer := a.authority(a.intermediateName(VCEK), 9, a.ark, a.asvkKey, a.arkKey)
+	byNewer := a.leaf(t, r, leafOptions{issuer: newer, signer: a.asvkKey})
+	for range 2 {
+		if _, err := verify(t, v, append(r.Marshal(), Certificates{VCEK: byNewer, ASK: newer.Raw}.Table()...)); err != nil {
+			t.Fatal(err)
+		}
+		_, err := verify(t, v, append(r.Marshal(), Certificates{VCEK: byNewer}.Table()...))
+		wantCode(t, err, attest.CodeCertUntrusted)
 	}
 }
 
