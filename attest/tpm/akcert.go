@@ -180,7 +180,9 @@ func (a *anchors) judge(certs []*x509.Certificate, at time.Time) (*chain, error)
 			if !bytes.Equal(list.RawIssuer, issuer.RawSubject) || list.CheckSignatureFrom(issuer) != nil {
 				continue
 			}
-			found = true
+			// A list that is partial, indirect or a difference says so critically. What it names is revoked; that it does not name a
+			// certificate says nothing (RFC 5280, section 5.2).
+			found = found || !slices.ContainsFunc(list.Extensions, func(e pkix.Extension) bool { return e.Critical })
 			result.expires = earlier(result.expires, list.NextUpdate)
 			result.current = result.current && at.Before(list.NextUpdate)
 			for _, entry := range list.RevokedCertificateEntries {

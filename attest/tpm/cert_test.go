@@ -217,6 +217,17 @@ func TestCertifiedKey(t *testing.T) {
 		{"not a certificate", []byte{0x30, 0}, nil, nil, attest.CodeCertMalformed},
 		{"endless", make([]byte, maxCertificate+1), nil, nil, attest.CodeTooLarge},
 		{"no certificate", nil, func(e *Evidence) { e.AKCertificates = nil }, nil, attest.CodeKeyNotEnrolled},
+		{"key in another spelling", a.leaf(k, same), func(e *Evidence) {
+			var outer asn1.RawValue // a SEQUENCE, to which the parser lets anything be added
+			if _, err := asn1.Unmarshal(e.AKPublic, &outer); err != nil {
+				t.Fatal(err)
+			}
+			spelt, err := asn1.Marshal(asn1.RawValue{Class: outer.Class, Tag: outer.Tag, IsCompound: true, Bytes: append(outer.Bytes, 5, 0)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			e.AKPublic = spelt
+		}, nil, attest.CodeMalformed},
 		{"key that is not restricted", a.leaf(k, same), func(e *Evidence) {
 			e.AKTPMPublic = append([]byte(nil), e.AKTPMPublic...)
 			e.AKTPMPublic[5] &^= 1
@@ -246,6 +257,37 @@ func TestCertifiedKey(t *testing.T) {
 			}
 		})
 	}
+	t.Run("partial list", func(t *testing.T) {
+		// It says, critically, that it is of one kind of certificates only (RFC 5280, section 5.2.5): what it names is revoked, and what
+		// it does not name may be so by another list.
+		partial := func(serials ...int64) *x509.RevocationList {
+			list := a.list(a.issuer, a.key, next, serials...)
+			template := &x509.RevocationList{
+				Number: list.Number, ThisUpdate: list.ThisUpdate, NextUpdate: next, RevokedCertificateEntries: list.RevokedCertificateEntries,
+				ExtraExtensions: []pkix.Extension{{Id: []int{2, 5, 29, 28}, Critical: true, Value: []byte{0x30, 3, 0x85, 1, 0xff}}},
+			}
+			der, err := x509.CreateRevocationList(rand.Reader, template, a.issuer, a.key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if list, err = x509.ParseRevocationList(der); err != nil {
+				t.Fatal(err)
+			}
+			return list
+		}
+		verify := func(list *x509.RevocationList) (*attest.Claims, error) {
+			v := newVerifier(t, Config{AKRoots: []*x509.Certificate{a.root}, AKIntermediates: []*x509.Certificate{a.issuer},
+				RevocationLists: []*x509.RevocationList{list, a.list(a.root, a.rootKey, next)}})
+			e := k.evidence(t)
+			e.AKCertificates = [][]byte{a.leaf(k, same)}
+			return v.Verify(t.Context(), input(marshal(t, e)))
+		}
+		if claims, err := verify(partial(99)); err != nil || claims.Collateral.RevocationChecked {
+			t.Errorf("%+v, %v: want a claim that revocation was not checked", claims, err)
+		}
+		_, err := verify(partial(3))
+		refused(t, err, attest.CodeCertRevoked)
+	})
 	t.Run("stale list", func(t *testing.T) {
 		v := newVerifier(t, Config{AKRoots: []*x509.Certificate{a.root}, AKIntermediates: []*x509.Certificate{a.issuer},
 			RevocationLists: []*x509.RevocationList{a.list(a.issuer, a.key, at.Add(-time.Hour))}})

@@ -206,6 +206,10 @@ func (v *Verifier) certifiedKey(in attest.Input, evidence *Evidence, digest stri
 	if err != nil {
 		return nil, attest.Refuse(attest.CodeMalformed, "ak_public: %w", err)
 	}
+	// The parser takes a key in many spellings, and the claim ak_name is of this one.
+	if canonical, err := x509.MarshalPKIXPublicKey(public); err != nil || !bytes.Equal(canonical, evidence.AKPublic) {
+		return nil, attest.Refuse(attest.CodeMalformed, "ak_public is not the DER that encoders write")
+	}
 	if evidence.AKTPMPublic != nil {
 		presented, err := ParsePublic(evidence.AKTPMPublic)
 		if err != nil {
