@@ -38,13 +38,12 @@ certificate of the TPM's maker, and has the TPM prove by credential activation t
 very TPM. Policies then see the host's name as claims.tpm.host: it belongs to this TPM, and only an operator can give
 it to another.
 
-It takes an administrator's token with the role enroller, which can do nothing else:
-  --token-file  VOUCHSAFE_TOKEN_FILE  a file with the token; remove it when the host is enrolled
+It takes an administrator's token with the role enroller, which can do nothing else. Remove the file with it when the
+host is enrolled.
 
 Enrolling again, with the same TPM and name, is harmless. When the TPM is cleared or replaced, or the state folder
 lost, the host is enrolled anew. On clouds whose TPMs have certified attestation keys, such as Google's, there is
-nothing to enrol.
-` + connectionHelp + "\n\n" + exitHelp,
+nothing to enrol.`,
 		Example: `  vouchsafe-agent enrol --host node-17.example --token-file /run/enrol.token`,
 		Args:    cobra.NoArgs,
 		RunE:    func(c *cobra.Command, _ []string) error { return e.run(c.Context(), p) },

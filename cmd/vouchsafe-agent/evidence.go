@@ -31,12 +31,7 @@ func (p *program) evidenceCommand() *cobra.Command {
 verify' and 'vouchsafe evidence inspect', to see the claims before a policy is written.
 
 The report data, which binds evidence to a challenge, is random unless it is given, and printed on standard error.
-Evidence is not secret, but names the processor or TPM it comes from.
-` + guestHelp + `
-
-Exit codes:
-  0  done
-  2  nothing attests this machine, or it failed to`,
+Evidence is not secret, but names the processor or TPM it comes from.`,
 		Example: `  vouchsafe-agent evidence > evidence.bin
   vouchsafe evidence verify --kind snp evidence.bin`,
 		Args: cobra.NoArgs,

@@ -34,15 +34,14 @@ func (p *program) execCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "exec {--fd|--file|--env} NAME=SECRET[@VERSION]... -- COMMAND [ARGUMENT]...",
 		Short: "Become a program that is given secrets",
-
-		DisableFlagsInUseLine: true,
 		Long: `Fetch secrets and become a program that is given them: COMMAND replaces this process, so that no parent stays behind
 with a copy, signals and the exit code are the program's own, and a service manager sees one process. Nothing is
 started when a secret is refused.
 
 How the program gets a secret is its owner's choice; each flag may be repeated, and NAME is an environment variable:
   --fd    NAME is the number of an open file descriptor with the secret in it
-  --file  NAME is the same as a file's name, /proc/self/fd/N, as programs want it that read PASSWORD_FILE and the like
+  --file  NAME is the path of the same, /proc/self/fd/N, for programs that want
+          a file's name in PASSWORD_FILE and the like
   --env   NAME is the secret itself
 
 The descriptor is an anonymous file in memory, sealed so that nobody can change it. It is closed when the program
@@ -53,10 +52,7 @@ same user and by root for as long as the program lives; every child inherits it;
 container inspection print it. A secret in it cannot hold a zero byte.
 
 The command is looked for in PATH before anything is fetched. What this process does for its own protection, no core
-dumps and files for the user only, ends with it; set it for the program where you start it.
-
-` + exitHelp + `
-  otherwise, the program's own`,
+dumps and files for the user only, ends with it; set it for the program where you start it. Exit codes are the program's once it runs.`,
 		Example: `  vouchsafe-agent exec --file POSTGRES_PASSWORD_FILE=payments/db/password -- docker-entrypoint.sh postgres
   vouchsafe-agent exec --fd KEY_FD=payments/tls/key -- app --key-fd-from-env KEY_FD
   vouchsafe-agent exec --env PGPASSWORD=payments/db/password -- psql -h db -U app`,

@@ -42,9 +42,7 @@ once. --allow-disk says that you know better, for a disk that is encrypted with 
 payments/db/password goes to DIR/payments/db/password; folders are made with mode 0700.
 
 A lease says until when the broker takes the secret to be held here. Fetch again before that to have the current
-version.
-
-` + exitHelp,
+version.`,
 		Example: `  vouchsafe-agent fetch payments/db/password
   vouchsafe-agent fetch --output /run/app/db-password payments/db/password@3
   vouchsafe-agent fetch --output-dir /run/app payments/db/password payments/tls/key

@@ -15,6 +15,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/client/snpdevice"
 	"github.com/vouchsafe/vouchsafe/client/tpmdevice"
 	"github.com/vouchsafe/vouchsafe/client/virtualdevice"
+	"github.com/vouchsafe/vouchsafe/internal/cli"
 )
 
 // guest says by what hardware this machine is attested.
@@ -23,13 +24,6 @@ type guest struct {
 	tee  string
 	tpm  tpmdevice.Config
 }
-
-const guestHelp = `
-What attests this machine is found in this order, or said with --kind:
-  virtual  --tee DIR is given: the pretended TEE of a development broker
-  tpm      --tpm is given
-  snp      the kernel's configfs-tsm interface reports for AMD SEV-SNP
-  tpm      /dev/tpmrm0 is there; the host was enrolled before`
 
 // add adds the flags of the TPM, and of all kinds too unless only a TPM will do.
 func (g *guest) add(c *cobra.Command, onlyTPM bool) {
@@ -44,6 +38,9 @@ func (g *guest) add(c *cobra.Command, onlyTPM bool) {
 		"`DEVICE` of the TPM, or swtpm:unix:PATH, swtpm:HOST:PORT (default "+tpmdevice.DefaultDevice+")")
 	c.Flags().StringVar(&g.tpm.StateDir, "tpm-state", tpmdevice.DefaultStateDir,
 		"`DIR` that keeps the TPM's attestation key, wrapped by the TPM")
+	if !onlyTPM {
+		cli.InSection("Flags about this machine", c.Flags(), "kind", "tee", "tpm", "tpm-state", "tpm-bank", "tpm-event-log")
+	}
 }
 
 // collector opens what attests this machine. The caller calls the function it returns when it is done.

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vouchsafe/vouchsafe/client"
+	"github.com/vouchsafe/vouchsafe/internal/cli"
 )
 
 // The exit codes, which scripts and service managers may rely on.
@@ -28,8 +29,10 @@ const (
 
 const exitHelp = `Exit codes:
   0  done
-  1  the broker refused: denied, bad evidence, no such secret. Asking again gets the same answer
-  2  it could not be asked: usage, no connection, not available after all attempts, no TEE here, no place for the secret`
+  1  the broker refused: denied, bad evidence, no such secret; asking again gets
+     the same answer
+  2  it could not be asked: usage, no connection, not available after all
+     attempts, nothing that attests this machine, no place for the secret`
 
 // system is what the program runs on.
 type system struct {
@@ -81,21 +84,29 @@ to know is where the broker is and whom to trust for its certificate, and neithe
   export VOUCHSAFE_CACERT=/etc/vouchsafe/ca.pem
   vouchsafe-agent fetch payments/db/password
 
-It finds the kind of hardware by itself: AMD SEV-SNP through the kernel's configfs-tsm interface, else a TPM. A host
-with a TPM is enrolled once before (enrol); a development broker gives a pretended TEE as a folder (--tee).
+What attests this machine is found in this order, or said with --kind:
+  virtual  --tee DIR is given: the pretended TEE of a development broker
+  tpm      --tpm is given
+  snp      the kernel's configfs-tsm interface reports for AMD SEV-SNP
+  tpm      /dev/tpmrm0 is there; the host was enrolled before
 
-A broker that is busy or away is tried again, with growing pauses (--retry-for). A refusal is not: it is final, and
-its decision id lets an operator see why.
+A broker that is busy or away is tried again, with growing pauses. A refusal is not: it is final, and its decision id
+lets an operator see why.
+
+Environment, where no flag says otherwise:
+  VOUCHSAFE_ADDR        the broker's URL, https://HOST[:PORT][/PATH]
+  VOUCHSAFE_CACERT      PEM file of the authority that the broker's certificate
+                        comes from (default: those that the system trusts)
+  VOUCHSAFE_KEYS        JWKS file with the keys that the broker signs with
+                        (default: fetched from the broker over TLS)
+  VOUCHSAFE_TOKEN_FILE  for enrol, file with the token of an enroller
 
 ` + exitHelp,
-		Version:       version(),
-		SilenceUsage:  true,
-		SilenceErrors: true,
+		Version: version(),
 	}
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return fmt.Errorf("%w\nSee '%s --help'", err, c.CommandPath())
-	})
 	root.AddCommand(p.fetchCommand(), p.execCommand(), p.enrolCommand(), p.evidenceCommand(), p.versionCommand())
+	root.SetVersionTemplate("{{.Version}}\n")
+	cli.Prepare(root)
 	return root
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker/envelope"
 	"github.com/vouchsafe/vouchsafe/client"
 	"github.com/vouchsafe/vouchsafe/client/release"
+	"github.com/vouchsafe/vouchsafe/internal/cli"
 )
 
 // connection says where the broker is and whom to believe. Flags win over the environment.
@@ -26,16 +27,12 @@ type connection struct {
 	timeout         time.Duration
 }
 
-const connectionHelp = `
-The broker comes from flags or the environment:
-  --addr    VOUCHSAFE_ADDR    https://HOST[:PORT][/PATH]
-  --cacert  VOUCHSAFE_CACERT  PEM file of the authority that its certificate comes from; the system's when absent`
-
 func (at *connection) add(c *cobra.Command) {
 	c.Flags().StringVar(&at.address, "addr", "", "`URL` of the broker (default $VOUCHSAFE_ADDR)")
 	c.Flags().StringVar(&at.caCert, "cacert", "",
 		"PEM `FILE` of the authority to trust (default $VOUCHSAFE_CACERT, else the system's)")
 	c.Flags().DurationVar(&at.timeout, "timeout", 30*time.Second, "how long one request may take")
+	cli.InSection("Flags that reach a broker", c.Flags(), "addr", "cacert", "timeout")
 }
 
 // read takes what was not given from the environment and returns the certificates to trust, if any.
@@ -54,7 +51,16 @@ func (at *connection) read() (ca []byte, err error) {
 	if ca, err = readFile(at.caCert, maxTrust); err != nil {
 		return nil, fmt.Errorf("the authority to trust: %w", err)
 	}
-	return ca, nil
+	return ca, notEmpty(at.caCert, ca)
+}
+
+// notEmpty keeps an empty file of what to trust from meaning that none was given, and so the system's authorities or
+// any keys.
+func notEmpty(path string, content []byte) error {
+	if len(content) == 0 {
+		return fmt.Errorf("%s is empty", path)
+	}
+	return nil
 }
 
 func orEnvironment(value *string, name string) {
@@ -87,7 +93,6 @@ func (a *asker) add(c *cobra.Command) {
 		"`TYPE` of the key that secrets are encrypted to: "+strings.Join(names, ", ")+"; the first resists quantum computers")
 	c.Flags().DurationVar(&a.retryFor, "retry-for", 2*time.Minute,
 		"how long to go on trying a broker that is busy or away; 0 to try once")
-	c.Long += "\n" + connectionHelp + "\n" + guestHelp
 }
 
 // fetch asks for secrets, telling about retries where errors go.
@@ -118,6 +123,9 @@ func (a *asker) fetch(ctx context.Context, p *program, wants []release.Want) ([]
 	if a.keys != "" {
 		if c.Keys, err = readFile(a.keys, maxTrust); err != nil {
 			return nil, fmt.Errorf("the broker's keys: %w", err)
+		}
+		if err := notEmpty(a.keys, c.Keys); err != nil {
+			return nil, err
 		}
 	}
 	if a.initData != "" {

@@ -77,7 +77,7 @@ var layers = []layer{
 	}},
 	{"broker/brokertest", []string{"attest", "policy", "store", "client", "client/admin", "broker/..."}},
 
-	{"internal", []string{"attest", "policy", "store", "client", "client/admin", "broker/...", "internal/strictjson"}}, // tests and generators
+	{"internal", []string{"attest", "policy", "store", "client", "client/admin", "broker/...", "internal/strictjson", "internal/cli"}}, // tests and generators
 	{"examples", []string{"attest", "client"}},
 	{"cmd", []string{"attest", "policy", "store", "client", "client/admin", "broker/...", "internal/strictjson", "internal/atomicfile", "internal/cli", "internal/harden"}},
 }

@@ -9,11 +9,14 @@ package clidoc
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/vouchsafe/vouchsafe/internal/cli"
 )
 
 // Update is the environment variable that has [Test] write the page.
@@ -39,59 +42,92 @@ func Test(t *testing.T, root *cobra.Command, path, folder string) {
 	}
 }
 
-// Page returns the page of a program in Markdown: a section for each command that help lists, in its order. command is
-// how the page is made.
+// Page returns the page of a program in Markdown: a section for each command that help lists, in its order, and then one
+// for the flags that several commands share. command is how the page is made.
 func Page(root *cobra.Command, command string) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "# %s\n\nGenerated from the program's help by `%s`; do not edit.\n", root.Name(), command)
-	section(&b, root)
-	return b.String()
+	var p page
+	fmt.Fprintf(&p, "# %s\n\nGenerated from the program's help by `%s`; do not edit.\n", root.Name(), command)
+	p.section(root)
+	for _, shared := range p.shared {
+		fmt.Fprintf(&p, "\n## %s\n\n%s", shared.Title, table(shared.Flags))
+	}
+	return p.String()
 }
 
-func section(b *strings.Builder, c *cobra.Command) {
+// page is what was written, and the sections of flags that are still to be.
+type page struct {
+	strings.Builder
+	shared []cli.Section
+}
+
+func (p *page) section(c *cobra.Command) {
 	if c.HasParent() {
-		fmt.Fprintf(b, "\n## %s\n", c.CommandPath())
+		fmt.Fprintf(p, "\n## %s\n\n```\n%s\n```\n", c.CommandPath(), cli.UseLine(c))
 	}
 	text := c.Long
 	if text == "" {
 		text = c.Short + "."
 	}
-	if c.Runnable() {
-		fmt.Fprintf(b, "\n```\n%s\n```\n", c.UseLine())
-	}
-	fmt.Fprintf(b, "\n%s\n", prose(text))
+	fmt.Fprintf(p, "\n%s\n", prose(text))
 	if c.Example != "" {
-		fmt.Fprintf(b, "\nFor example:\n\n```sh\n%s\n```\n", unindent(c.Example))
+		fmt.Fprintf(p, "\nFor example:\n\n```sh\n%s\n```\n", unindent(c.Example))
 	}
+	p.flags(c)
 	var commands []*cobra.Command
-	for _, child := range c.Commands() {
-		if child.IsAvailableCommand() && child.Name() != "completion" {
-			commands = append(commands, child)
+	for _, group := range cli.Groups(c) {
+		for _, child := range group.Commands {
+			if child.Name() != "completion" && child.Name() != "help" {
+				commands = append(commands, child)
+			}
 		}
 	}
 	if len(commands) > 0 {
-		b.WriteString("\n| command | |\n|---|---|\n")
+		p.WriteString("\n| command | |\n|---|---|\n")
 		for _, child := range commands {
-			fmt.Fprintf(b, "| [`%s`](#%s) | %s |\n", child.CommandPath(), strings.ReplaceAll(child.CommandPath(), " ", "-"), cell(child.Short))
+			fmt.Fprintf(p, "| [`%s`](#%s) | %s |\n", child.CommandPath(), anchor(child.CommandPath()), cell(child.Short))
 		}
 	}
-	flags(b, c)
 	for _, child := range commands {
-		section(b, child)
+		p.section(child)
 	}
 }
 
-// flags writes the table of a command's own flags, and of those that all have below the root.
-func flags(b *strings.Builder, c *cobra.Command) {
-	var rows []string
-	c.NonInheritedFlags().VisitAll(func(f *pflag.Flag) {
+// flags writes the table of a command's own flags, and links to those that it shares.
+func (p *page) flags(c *cobra.Command) {
+	var links []string
+	for _, s := range cli.Sections(c) {
+		if !s.Shared {
+			fmt.Fprintf(p, "\n%s", table(s.Flags))
+			continue
+		}
+		if table(s.Flags) == "" || c.HasSubCommands() {
+			continue
+		}
+		links = append(links, fmt.Sprintf("[%s](#%s)", strings.ToLower(s.Title[:1])+s.Title[1:], anchor(s.Title)))
+		if !slices.ContainsFunc(p.shared, func(other cli.Section) bool { return other.Title == s.Title }) {
+			p.shared = append(p.shared, s)
+		}
+	}
+	if len(links) > 0 {
+		fmt.Fprintf(p, "\nAnd %s.\n", strings.Join(links, ", "))
+	}
+}
+
+// anchor is the link to a heading.
+func anchor(heading string) string { return strings.ReplaceAll(strings.ToLower(heading), " ", "-") }
+
+// table is that of some flags, "" when there are none but what every program has.
+func table(flags *pflag.FlagSet) string {
+	var rows strings.Builder
+	flags.VisitAll(func(f *pflag.Flag) {
 		if !f.Hidden && f.Name != "help" && f.Name != "version" {
-			rows = append(rows, row(f))
+			rows.WriteString(row(f))
 		}
 	})
-	if len(rows) > 0 {
-		fmt.Fprintf(b, "\n| flag | |\n|---|---|\n%s", strings.Join(rows, ""))
+	if rows.Len() == 0 {
+		return ""
 	}
+	return "| flag | |\n|---|---|\n" + rows.String()
 }
 
 func row(f *pflag.Flag) string {
