@@ -78,8 +78,8 @@ var baseline = [...]baselineRule{
 		claims:  []string{"kind", "hardware_root", "tpm.enrolled", "devices"}, waivable: true,
 		violation: func(c *attest.Claims) string {
 			for i, device := range c.Devices {
-				if device.Kind.CPU() || len(device.Devices) > 0 {
-					return fmt.Sprintf("device %d presents evidence that only a primary may", i)
+				if !device.Kind.Device() || len(device.Devices) > 0 {
+					return fmt.Sprintf("device %d presents evidence that is not a device's", i)
 				}
 			}
 			switch {

@@ -39,6 +39,12 @@ func TestBaseline(t *testing.T) {
 		{"device not bound", snpClaims, func(c *attest.Claims) { device(c, attest.Claims{Kind: attest.SampleDevice}) }, []string{"bound"}},
 		{"device bound", snpClaims, func(c *attest.Claims) { device(c, attest.Claims{Kind: attest.SampleDevice, Bound: attest.Ptr(true)}) }, nil},
 		{"CPU as a device", snpClaims, func(c *attest.Claims) { device(c, *snpClaims()) }, []string{"primary-evidence"}},
+		{"TPM as a device", snpClaims, func(c *attest.Claims) {
+			device(c, attest.Claims{Kind: attest.TPM, Bound: attest.Ptr(true)})
+		}, []string{"primary-evidence"}},
+		{"device of an unknown kind", snpClaims, func(c *attest.Claims) {
+			device(c, attest.Claims{Kind: "later", Bound: attest.Ptr(true)})
+		}, []string{"primary-evidence"}},
 		{"device in debug mode", snpClaims, func(c *attest.Claims) {
 			device(c, attest.Claims{Kind: attest.SampleDevice, Bound: attest.Ptr(true), Debug: attest.Ptr(true)})
 		}, []string{"no-debug"}},

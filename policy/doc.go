@@ -21,7 +21,7 @@
 //	  - {name: approved, claims: {file: genoa.json}, reference: {payments-image: ["6a65…"]}, expect: allow}
 //	  - {name: debug VM, claims: {file: genoa.json, set: {debug: true}}, expect: deny, by: baseline.no-debug}
 //
-// It is YAML 1.2 without anchors, aliases, tags and further documents; unknown and repeated members are errors. A pattern of secrets is a path
+// It is YAML 1.2 without anchors, aliases, tags, further documents and characters that screens do not show; unknown and repeated members are errors. A pattern of secrets is a path
 // ([CheckPath]) in which "*" stands for one segment and a final "**" for one or more. A policy has at least one rule, so that
 // leaving them out cannot release to every genuine machine there is. A rule is an expression in CEL over claims (the claims of package
 // attest, by their JSON names), secret (the path asked for), now and evidence_age, with reference("name") for sets of reference values;

@@ -97,6 +97,17 @@ func newEvaluation(req Request) *evaluation {
 	return e
 }
 
+// onlyStale reports whether nothing refuses but the age of the evidence.
+func (r *Result) onlyStale() bool {
+	for i := range r.Rules {
+		outcome := r.Rules[i].Outcome
+		if outcome != Pass && outcome != Waived && (r.Rules[i].Rule != evidenceAgeRule || outcome != Fail) {
+			return false
+		}
+	}
+	return !r.Allow
+}
+
 // Evaluate judges a request by this policy. It does not ask whether the policy guards the request's secret: [Set.Judge] does.
 // Every rule is evaluated, also after one has failed. It never panics and never allows what it could not evaluate.
 func (p *Policy) Evaluate(req Request) Result { return p.evaluate(newEvaluation(req)) }

@@ -156,6 +156,34 @@ func TestAllProblemsAtOnce(t *testing.T) {
 	}
 }
 
+// TestWhatReviewersDoNotSee: what YAML takes for a line's end and a reviewer's screen does not shows him a comment where the parser finds a
+// waiver, and what turns the direction of text shows him another expression than is evaluated (CVE-2021-42574).
+func TestWhatReviewersDoNotSee(t *testing.T) {
+	const visible = "  release: {maxEvidenceAge: 60s, lease: 2h}\n"
+	for name, text := range map[string]string{
+		"line separator":         "  release: {lease: 2h} # as before\u2028    maxEvidenceAge: 1h\n",
+		"paragraph separator":    "  # nothing is waived\u2029  release: {lease: 2h}\n",
+		"next line":              "  # nothing\u0085  release: {lease: 2h}\n",
+		"carriage return alone":  "  release: {lease: 2000h}\r  release: {lease: 2h} #\n",
+		"override in a comment":  visible + "  # \u202e reversed\n",
+		"isolate in a comment":   visible + "  # \u2066 apart\n",
+		"mark in an expression":  visible + "  # \u200f\n",
+		"letter mark in a value": visible + "  # \u061c\n",
+	} {
+		source := strings.Replace(good, visible, text, 1)
+		list := problemsOf(t, source)
+		if len(list) != 1 || !strings.Contains(list[0].Message, "does not show") || list[0].Line < 14 {
+			t.Errorf("%s: %v", name, list)
+		}
+	}
+	if _, err := Parse("p.yaml", []byte(strings.ReplaceAll(good, "\n", "\r\n"))); err != nil {
+		t.Errorf("lines that end as on Windows: %v", err)
+	}
+	if _, err := Parse("p.yaml", []byte(strings.Replace(good, "Payments image", "Зарплата ערב", 1))); err != nil {
+		t.Errorf("other scripts: %v", err)
+	}
+}
+
 func TestDocumentLimits(t *testing.T) {
 	rules := func(n int) string {
 		doc := document(t)

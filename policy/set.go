@@ -119,9 +119,10 @@ type Code string
 
 // The outcomes.
 const (
-	CodeNoPolicy Code = "no_policy"     // no policy guards the secret: refused
-	CodeDenied   Code = "policy_denied" // a policy that guards the secret refuses
-	CodeAllowed  Code = "allowed"       // every policy that guards the secret allows
+	CodeNoPolicy Code = "no_policy"      // no policy guards the secret: refused
+	CodeDenied   Code = "policy_denied"  // a policy that guards the secret refuses
+	CodeStale    Code = "evidence_stale" // only the age of the evidence refuses: with fresh evidence it would be allowed
+	CodeAllowed  Code = "allowed"        // every policy that guards the secret allows
 )
 
 // Judgement is what all policies of a secret say together.
@@ -146,6 +147,7 @@ func (s *Set) Judge(req Request) Judgement {
 		return Judgement{Code: CodeNoPolicy, Digest: "sha256:" + hex.EncodeToString(h.Sum(nil))}
 	}
 	j := Judgement{Allow: true, Code: CodeAllowed, Results: make([]Result, 0, len(matching))}
+	stale := true // as long as nothing but the age of the evidence has refused
 	eval := newEvaluation(req)
 	for _, i := range matching {
 		item := s.items[i]
@@ -153,6 +155,7 @@ func (s *Set) Judge(req Request) Judgement {
 		result.Version = item.Version
 		if !result.Allow {
 			j.Allow, j.Code = false, CodeDenied
+			stale = stale && result.onlyStale()
 		}
 		j.Results = append(j.Results, result)
 		terms := item.Policy.terms
@@ -162,6 +165,9 @@ func (s *Set) Judge(req Request) Judgement {
 		j.Terms.MaxEvidenceAge = min(j.Terms.MaxEvidenceAge, terms.MaxEvidenceAge)
 		j.Terms.Lease = min(j.Terms.Lease, terms.Lease)
 		h.Write([]byte(item.Policy.name + "\x00" + strconv.FormatUint(item.Version, 10) + "\x00" + item.Policy.digest + "\n"))
+	}
+	if !j.Allow && stale {
+		j.Code = CodeStale
 	}
 	j.Digest = "sha256:" + hex.EncodeToString(h.Sum(nil))
 	j.Matched = eval.matched

@@ -106,6 +106,36 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+// TestStale tells evidence that is only too old, which fresh evidence cures, from evidence that is refused whatever its age.
+func TestStale(t *testing.T) {
+	allow, deny := `claims.kind == "snp"`, `claims.kind == "tpm"`
+	terms := "  release: {maxEvidenceAge: 2m}\n"
+	young := func(name, that string) *Policy {
+		return mustParse(t, strings.Replace(document(t, that), "name: test", "name: "+name, 1)+terms)
+	}
+	for _, tc := range []struct {
+		name     string
+		age      time.Duration
+		policies []*Policy
+		code     Code
+	}{
+		{"as old as may be", 2 * time.Minute, []*Policy{young("a", allow)}, CodeAllowed},
+		{"older", 3 * time.Minute, []*Policy{young("a", allow)}, CodeStale},
+		{"older for one of two", 3 * time.Minute, []*Policy{young("a", allow), guarding(t, "b", allow, "**")}, CodeStale},
+		{"older, and denied", 3 * time.Minute, []*Policy{young("a", deny)}, CodeDenied},
+		{"older for one, denied by another", 3 * time.Minute, []*Policy{young("a", allow), guarding(t, "b", deny, "**")}, CodeDenied},
+		{"from the future", -time.Second, []*Policy{young("a", allow)}, CodeDenied},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			req := request(snpClaims())
+			req.EvidenceAge = tc.age
+			if j := newSet(t, tc.policies...).Judge(req); j.Code != tc.code || j.Allow != (tc.code == CodeAllowed) {
+				t.Errorf("%s, allow %v, want %s", j.Code, j.Allow, tc.code)
+			}
+		})
+	}
+}
+
 func TestMatched(t *testing.T) {
 	set := newSet(t, guarding(t, "a", `claims.measurement in reference("images")`, "**"),
 		guarding(t, "b", `claims.measurement in reference("images") && !(claims.report_data in reference("images"))`, "**"))
@@ -141,14 +171,14 @@ func TestResultJSON(t *testing.T) {
 		claims.Boot.BootLoaders = append(claims.Boot.BootLoaders, fmt.Sprint(i))
 	}
 	p := mustParse(t, document(t, `claims.tpm.pcrs[7] == "aa" && claims.tpm.pcrs[3] == "" && claims.vmpl == 0 && secret != "" && now > timestamp("2020-01-01T00:00:00Z")`,
-		`claims.boot.command_line == "" && claims.boot.boot_loaders == ["1"] && has(claims.boot) && has(claims.snp) && size(claims.tpm.pcrs) == 2 && claims.tpm.reset_count == 0`))
+		`claims.boot.command_line == "" && claims.boot.boot_loaders == ["1"] && has(claims.boot) && has(claims.snp) && size(claims.tpm.pcrs) == 2 && claims.tpm.clock == 0`))
 	text, err := json.Marshal(p.Evaluate(request(claims)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
 		`"saw":{"claims.tpm.pcrs[7]":"aa","claims.tpm.pcrs[3]":null,"claims.vmpl":null,"secret":"payments/db/password","now":"2026-05-04T03:02:01Z"}`,
-		`"and 24 more"]`, `"claims.boot":"present","claims.snp":null,"claims.tpm.pcrs":"2 entries","claims.tpm.reset_count":0`,
+		`"and 24 more"]`, `"claims.boot":"present","claims.snp":null,"claims.tpm.pcrs":"2 entries","claims.tpm.clock":0`,
 		`"outcome":"error","message":"no such key: 3`,
 	} {
 		if !strings.Contains(string(text), want) {

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
@@ -24,8 +25,8 @@ type reader struct {
 	misspelt map[*yaml.Node][]string // members that a mapping seems to have under a wrong name
 }
 
-// document parses the source into its root node. Anchors, aliases, tags and further documents are refused: each would let a document mean
-// something else than what a reviewer reads.
+// document parses the source into its root node. Anchors, aliases, tags, further documents and characters that do not show are refused: each
+// would let a document mean something else than what a reviewer reads.
 func (r *reader) document() *yaml.Node {
 	if len(r.source) > MaxSource {
 		r.add(Problem{Message: fmt.Sprintf("the document has %d bytes", len(r.source)), Expected: fmt.Sprintf("at most %d", MaxSource)})
@@ -33,6 +34,15 @@ func (r *reader) document() *yaml.Node {
 	}
 	if !utf8.Valid(r.source) {
 		r.add(Problem{Message: "the document is not UTF-8"})
+		return nil
+	}
+	if at := hidden(r.source); at >= 0 {
+		before := r.source[:at]
+		r.add(Problem{
+			Line: 1 + bytes.Count(before, []byte("\n")), Column: 1 + utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:]),
+			Message:  fmt.Sprintf("there is a character that a screen does not show: %U", firstRune(r.source[at:])),
+			Expected: "lines that end in a line feed, and text in its own direction",
+		})
 		return nil
 	}
 	decoder := yaml.NewDecoder(bytes.NewReader(r.source))
@@ -52,6 +62,25 @@ func (r *reader) document() *yaml.Node {
 		return nil
 	}
 	return root.Content[0]
+}
+
+// hidden returns where a character is that makes the document another one for its parser than for its reviewer, or -1: those that YAML takes
+// for the end of a line, and so of a comment, and screens do not, and those that turn the direction of text (Unicode TR36, section 2.1.2).
+func hidden(source []byte) int {
+	for at, c := range string(source) {
+		switch {
+		case c == '\u0085' || c == '\u2028' || c == '\u2029' || unicode.Is(unicode.Bidi_Control, c):
+			return at
+		case c == '\r' && !bytes.HasPrefix(source[at+1:], []byte("\n")):
+			return at
+		}
+	}
+	return -1
+}
+
+func firstRune(text []byte) rune {
+	c, _ := utf8.DecodeRune(text)
+	return c
 }
 
 // syntax reports an error of the YAML library, whose only form of position is the beginning of its text.
