@@ -97,17 +97,14 @@ type SNPClaims struct {
 
 // TPMClaims are what a quote proves (TCG TPM 2.0 Library, part 2, TPMS_ATTEST) and how its key is known.
 type TPMClaims struct {
-	AKName          string         `json:"ak_name" doc:"hex name of the attestation key as the TPM computes it, or hex SHA-256 of its public key where only that was presented"`
-	EKDigest        string         `json:"ek_digest,omitempty" doc:"hex SHA-256 of the endorsement key the attestation key was enrolled against"`
-	Host            string         `json:"host,omitempty" doc:"name given to the host when its key was enrolled, or the instance a cloud certified"`
-	Enrolled        bool           `json:"enrolled" doc:"whether the key was enrolled by credential activation"`
-	Bank            string         `json:"bank" doc:"hash bank of the quoted PCRs: sha256 or sha384"`
-	PCRs            map[int]string `json:"pcrs,omitempty" doc:"hex value of each quoted PCR, by index"`
-	FirmwareVersion int64          `json:"firmware_version" doc:"TPM vendor's firmware version"`
-	ResetCount      int64          `json:"reset_count" doc:"times the TPM was reset"`
-	RestartCount    int64          `json:"restart_count" doc:"times the TPM was restarted since the last reset"`
-	Clock           int64          `json:"clock" doc:"milliseconds the TPM has been powered since it was cleared"`
-	ClockSafe       bool           `json:"clock_safe" doc:"whether the clock cannot have gone back"`
+	AKName    string         `json:"ak_name" doc:"hex name of the attestation key as the TPM computes it, or hex SHA-256 of its public key where only that was presented"`
+	EKDigest  string         `json:"ek_digest,omitempty" doc:"hex SHA-256 of the endorsement key the attestation key was enrolled against"`
+	Host      string         `json:"host,omitempty" doc:"name given to the host when its key was enrolled, or the instance a cloud certified"`
+	Enrolled  bool           `json:"enrolled" doc:"whether the key was enrolled by credential activation"`
+	Bank      string         `json:"bank" doc:"hash bank of the quoted PCRs: sha256 or sha384"`
+	PCRs      map[int]string `json:"pcrs,omitempty" doc:"hex value of each quoted PCR, by index"`
+	Clock     int64          `json:"clock" doc:"milliseconds the TPM has been powered since it was cleared"`
+	ClockSafe bool           `json:"clock_safe" doc:"whether the clock cannot have gone back"`
 }
 
 // BootClaims are what a TCG event log says, once it was replayed to the PCRs the quote covers. Only events of covered PCRs count.

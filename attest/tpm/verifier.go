@@ -115,9 +115,8 @@ func describe(claims *attest.TPMClaims, quote *Quote, pcrs [][]byte) {
 	for i, value := range pcrs {
 		claims.PCRs[i] = hex.EncodeToString(value)
 	}
-	claims.FirmwareVersion = int64(quote.FirmwareVersion)
-	claims.ResetCount = int64(quote.ResetCount)
-	claims.RestartCount = int64(quote.RestartCount)
+	// Not the firmware version and the counts of resets: for a key outside the endorsement and platform hierarchies the TPM hides
+	// them behind numbers of the key's own, and a quote does not say which hierarchy its key is of.
 	claims.Clock = int64(quote.Clock)
 	claims.ClockSafe = quote.ClockSafe
 }

@@ -36,7 +36,7 @@ func TestSchemes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if c := claims.TPM; c.Clock != 9 || c.ResetCount != 3 || c.RestartCount != 1 || !c.ClockSafe || c.FirmwareVersion != 5 {
+			if c := claims.TPM; c.Clock != 9 || !c.ClockSafe {
 				t.Errorf("claims %+v", c)
 			}
 		})
