@@ -36,6 +36,7 @@ type Result struct {
 	Secret      string
 	Version     uint64 // the version released
 	Outcome     Outcome
+	Stale       bool   // denied, but only because the evidence is older than the policies accept
 	Policy      string // digest over the policies that allowed it
 	ContentType string
 	Lease       *Lease
@@ -150,7 +151,7 @@ func clip(name string) string {
 
 // serve makes the result of one secret, with its lease when it is released.
 func (b *Broker) serve(ctx context.Context, a *Attested, d *Decision, w Want, i int, judged policy.Judgement) (Result, *store.Write, error) {
-	result := Result{Secret: w.Secret, Version: w.Version, Outcome: OutcomeDenied, Policy: judged.Digest}
+	result := Result{Secret: w.Secret, Version: w.Version, Outcome: OutcomeDenied, Policy: judged.Digest, Stale: judged.Code == policy.CodeStale}
 	if !judged.Allow {
 		return result, nil, nil
 	}

@@ -187,6 +187,26 @@ func TestSessionsAndTokensExpire(t *testing.T) {
 	}
 }
 
+// TestAttestsAgainForYoungerEvidence lets evidence grow older than a policy accepts: the guest, which attests again at 401 only, gets the
+// secret without being told to.
+func TestAttestsAgainForYoungerEvidence(t *testing.T) {
+	clock := &clock{at: time.Now()}
+	b := start(t, kbs.Config{}, brokertest.Config{Now: clock.now})
+	b.ApplyPolicy(allowAll + "  release: {maxEvidenceAge: 60s}\n")
+	c := client(t, b)
+	if _, err := c.Get(t.Context(), "res/type/tag"); err != nil {
+		t.Fatal(err)
+	}
+	clock.add(61 * time.Second)
+	_, err := c.Do(t.Context(), http.MethodGet, "resource/res/type/tag", nil, nil)
+	wantError(t, err, http.StatusUnauthorized, "TokenVerifierError")
+	_, err = c.Do(t.Context(), http.MethodGet, "resource/res/type/denied", nil, nil)
+	wantError(t, err, http.StatusForbidden, "PolicyDeny")
+	if got, err := c.Get(t.Context(), "res/type/tag"); err != nil || string(got) != secret {
+		t.Errorf("attesting again: %q, %v", got, err)
+	}
+}
+
 // clock is a time that tests set.
 type clock struct {
 	mu sync.Mutex

@@ -33,6 +33,10 @@ func (k *KBS) getResource(w http.ResponseWriter, r *http.Request) error {
 	case broker.OutcomeNotFound:
 		return &broker.Error{Code: broker.CodeNotFound, Message: "there is no such resource", Decision: released.Decision}
 	default:
+		if result.Stale {
+			// Clients attest again when they get 401, and only then.
+			return &broker.Error{Code: broker.CodeSession, Message: "the attestation is too old for this resource: attest again", Decision: released.Decision}
+		}
 		return &broker.Error{Code: broker.CodeDenied, Message: "no policy allows this resource to this workload", Decision: released.Decision}
 	}
 	signature, err := k.sign(released, result)
