@@ -149,6 +149,10 @@ func (a *anchors) verify(leaf *x509.Certificate, presented [][]byte, at time.Tim
 		if err != nil {
 			return nil, err
 		}
+		// Signatures are tried with a presented key before it is known whose it is, and one of 8 KiB takes a second.
+		if err := checkKey(cert.PublicKey); err != nil {
+			return nil, err
+		}
 		options.Intermediates.AddCert(cert)
 	}
 	if leaf.IsCA {

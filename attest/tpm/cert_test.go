@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -203,6 +204,12 @@ func TestCertifiedKey(t *testing.T) {
 		{"of another authority, which brings its root", foreign.leaf(k, same), func(e *Evidence) {
 			e.AKCertificates = append(e.AKCertificates, foreign.issuer.Raw, foreign.root.Raw)
 		}, nil, attest.CodeCertUntrusted},
+		{"issued by a key that takes a second to verify with", a.leaf(k, same), func(e *Evidence) {
+			// Anyone can make such a certificate, and the leaf's signature is tried with its key before it is known whose it is.
+			n := new(big.Int).SetBit(big.NewInt(1), 57_000, 1)
+			huge := a.certify(ca(9, "issuer"), a.root, &rsa.PublicKey{N: n, E: 1<<31 - 1}, a.rootKey)
+			e.AKCertificates = append(e.AKCertificates, huge.Raw)
+		}, nil, attest.CodeAlgorithm},
 		{"expired", a.leaf(k, func(c *x509.Certificate) { c.NotAfter = at.Add(-time.Second) }), nil, nil, attest.CodeCertExpired},
 		{"not yet valid", a.leaf(k, func(c *x509.Certificate) { c.NotBefore = at.Add(time.Second) }), nil, nil, attest.CodeCertExpired},
 		{"an authority's", a.leaf(k, func(c *x509.Certificate) { c.IsCA = true }), nil, nil, attest.CodeCertMalformed},

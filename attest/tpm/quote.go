@@ -197,7 +197,7 @@ func (sig *Signature) Verify(key crypto.PublicKey, message []byte) error {
 	return nil
 }
 
-// checkKey refuses keys no quote may be judged with.
+// checkKey refuses keys that no quote may be judged with, and no certificate either.
 func checkKey(key crypto.PublicKey) error {
 	switch key := key.(type) {
 	case *rsa.PublicKey:
@@ -211,7 +211,7 @@ func checkKey(key crypto.PublicKey) error {
 		}
 		return nil
 	default:
-		return attest.Refuse(attest.CodeAlgorithm, "an attestation key of type %T; RSA and elliptic curves are accepted", key)
+		return attest.Refuse(attest.CodeAlgorithm, "a key of type %T; RSA and elliptic curves are accepted", key)
 	}
 }
 
