@@ -11,7 +11,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -100,27 +99,6 @@ func servesStill(t *testing.T, p *process) {
 	if status, err := line.send(r.encode(), harmless); err != nil || status != http.StatusOK {
 		t.Errorf("afterwards an attestation got %d, %v", status, err)
 	}
-}
-
-// anonymous returns the memory of the process that is not a mapped file, in bytes: the store's file is mapped, and its pages are the
-// system's to take.
-func (p *process) anonymous() int64 {
-	p.t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	for line := range strings.Lines(string(status)) {
-		if rest, ok := strings.CutPrefix(line, "RssAnon:"); ok {
-			kib, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 10, 64)
-			if err != nil {
-				p.t.Fatal(err)
-			}
-			return kib << 10
-		}
-	}
-	p.t.Fatal("no RssAnon")
-	return 0
 }
 
 // tally counts answers.

@@ -48,7 +48,7 @@ func TestCrash(t *testing.T) {
 		p := start(t, dir)
 		starting += time.Since(begin)
 		judgesBy(t, p, l.rules.known)
-		l.run(p, time.Duration(random.IntN(250))*time.Millisecond, round%rotateEvery == 0)
+		l.run(p, time.Duration(random.IntN(250))*slower*time.Millisecond, round%rotateEvery == 0)
 		look.inspect(l)
 		if t.Failed() {
 			t.Fatalf("in round %d", round)

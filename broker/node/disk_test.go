@@ -20,11 +20,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vouchsafe/vouchsafe/broker/admin"
+	"github.com/vouchsafe/vouchsafe/broker/admin/wire"
 	"github.com/vouchsafe/vouchsafe/broker/envelope"
 	"github.com/vouchsafe/vouchsafe/broker/kbs/kbstest"
 	"github.com/vouchsafe/vouchsafe/client"
-	"github.com/vouchsafe/vouchsafe/client/admin"
-	"github.com/vouchsafe/vouchsafe/client/admin/wire"
 )
 
 // smallDisk returns a folder with a file system of its own.

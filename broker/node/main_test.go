@@ -4,16 +4,12 @@ package node_test
 
 import (
 	"bufio"
-	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -22,42 +18,37 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vouchsafe/vouchsafe/broker/admin"
 	"github.com/vouchsafe/vouchsafe/broker/dev"
 	"github.com/vouchsafe/vouchsafe/client"
-	"github.com/vouchsafe/vouchsafe/client/admin"
 	"github.com/vouchsafe/vouchsafe/client/virtualdevice"
 )
 
-// childDir names the folder of a copy of the test binary that runs a broker instead of testing.
-const childDir = "VOUCHSAFE_NODE_CHILD"
+// program is the path of testbroker, which TestMain builds.
+var program string
 
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(childDir); dir != "" {
-		if err := serve(dir); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
+	status, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		status = 1
 	}
-	os.Exit(m.Run())
+	os.Exit(status)
 }
 
-// serve runs a whole development broker until SIGTERM, or until the test that started it is gone.
-func serve(dir string) error {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer stop()
-	go func() {
-		_, _ = io.Copy(io.Discard, os.Stdin) // ends when the parent does, however it ends
-		os.Exit(1)
-	}()
-	n, info, err := dev.Start(ctx, dev.Config{
-		Dir: dir, Listen: "127.0.0.1:0", Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
-	})
+func run(m *testing.M) (int, error) {
+	dir, err := os.MkdirTemp("", "vouchsafe-node-")
 	if err != nil {
-		return err
+		return 0, err
 	}
-	fmt.Println(info.URL)
-	return errors.Join(n.Run(ctx), n.Close())
+	defer os.RemoveAll(dir)
+	program = filepath.Join(dir, "testbroker")
+	build := exec.Command("go", "build", "-o", program, "./internal/testbroker")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return 0, fmt.Errorf("building the broker to test: %w\n%s", err, out)
+	}
+	return m.Run(), nil
 }
 
 // process is a broker in a process of its own.
@@ -75,12 +66,7 @@ type process struct {
 // spawn starts a broker on a folder and does not wait for it.
 func spawn(t *testing.T, dir string) *process {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &process{t: t, cmd: exec.Command(self), stderr: &output{}}
-	p.cmd.Env = append(os.Environ(), childDir+"="+dir)
+	p := &process{t: t, cmd: exec.Command(program, dir), stderr: &output{}}
 	p.cmd.Stderr = p.stderr
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {
@@ -143,10 +129,10 @@ func (p *process) stop() {
 	p.checkStderr()
 }
 
-// checkStderr fails the test when the race detector or a crash spoke.
+// checkStderr fails the test when the process said that it has a bug.
 func (p *process) checkStderr() {
 	p.t.Helper()
-	for _, word := range []string{"DATA RACE", "panic:", "fatal error:", "ended in a bug"} {
+	for _, word := range []string{"panic:", "fatal error:", "ended in a bug"} {
 		if text := p.stderr.String(); strings.Contains(text, word) {
 			p.t.Fatalf("the broker said:\n%s", text)
 		}
@@ -181,23 +167,24 @@ func (p *process) workload(change func(*client.Config)) *client.Client {
 	return w
 }
 
-// resident returns the memory that the process holds now, in bytes.
-func (p *process) resident() int64 {
+// anonymous returns the memory of the process that is not a mapped file, in bytes: the store's file is mapped, and its pages are the
+// system's to take.
+func (p *process) anonymous() int64 {
 	p.t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
 		p.t.Skipf("the memory of a process cannot be read here: %v", err)
 	}
-	for line := range bytes.Lines(status) {
-		if rest, ok := bytes.CutPrefix(line, []byte("VmRSS:")); ok {
-			kib, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(string(rest)), "kB")), 10, 64)
+	for line := range strings.Lines(string(status)) {
+		if rest, ok := strings.CutPrefix(line, "RssAnon:"); ok {
+			kib, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 10, 64)
 			if err != nil {
 				p.t.Fatal(err)
 			}
 			return kib << 10
 		}
 	}
-	p.t.Fatal("no VmRSS")
+	p.t.Fatal("no RssAnon")
 	return 0
 }
 

@@ -58,10 +58,11 @@ type KBS struct {
 
 // Node is a broker process. Close it when it is no longer needed, also when Run was not called.
 type Node struct {
-	Broker *broker.Broker
-	Data   *data.Data
-	URL    string
-	server *server.Server
+	Broker   *broker.Broker
+	Data     *data.Data
+	URL      string
+	server   *server.Server
+	listener net.Listener
 }
 
 // Open opens the data directory and the listener. What fails is closed again.
@@ -117,7 +118,7 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Node{Broker: b, Data: d, URL: c.URL, server: s}, nil
+	return &Node{Broker: b, Data: d, URL: c.URL, server: s, listener: listener}, nil
 }
 
 // address is the URL of the address listened on, for a broker that was given no other.
@@ -192,5 +193,11 @@ func (n *Node) Addr() net.Addr { return n.server.Addr() }
 // Run serves until ctx ends.
 func (n *Node) Run(ctx context.Context) error { return n.server.Run(ctx) }
 
-// Close closes the data directory, after Run has returned.
-func (n *Node) Close() error { return n.Data.Close() }
+// Close closes the listener, which Run closes too, and the data directory. Run has returned, or was never called.
+func (n *Node) Close() error {
+	err := n.listener.Close()
+	if errors.Is(err, net.ErrClosed) {
+		err = nil
+	}
+	return errors.Join(err, n.Data.Close())
+}
