@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/broker"
+	"github.com/vouchsafe/vouchsafe/broker/admin/wire"
 	"github.com/vouchsafe/vouchsafe/broker/intake"
-	"github.com/vouchsafe/vouchsafe/client/admin/wire"
 	"github.com/vouchsafe/vouchsafe/policy"
 )
 

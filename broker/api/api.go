@@ -15,8 +15,8 @@ import (
 
 	"github.com/vouchsafe/vouchsafe/broker"
 	"github.com/vouchsafe/vouchsafe/broker/access"
+	"github.com/vouchsafe/vouchsafe/broker/admin/wire"
 	"github.com/vouchsafe/vouchsafe/broker/intake"
-	"github.com/vouchsafe/vouchsafe/client/admin/wire"
 	"github.com/vouchsafe/vouchsafe/store"
 )
 

@@ -1,5 +1,5 @@
 // Package api is the native front end: the release protocol of package client/release, and the administrative API of package
-// client/admin/wire, as JSON over HTTPS. It decodes, calls the core, and encodes; it decides nothing.
+// broker/admin/wire, as JSON over HTTPS. It decodes, calls the core, and encodes; it decides nothing.
 //
 //	/v1/challenges, /v1/releases      the native release
 //	/v1/kinds, /.well-known/jwks.json what a workload may want to know before

@@ -16,12 +16,12 @@ import (
 	"github.com/vouchsafe/vouchsafe/attest/sample"
 	"github.com/vouchsafe/vouchsafe/attest/virtual"
 	"github.com/vouchsafe/vouchsafe/broker"
+	"github.com/vouchsafe/vouchsafe/broker/admin"
 	"github.com/vouchsafe/vouchsafe/broker/api"
 	"github.com/vouchsafe/vouchsafe/broker/brokertest"
 	"github.com/vouchsafe/vouchsafe/broker/data"
 	"github.com/vouchsafe/vouchsafe/broker/envelope"
 	"github.com/vouchsafe/vouchsafe/broker/intake"
-	"github.com/vouchsafe/vouchsafe/client/admin"
 	"github.com/vouchsafe/vouchsafe/client/release"
 )
 

@@ -11,10 +11,10 @@ import (
 	"github.com/vouchsafe/vouchsafe/attest/initdata"
 	"github.com/vouchsafe/vouchsafe/broker"
 	"github.com/vouchsafe/vouchsafe/broker/access"
+	"github.com/vouchsafe/vouchsafe/broker/admin/wire"
 	"github.com/vouchsafe/vouchsafe/broker/envelope"
 	"github.com/vouchsafe/vouchsafe/broker/intake"
 	"github.com/vouchsafe/vouchsafe/broker/keys"
-	"github.com/vouchsafe/vouchsafe/client/admin/wire"
 	"github.com/vouchsafe/vouchsafe/client/release"
 	"github.com/vouchsafe/vouchsafe/docs/reference"
 )

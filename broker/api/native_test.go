@@ -17,10 +17,10 @@ import (
 	"github.com/vouchsafe/vouchsafe/attest/snp"
 	"github.com/vouchsafe/vouchsafe/attest/virtual"
 	"github.com/vouchsafe/vouchsafe/broker"
+	"github.com/vouchsafe/vouchsafe/broker/admin/wire"
 	"github.com/vouchsafe/vouchsafe/broker/audit"
 	"github.com/vouchsafe/vouchsafe/broker/brokertest"
 	"github.com/vouchsafe/vouchsafe/broker/envelope"
-	"github.com/vouchsafe/vouchsafe/client/admin/wire"
 	"github.com/vouchsafe/vouchsafe/client/release"
 )
 

@@ -10,8 +10,8 @@ import (
 	"github.com/vouchsafe/vouchsafe/attest/tpm"
 	"github.com/vouchsafe/vouchsafe/broker"
 	"github.com/vouchsafe/vouchsafe/broker/access"
+	"github.com/vouchsafe/vouchsafe/broker/admin/wire"
 	"github.com/vouchsafe/vouchsafe/broker/keys"
-	"github.com/vouchsafe/vouchsafe/client/admin/wire"
 )
 
 func (a *API) routeOperator() {

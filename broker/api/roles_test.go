@@ -11,9 +11,9 @@ import (
 
 	"github.com/vouchsafe/vouchsafe/broker"
 	"github.com/vouchsafe/vouchsafe/broker/access"
+	"github.com/vouchsafe/vouchsafe/broker/admin/wire"
 	"github.com/vouchsafe/vouchsafe/broker/api"
 	"github.com/vouchsafe/vouchsafe/broker/brokertest"
-	"github.com/vouchsafe/vouchsafe/client/admin/wire"
 )
 
 // bodies are requests that get past decoding, by operation. What they do does not matter here, only who may.

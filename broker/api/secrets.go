@@ -6,7 +6,7 @@ import (
 
 	"github.com/vouchsafe/vouchsafe/broker"
 	"github.com/vouchsafe/vouchsafe/broker/access"
-	"github.com/vouchsafe/vouchsafe/client/admin/wire"
+	"github.com/vouchsafe/vouchsafe/broker/admin/wire"
 )
 
 func (a *API) routeSecrets() {

@@ -11,8 +11,8 @@ import (
 	"testing"
 
 	"github.com/vouchsafe/vouchsafe/attest/tpm"
+	"github.com/vouchsafe/vouchsafe/broker/admin/wire"
 	"github.com/vouchsafe/vouchsafe/client"
-	"github.com/vouchsafe/vouchsafe/client/admin/wire"
 	"github.com/vouchsafe/vouchsafe/client/enrol"
 )
 

@@ -14,8 +14,8 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/vouchsafe/vouchsafe/broker"
+	"github.com/vouchsafe/vouchsafe/broker/admin"
 	"github.com/vouchsafe/vouchsafe/broker/audit"
-	"github.com/vouchsafe/vouchsafe/client/admin"
 	"github.com/vouchsafe/vouchsafe/internal/atomicfile"
 )
 

@@ -8,8 +8,8 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/vouchsafe/vouchsafe/broker/admin"
 	"github.com/vouchsafe/vouchsafe/broker/audit"
-	"github.com/vouchsafe/vouchsafe/client/admin"
 	"github.com/vouchsafe/vouchsafe/internal/atomicfile"
 )
 

@@ -10,8 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vouchsafe/vouchsafe/broker"
-	"github.com/vouchsafe/vouchsafe/client/admin"
-	"github.com/vouchsafe/vouchsafe/client/admin/wire"
+	"github.com/vouchsafe/vouchsafe/broker/admin"
+	"github.com/vouchsafe/vouchsafe/broker/admin/wire"
 )
 
 func (p *program) decisionsCommand() *cobra.Command {

@@ -12,9 +12,9 @@ import (
 
 	"github.com/vouchsafe/vouchsafe/attest/tpm"
 	"github.com/vouchsafe/vouchsafe/broker/access"
+	"github.com/vouchsafe/vouchsafe/broker/admin"
+	"github.com/vouchsafe/vouchsafe/broker/admin/wire"
 	"github.com/vouchsafe/vouchsafe/broker/keys"
-	"github.com/vouchsafe/vouchsafe/client/admin"
-	"github.com/vouchsafe/vouchsafe/client/admin/wire"
 )
 
 func (p *program) tokenCommand() *cobra.Command {

@@ -19,8 +19,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/vouchsafe/vouchsafe/broker/admin"
 	"github.com/vouchsafe/vouchsafe/broker/dev"
-	"github.com/vouchsafe/vouchsafe/client/admin"
 )
 
 // serveDir names the folder of a copy of this program that runs a broker; profileAddress where that serves its profile.

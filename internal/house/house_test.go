@@ -50,20 +50,20 @@ var layers = []layer{
 	{"broker/access", []string{"store", "internal/strictjson"}},
 	{"broker/keys", []string{"store", "internal/strictjson"}},
 	{"broker/audit", []string{"store"}},
-	{"broker/data", []string{"broker/access", "broker/audit", "broker/keys", "store"}},
+	{"broker/data", []string{"internal/atomicfile", "broker/access", "broker/audit", "broker/keys", "store"}},
 	{"broker", []string{
 		"attest", "policy", "store", "internal/strictjson",
 		"broker/access", "broker/audit", "broker/ear", "broker/envelope", "broker/keys", "broker/session",
 	}},
 
-	// What runs in the guest knows a broker by its wire format only; what administers one shares the core's types.
+	// What administers a broker shares the core's types; what runs in the guest knows a broker by its wire format only.
+	{"broker/admin", []string{"attest", "policy", "broker", "broker/access", "broker/keys", "internal/strictjson"}},
 	{"client", []string{"attest", "broker/envelope", "internal/strictjson", "internal/atomicfile"}},
-	{"client/admin", []string{"attest", "policy", "broker", "broker/access", "broker/keys", "internal/strictjson"}},
 
 	{"docs", nil}, // documents that programs serve
 	{"broker/api", []string{
-		"attest", "policy", "store", "client", "client/admin", "docs",
-		"broker", "broker/access", "broker/envelope", "broker/intake", "broker/keys", "internal/strictjson",
+		"attest", "policy", "store", "client", "docs",
+		"broker", "broker/access", "broker/admin", "broker/envelope", "broker/intake", "broker/keys", "internal/strictjson",
 	}},
 	{"broker/kbs", []string{
 		"attest", "store", "internal/strictjson",
@@ -75,11 +75,11 @@ var layers = []layer{
 		"attest", "policy", "store", "internal/atomicfile",
 		"broker", "broker/access", "broker/data", "broker/localca", "broker/node",
 	}},
-	{"broker/brokertest", []string{"attest", "policy", "store", "client", "client/admin", "broker/..."}},
+	{"broker/brokertest", []string{"attest", "policy", "store", "client", "broker/..."}},
 
-	{"internal", []string{"attest", "policy", "store", "client", "client/admin", "broker/...", "internal/strictjson", "internal/cli"}}, // tests and generators
+	{"internal", []string{"attest", "policy", "store", "client", "broker/...", "internal/strictjson", "internal/cli"}}, // tests and generators
 	{"examples", []string{"attest", "client"}},
-	{"cmd", []string{"attest", "policy", "store", "client", "client/admin", "broker/...", "internal/strictjson", "internal/atomicfile", "internal/cli", "internal/harden"}},
+	{"cmd", []string{"attest", "policy", "store", "client", "broker/...", "internal/strictjson", "internal/atomicfile", "internal/cli", "internal/harden"}},
 }
 
 // of returns the layer of a package, by its path below the module.
@@ -175,7 +175,7 @@ func TestLayersForbid(t *testing.T) {
 		{"broker/kbs", "broker/api"}, {"broker/api", "broker/kbs"}, {"broker/node", "broker/dev"}, {"broker/server", "broker/api"},
 		{"client", "broker"}, {"client/release", "broker"}, {"client", "policy"}, {"client/snpdevice", "store"},
 		{"broker", "cmd/vouchsafe"}, {"client", "cmd/vouchsafe-agent"}, {"internal/strictjson", "attest"},
-		{"store/bolt", "internal/mutate"}, {"broker", "internal/faultstore"}, {"cmd/vouchsafe", "internal/mutate"}, {"client", "client/admin"},
+		{"store/bolt", "internal/mutate"}, {"broker", "internal/faultstore"}, {"cmd/vouchsafe", "internal/mutate"}, {"client", "broker/admin"}, {"broker", "broker/admin"},
 	} {
 		if of(bad[0]).allowed(bad[1]) {
 			t.Errorf("%s may import %s", bad[0], bad[1])

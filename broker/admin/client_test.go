@@ -11,9 +11,9 @@ import (
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/broker"
+	"github.com/vouchsafe/vouchsafe/broker/admin"
+	"github.com/vouchsafe/vouchsafe/broker/admin/wire"
 	"github.com/vouchsafe/vouchsafe/broker/brokertest"
-	"github.com/vouchsafe/vouchsafe/client/admin"
-	"github.com/vouchsafe/vouchsafe/client/admin/wire"
 )
 
 func TestAgainstBroker(t *testing.T) {

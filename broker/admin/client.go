@@ -19,7 +19,7 @@ import (
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/broker"
-	"github.com/vouchsafe/vouchsafe/client/admin/wire"
+	"github.com/vouchsafe/vouchsafe/broker/admin/wire"
 	"github.com/vouchsafe/vouchsafe/policy"
 )
 

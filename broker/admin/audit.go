@@ -3,7 +3,7 @@ package admin
 import (
 	"context"
 
-	"github.com/vouchsafe/vouchsafe/client/admin/wire"
+	"github.com/vouchsafe/vouchsafe/broker/admin/wire"
 )
 
 // Checkpoint returns the latest signed checkpoint of the audit log.

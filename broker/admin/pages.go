@@ -3,7 +3,7 @@ package admin
 import (
 	"iter"
 
-	"github.com/vouchsafe/vouchsafe/client/admin/wire"
+	"github.com/vouchsafe/vouchsafe/broker/admin/wire"
 )
 
 // All yields the items of every page of a listing, and ends with the first error. read reads the page after the one whose Next is given,

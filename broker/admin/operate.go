@@ -7,8 +7,8 @@ import (
 
 	"github.com/vouchsafe/vouchsafe/attest/tpm"
 	"github.com/vouchsafe/vouchsafe/broker/access"
+	"github.com/vouchsafe/vouchsafe/broker/admin/wire"
 	"github.com/vouchsafe/vouchsafe/broker/keys"
-	"github.com/vouchsafe/vouchsafe/client/admin/wire"
 )
 
 // Enrolments returns a page of enrolled TPM keys.

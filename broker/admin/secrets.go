@@ -4,7 +4,7 @@ import (
 	"context"
 
 	"github.com/vouchsafe/vouchsafe/broker"
-	"github.com/vouchsafe/vouchsafe/client/admin/wire"
+	"github.com/vouchsafe/vouchsafe/broker/admin/wire"
 )
 
 // Secrets returns a page of secrets.
