@@ -50,7 +50,7 @@ var layers = []layer{
 	{"broker/access", []string{"store", "internal/strictjson"}},
 	{"broker/keys", []string{"store", "internal/strictjson"}},
 	{"broker/audit", []string{"store"}},
-	{"broker/data", []string{"internal/atomicfile", "broker/access", "broker/audit", "broker/keys", "store"}},
+	{"broker/data", []string{"broker/access", "broker/audit", "broker/keys", "store"}},
 	{"broker", []string{
 		"attest", "policy", "store", "internal/strictjson",
 		"broker/access", "broker/audit", "broker/ear", "broker/envelope", "broker/keys", "broker/session",
