@@ -13,7 +13,8 @@ import (
 func referenceKey(namespace, name string) string { return store.Key(namespace, "reference", name) }
 
 // PutReferences adds values to a set, or replaces those of them that are in it, and makes the set where there is none. Who added them, and
-// when, is recorded here, whatever the values say. They count at once, which needs an approver's role besides an author's, unless they are staged.
+// when, is recorded here, whatever the values say. They count at once, which needs an approver's role besides an author's, unless they are staged. So
+// does replacing one that counts by a staged one: it would count no more, and a policy may keep out what is in a set.
 func (b *Broker) PutReferences(ctx context.Context, who access.Caller, namespace, name string, values []reference.Value) (reference.Set, error) {
 	if err := authorizeAny(who, namespace, access.Author); err != nil {
 		return reference.Set{}, err
@@ -34,6 +35,13 @@ func (b *Broker) PutReferences(ctx context.Context, who access.Caller, namespace
 		values[i].AddedBy, values[i].AddedAt, values[i].LastMatched = who.Name, now, time.Time{}
 	}
 	return b.changeReferences(ctx, who, namespace, name, EventReferencePut, true, func(set reference.Set) (reference.Set, error) {
+		for _, v := range values {
+			if old, there := set.Find(v.Value); there && old.State == reference.Active {
+				if err := authorizeAny(who, namespace, access.Approver); err != nil {
+					return reference.Set{}, err
+				}
+			}
+		}
 		return fold(set, values, reference.Set.Put)
 	})
 }
@@ -78,6 +86,10 @@ func (b *Broker) changeReferences(ctx context.Context, who access.Caller, namesp
 		return reference.Set{}, asError(err)
 	}
 	set, err = change(set)
+	var denied *Error
+	if errors.As(err, &denied) {
+		return reference.Set{}, denied
+	}
 	if errors.Is(err, reference.ErrNotFound) {
 		return reference.Set{}, &Error{Code: CodeNotFound, Message: err.Error(), Err: err}
 	}
