@@ -13,6 +13,12 @@
 // after the file is removed. Whoever knows better says AllowDisk. Pages of tmpfs can be swapped out: a guest has no
 // swap, an encrypted one, or mounts tmpfs with noswap.
 //
+// # Whose folders
+//
+// A folder written to belongs to who runs this or to root, and nobody else may change it: others can write to it only
+// when it is sticky, as /dev/shm is. Who made a folder of the expected name before could else put a file of their own
+// in the place of a secret, and have the workload believe it. Folders above are not looked at.
+//
 // # Names
 //
 // A file's name is a clean path below the folder: what leads out of it is refused, be it by ".." or through a symbolic
@@ -48,6 +54,8 @@ const (
 var (
 	// ErrDisk says that a folder is not on a file system in memory.
 	ErrDisk = errors.New("the folder is not on tmpfs or ramfs, so that secrets in it would reach a disk")
+	// ErrForeign says that others than root and who runs this can change what is in a folder.
+	ErrForeign = errors.New("somebody else can change what is in the folder, and so exchange a secret")
 	// ErrName says that a name cannot be that of a file.
 	ErrName = errors.New("the name cannot be that of a file")
 )
@@ -83,7 +91,7 @@ func Open(c Config) (*Folder, error) {
 		return nil, fmt.Errorf("secretfile: %w", err)
 	}
 	f := &Folder{config: c, root: root}
-	if err := f.checkMemory(root); err != nil {
+	if err := f.check(root); err != nil {
 		return nil, errors.Join(err, root.Close())
 	}
 	return f, nil
@@ -165,7 +173,7 @@ func (f *Folder) prepare(file File) (_ *pending, err error) {
 			err = errors.Join(err, p.close())
 		}
 	}()
-	if err := f.checkMemory(p.folder); err != nil {
+	if err := f.check(p.folder); err != nil {
 		return nil, err
 	}
 	switch info, err := p.folder.Lstat(p.name); {
@@ -203,15 +211,24 @@ func (p *pending) close() (err error) {
 	return errors.Join(err, p.folder.Close())
 }
 
-func (f *Folder) checkMemory(root *os.Root) error {
-	if f.config.AllowDisk {
-		return nil
-	}
+// check returns an error when a folder is not one for secrets.
+func (f *Folder) check(root *os.Root) error {
 	folder, err := root.Open(".")
 	if err != nil {
 		return fmt.Errorf("secretfile: %w", err)
 	}
 	defer folder.Close()
+	var owner unix.Stat_t
+	if err := unix.Fstat(int(folder.Fd()), &owner); err != nil {
+		return fmt.Errorf("secretfile: %s: %w", root.Name(), err)
+	}
+	mine := owner.Uid == 0 || int(owner.Uid) == os.Geteuid()
+	if shared := owner.Mode&0o022 != 0 && owner.Mode&unix.S_ISVTX == 0; !mine || shared {
+		return fmt.Errorf("secretfile: %w: %s, of user %d with mode %o", ErrForeign, root.Name(), owner.Uid, owner.Mode&0o7777)
+	}
+	if f.config.AllowDisk {
+		return nil
+	}
 	var stat unix.Statfs_t
 	if err := unix.Fstatfs(int(folder.Fd()), &stat); err != nil {
 		return fmt.Errorf("secretfile: the file system of %s: %w", f.config.Folder, err)

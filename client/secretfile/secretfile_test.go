@@ -185,3 +185,58 @@ func TestAbsent(t *testing.T) {
 		}
 	}
 }
+
+// TestForeignFolders: a folder that someone else owns or may change is not written to, however it got its name: its owner could put another
+// file in the place of a secret.
+func TestForeignFolders(t *testing.T) {
+	const stranger = 65534
+	mode := func(mode fs.FileMode) func(string) error {
+		return func(dir string) error { return os.Chmod(dir, mode) }
+	}
+	own := func(dir string) error { return os.Chown(dir, stranger, stranger) }
+	for name, test := range map[string]struct {
+		change  func(dir string) error
+		allowed bool
+	}{
+		"one's own":                    {mode(0o700), true},
+		"others may read":              {mode(0o755), true},
+		"like /dev/shm":                {mode(0o777 | fs.ModeSticky), true},
+		"others may write":             {mode(0o777), false},
+		"others may write, not read":   {mode(0o702), false},
+		"the group may write":          {mode(0o770), false},
+		"a stranger's":                 {own, false},
+		"a stranger's, like /dev/shm":  {func(dir string) error { return errors.Join(own(dir), os.Chmod(dir, 0o777|fs.ModeSticky)) }, false},
+		"the group's, with sticky bit": {mode(0o770 | fs.ModeSticky), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			parent := memory(t)
+			below := filepath.Join(parent, "below")
+			for _, dir := range []string{below, parent} {
+				if err := errors.Join(os.MkdirAll(dir, 0o700), test.change(dir)); errors.Is(err, fs.ErrPermission) {
+					t.Skip("only root can give folders away")
+				} else if err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, c := range []secretfile.Config{{Folder: parent}, {Folder: parent, Make: true}, {Folder: below}} {
+				f, err := secretfile.Open(c)
+				if errors.Is(err, secretfile.ErrForeign) == test.allowed {
+					t.Errorf("%+v: %v", c, err)
+				}
+				if err == nil {
+					_ = f.Close()
+				}
+			}
+			if err := errors.Join(os.Chmod(parent, 0o700), os.Chown(parent, os.Getuid(), os.Getgid())); err != nil {
+				t.Fatal(err)
+			}
+			err := open(t, secretfile.Config{Folder: parent}).Write(secretfile.File{Name: "below/secret", Content: []byte("s")})
+			if errors.Is(err, secretfile.ErrForeign) == test.allowed {
+				t.Errorf("written below: %v", err)
+			}
+			if _, err := os.Stat(filepath.Join(below, "secret")); (err == nil) != test.allowed {
+				t.Errorf("the file: %v", err)
+			}
+		})
+	}
+}
