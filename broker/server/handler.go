@@ -3,7 +3,9 @@ package server
 import (
 	"context"
 	"net/http"
+	"path"
 	"runtime/debug"
+	"strings"
 )
 
 // handler routes to the front ends and the server's own paths.
@@ -11,11 +13,33 @@ func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	for pattern, h := range s.config.Routes {
 		mux.Handle(pattern, h)
+		if folder, below := strings.CutSuffix(pattern, "/"); below && folder != "" {
+			mux.Handle(folder, h) // or the mux would send clients on to the path with a slash
+		}
 	}
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok\n") })
 	mux.HandleFunc("GET /readyz", s.ready)
 	mux.Handle("GET /metrics", s.config.Metrics.handler())
-	return s.watch(mux)
+	return s.watch(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// The mux would send a client on to the clean path, which is another than the one that whoever filters what reaches it saw. The
+		// front ends refuse such paths, each in its protocol's words.
+		if path.Clean(r.URL.Path) != r.URL.Path {
+			s.frontEnd(r.URL.Path, mux).ServeHTTP(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	}))
+}
+
+// frontEnd returns the handler whose pattern is the longest folder that a path begins with, and otherwise when there is none.
+func (s *Server) frontEnd(path string, otherwise http.Handler) http.Handler {
+	longest := ""
+	for pattern, h := range s.config.Routes {
+		if strings.HasSuffix(pattern, "/") && strings.HasPrefix(path, pattern) && len(pattern) > len(longest) {
+			longest, otherwise = pattern, h
+		}
+	}
+	return otherwise
 }
 
 func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
