@@ -14,6 +14,9 @@ import (
 // means that one would.
 const probeSize = 16 << 10
 
+// probeKey is the record that probes read and write.
+var probeKey = store.Key(store.SysNamespace, "probe")
+
 // probe watches whether the store takes writes. The store is written to for its sake only while it does not: then no release
 // succeeds that would show that it does again, all the more when nobody sends any because the broker is not ready.
 type probe struct {
@@ -43,10 +46,9 @@ func (p *probe) try(ctx context.Context, s store.Store) error {
 	if errors.Is(p.failed, audit.ErrDamaged) {
 		return p.failed
 	}
-	key := store.Key(store.SysNamespace, "probe")
-	record, err := s.Get(ctx, key)
+	record, err := s.Get(ctx, probeKey)
 	if err == nil || errors.Is(err, store.ErrNotFound) {
-		err = s.Apply(ctx, store.Write{Key: key, Version: record.Version, Value: make([]byte, probeSize)})
+		err = s.Apply(ctx, store.Write{Key: probeKey, Version: record.Version, Value: make([]byte, probeSize)})
 	}
 	if err != nil {
 		return fmt.Errorf("%w; and tried again: %w", p.failed, err)
@@ -55,9 +57,13 @@ func (p *probe) try(ctx context.Context, s store.Store) error {
 	return nil
 }
 
-// Ready returns an error when the broker could not release: its rules cannot be read, its log is not what it was, or the store did not take
-// the last write and still takes none.
+// Ready returns an error when the broker could not release: its store or rules cannot be read, its log is not what it was, or the store did
+// not take the last write and still takes none.
 func (b *Broker) Ready(ctx context.Context) error {
+	// Rules and the latest entries of the log are in memory: they alone would not show that the store is gone.
+	if _, err := b.store.Get(ctx, probeKey); err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
 	if _, err := b.rules.of(ctx, store.DefaultNamespace); err != nil {
 		return err
 	}

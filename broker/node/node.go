@@ -53,7 +53,7 @@ type Config struct {
 type KBS struct {
 	Off         bool
 	DenyStatus  int
-	AllowRSA1_5 bool
+	AllowRSA15 bool
 }
 
 // Node is a broker process. Close it when it is no longer needed, also when Run was not called.
@@ -164,7 +164,7 @@ func (c *Config) routes(b *broker.Broker, d *data.Data) (map[string]http.Handler
 		return routes, nil
 	}
 	guests, err := kbs.New(kbs.Config{
-		Broker: b, Intake: bodies, DenyStatus: c.KBS.DenyStatus, AllowRSA1_5: c.KBS.AllowRSA1_5, Logger: c.Logger, Now: c.Now,
+		Broker: b, Intake: bodies, DenyStatus: c.KBS.DenyStatus, AllowRSA15: c.KBS.AllowRSA15, Logger: c.Logger, Now: c.Now,
 	})
 	if err != nil {
 		return nil, err

@@ -17,7 +17,7 @@ const reloadEvery = 5 * time.Second
 type certificate struct {
 	certFile, keyFile string
 	current           atomic.Pointer[tls.Certificate]
-	seen              [2]time.Time // modification times of the files last read
+	seen              [2]os.FileInfo // of the files last read
 }
 
 func newCertificate(certFile, keyFile string) (*certificate, error) {
@@ -34,24 +34,28 @@ func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 
 // reload reads the files when they changed since they were last read. A failed read is not repeated until they change again.
 func (c *certificate) reload() (changed bool, err error) {
-	var times [2]time.Time
+	// The files are looked at before they are read: what changes in between is read again next time.
+	var files [2]os.FileInfo
 	for i, name := range []string{c.certFile, c.keyFile} {
-		info, err := os.Stat(name)
-		if err != nil {
+		if files[i], err = os.Stat(name); err != nil {
 			return false, fmt.Errorf("TLS certificate: %w", err)
 		}
-		times[i] = info.ModTime()
 	}
-	if times == c.seen {
+	if same(files[0], c.seen[0]) && same(files[1], c.seen[1]) {
 		return false, nil
 	}
-	c.seen = times
+	c.seen = files
 	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
 	if err != nil {
 		return false, fmt.Errorf("TLS certificate %s with key %s: %w", c.certFile, c.keyFile, err)
 	}
 	c.current.Store(&pair)
 	return true, nil
+}
+
+// same reports whether a file is what it was: clocks alone are too coarse for one that is replaced twice in a moment.
+func same(now, before os.FileInfo) bool {
+	return before != nil && os.SameFile(now, before) && now.ModTime().Equal(before.ModTime()) && now.Size() == before.Size()
 }
 
 // follow reloads until ctx ends.

@@ -12,7 +12,7 @@
 //
 // # Ending
 //
-// When its context ends the server refuses new connections, answers that it is not ready, lets requests in hand finish for
+// When its context ends the server refuses new connections, closes those that wait for a request, lets requests in hand finish for
 // ShutdownGrace, and then closes what is left.
 //
 // # Paths of its own

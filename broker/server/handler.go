@@ -67,19 +67,21 @@ func (s *Server) watch(next http.Handler) http.Handler {
 		m.inFlight.Inc()
 		answer := &recorder{ResponseWriter: w}
 		defer func() {
-			m.inFlight.Dec()
-			if p := recover(); p != nil {
-				if p == http.ErrAbortHandler {
-					panic(p)
-				}
+			p := recover()
+			if p != nil && p != http.ErrAbortHandler {
 				m.panics.Inc()
 				// The value of a panic may quote the request, and so a secret: only where it happened is logged.
 				s.config.Logger.ErrorContext(r.Context(), "a request ended in a bug", "route", r.Pattern, "stack", string(debug.Stack()))
 				if answer.status == 0 {
 					plain(answer, http.StatusInternalServerError, "a bug in the broker; its log has the details\n")
+					p = nil
 				}
 			}
+			m.inFlight.Dec()
 			m.observe(r, answer.code(), s.config.Now().Sub(start))
+			if p != nil {
+				panic(http.ErrAbortHandler) // half an answer must not look like a whole one
+			}
 		}()
 		next.ServeHTTP(answer, r)
 	})

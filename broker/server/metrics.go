@@ -111,7 +111,8 @@ func (m *Metrics) observe(r *http.Request, status int, took time.Duration) {
 	switch method {
 	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete:
 	default:
-		method = "other"
+		// For CONNECT the mux may call the path itself the pattern.
+		route, method = "none", "other"
 	}
 	m.requests.WithLabelValues(route, method, strconv.Itoa(status)).Observe(took.Seconds())
 }
