@@ -280,6 +280,14 @@ func TestWarnings(t *testing.T) {
 		{[]string{kind, `claims.measurement in reference("image")`}, `did you mean "images"`},
 		{[]string{kind, `claims.measurement in reference("images")`}, ""},
 		{[]string{kind, `claims.measurement.matches("aa")`}, "anywhere"},
+		{[]string{kind, `claims.snp.chip_id != "` + strings.Repeat("Ab", 64) + `"`}, "lower case"},
+		{[]string{kind, `!(claims.measurement in ["` + strings.Repeat("0A", 48) + `"])`}, "lower case"},
+		{[]string{kind, `claims.measurement != "` + strings.Repeat("0a", 48) + `"`}, ""},
+		{[]string{`claims.kind in ["snp", "tpm"]`, `claims.kind == "snp" || claims.boot.secure_boot`}, "whose machine"},
+		{[]string{`claims.kind == "tpm"`, `claims.tpm.pcrs[7] in reference("images")`}, "whose machine"},
+		{[]string{`claims.kind == "tpm"`, `claims.tpm.enrolled`}, ""},
+		{[]string{`claims.kind == "tpm" && claims.tpm.host.startsWith("projects/p/")`}, ""},
+		{[]string{`claims.kind in ["snp", "tpm"]`, `claims.hardware_root != "google-ak"`}, ""},
 	} {
 		got := check(tc.rules...)
 		if tc.want == "" && got != "" || !strings.Contains(got, tc.want) {

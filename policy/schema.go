@@ -179,13 +179,3 @@ func proves(kinds []attest.Kind) string {
 	}
 	return strings.Join(names, ", ")
 }
-
-// allFieldNames returns every member name of every struct, for suggestions where the struct is not known.
-func (s *schema) allFieldNames() []string {
-	var out []string
-	for _, st := range s.byName {
-		out = append(out, st.names...)
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
-}

@@ -25,11 +25,19 @@ func (r *parsing) warnings(o options) []Problem {
 			Expected: `a rule such as claims.kind in ["snp"]`,
 		})
 	}
+	if constrained && slices.Contains(admitted, attest.TPM) && !r.names(machines) {
+		found.add(Problem{
+			Line: r.specAt.Line, Column: r.specAt.Column, Path: "spec.require",
+			Message:  "TPMs are accepted and no rule asks whose machine it is: where a cloud's root is trusted, that of any of its customers passes",
+			Expected: "a rule on one of " + strings.Join(machines, ", "),
+		})
+	}
 	for i := range r.out.rules {
 		w := &warner{parsing: r, rule: &r.out.rules[i], tree: r.trees[i], path: fmt.Sprintf("spec.require[%d].that", i), found: &found}
 		w.constant()
 		w.kinds(r.trees[i].Expr())
 		w.patterns(r.trees[i].Expr())
+		w.spelling(r.trees[i].Expr())
 		if constrained {
 			w.unprovable(admitted)
 		}
@@ -62,6 +70,16 @@ func (r *parsing) admitted() (kinds []attest.Kind, constrained bool) {
 		}
 	}
 	return kinds, constrained
+}
+
+// machines are the claims that tell a TPM's machine from a stranger's.
+var machines = []string{"claims.tpm.host", "claims.tpm.enrolled", "claims.tpm.ak_name", "claims.tpm.ek_digest", "claims.hardware_root"}
+
+// names reports whether a rule names one of the claims.
+func (r *parsing) names(claims []string) bool {
+	return slices.ContainsFunc(r.out.rules, func(rule rule) bool {
+		return slices.ContainsFunc(rule.claims, func(p path) bool { return slices.Contains(claims, p.text) })
+	})
 }
 
 // conjuncts splits a && b.
@@ -220,6 +238,24 @@ func (w *warner) patterns(root ast.Expr) {
 		if !strings.HasPrefix(string(text), "^") || !strings.HasSuffix(string(text), "$") {
 			w.warn(literal, Problem{Message: "the pattern matches anywhere in the text", Expected: "^ at its beginning and $ at its end"})
 		}
+	}))
+}
+
+// minHex is how many digits of hex are taken for a digest or identifier rather than a word: 16 bytes, as in sets of reference values.
+const minHex = 32
+
+// spelling warns of hex in upper case, which no claim is written in: equal to nothing, and with != to everything unequal.
+func (w *warner) spelling(root ast.Expr) {
+	ast.PostOrderVisit(root, ast.NewExprVisitor(func(e ast.Expr) {
+		if e.Kind() != ast.LiteralKind {
+			return
+		}
+		text, _ := e.AsLiteral().(types.String)
+		lower := strings.ToLower(string(text))
+		if len(text) < minHex || lower == string(text) || strings.Trim(lower, "0123456789abcdef") != "" {
+			return
+		}
+		w.warn(e, Problem{Message: "claims are hex in lower case, so none is equal to this", Expected: seenText(lower)})
 	}))
 }
 
