@@ -42,15 +42,6 @@ func newTile() tile {
 	return t
 }
 
-// tileOf makes the tile of hashes, of which there are at most tileWidth.
-func tileOf(hashes []tlog.Hash) tile {
-	t := newTile()
-	for _, h := range hashes {
-		t.push(h)
-	}
-	return t
-}
-
 // push adds a leaf to a tile that is not full, and the nodes that it completes.
 func (t *tile) push(h tlog.Hash) {
 	t.nodes[0] = append(t.nodes[0], h)
