@@ -38,7 +38,7 @@ type Config struct {
 	Intake      *intake.Reader
 	Namespace   string // whose secrets are served; default store.DefaultNamespace
 	DenyStatus  int    // the status of a resource that is denied or missing: 403 (and then 404 for missing), the default, or 401 for both
-	AllowRSA1_5 bool   // accept recipient keys that ask for the deprecated RSA1_5
+	AllowRSA15 bool   // accept recipient keys that ask for the deprecated RSA1_5
 	Sessions    int    // attested sessions held at once; default DefaultSessions
 	Logger      *slog.Logger
 	Now         func() time.Time
@@ -73,7 +73,7 @@ func New(c Config) (*KBS, error) {
 	}
 	k := &KBS{
 		broker: c.Broker, intake: c.Intake, namespace: c.Namespace, denyStatus: c.DenyStatus,
-		recipients: envelope.Options{AllowRSA15: c.AllowRSA1_5}, logger: c.Logger,
+		recipients: envelope.Options{AllowRSA15: c.AllowRSA15}, logger: c.Logger,
 	}
 	if k.denyStatus == 0 {
 		k.denyStatus = http.StatusForbidden

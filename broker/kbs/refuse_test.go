@@ -159,7 +159,7 @@ func TestBadKeys(t *testing.T) {
 	c.Key = newKey(t, "RSA1_5")
 	_, err = c.Attest(t.Context())
 	wantError(t, err, http.StatusBadRequest, "JweError")
-	lax := start(t, kbs.Config{AllowRSA1_5: true}, brokertest.Config{})
+	lax := start(t, kbs.Config{AllowRSA15: true}, brokertest.Config{})
 	c.URL, c.HTTP = lax.URL, lax.HTTP
 	c.ForgetSession()
 	if got, err := c.Get(t.Context(), "res/type/tag"); err != nil || string(got) != secret {

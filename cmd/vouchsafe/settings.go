@@ -69,7 +69,7 @@ type tpmSettings struct {
 type kbsSettings struct {
 	Off         bool `yaml:"off"`
 	DenyStatus  int  `yaml:"deny_status"`
-	AllowRSA1_5 bool `yaml:"allow_rsa1_5"`
+	AllowRSA15 bool `yaml:"allow_rsa1_5"`
 }
 
 type limitSettings struct {
@@ -147,7 +147,7 @@ func (s *settings) node() (node.Config, error) {
 			return []attest.Verifier{processors, hosts}, err
 		},
 		URL: s.URL, Listen: s.Listen, Certificate: s.TLS.Certificate, Key: s.TLS.Key, HTTP: s.HTTP, Build: "vouchsafe " + version(),
-		KBS: node.KBS{Off: s.KBS.Off, DenyStatus: s.KBS.DenyStatus, AllowRSA1_5: s.KBS.AllowRSA1_5},
+		KBS: node.KBS{Off: s.KBS.Off, DenyStatus: s.KBS.DenyStatus, AllowRSA15: s.KBS.AllowRSA15},
 		Limits: broker.Limits{
 			ChallengeLifetime: s.Limits.ChallengeLifetime, SessionLifetime: s.Limits.SessionLifetime,
 			RefusalsPerSecond: s.Limits.RefusalsPerSecond, Secrets: s.Limits.Secrets,
