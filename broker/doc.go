@@ -38,6 +38,7 @@
 //	NS/decision/ID                  one judgement, with the index of its log entry
 //	NS/enrolment/DIGEST             an enrolled TPM attestation key
 //	NS/enrolment-host/DIGEST        which TPM a host's name belongs to
+//	NS/enrolment-revoked/DIGEST     that a key of a TPM was revoked
 //	NS/enrolment-pending/ID         an enrolment that waits for its credential
 //	sys/audit/…, sys/keys/…, sys/token/…
 //

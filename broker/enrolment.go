@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/attest/tpm"
@@ -29,6 +30,14 @@ func (e Enrolments) Lookup(ctx context.Context, namespace, akDigest string) (*tp
 	if err != nil {
 		return nil, err
 	}
+	// A name that was given to another TPM since is not this one's any more: a machine that was replaced may still run somewhere.
+	owner, _, err := loadOrZero[hostRecord](ctx, e.store, hostKey(namespace, enrolment.Host))
+	if err != nil {
+		return nil, err
+	}
+	if owner.EKDigest != enrolment.EKDigest {
+		return nil, tpm.ErrNotEnrolled
+	}
 	return &enrolment, nil
 }
 
@@ -45,6 +54,16 @@ type hostRecord struct {
 // hostKey is the key of a host's record. Names may have characters that keys cannot.
 func hostKey(namespace, host string) string {
 	return store.Key(namespace, "enrolment-host", strings.TrimPrefix(digest([]byte(host)), "sha256:"))
+}
+
+// revokedRecord says that a key of a TPM was revoked: only an operator enrols one of that TPM's again.
+type revokedRecord struct {
+	EKDigest string    `json:"ek_spki_sha256"`
+	At       time.Time `json:"at"`
+}
+
+func revokedKey(namespace, ekDigest string) string {
+	return store.Key(namespace, "enrolment-revoked", ekDigest)
 }
 
 func pendingKey(namespace, id string) string { return store.Key(namespace, "enrolment-pending", id) }
@@ -128,7 +147,7 @@ func (b *Broker) prunePending(ctx context.Context, namespace string) error {
 // CompleteEnrolment takes the secret that the host's TPM recovered and enrols its attestation key. The challenge is spent
 // whatever comes of it. A key that is enrolled already is enrolled anew. Policies may know a host by its name, and an enroller's token lies on
 // hosts: so a name belongs to the first TPM that is enrolled under it, and only an operator may give it to another TPM, or a key another
-// name. Enrollers and operators may.
+// name, or enrol a TPM again of which a key was revoked. Enrollers and operators may.
 func (b *Broker) CompleteEnrolment(ctx context.Context, who access.Caller, namespace, id string, secret []byte) (*tpm.Enrolment, error) {
 	if err := authorizeAny(who, namespace, access.Enroller, access.Operator); err != nil {
 		return nil, err
@@ -160,12 +179,16 @@ func (b *Broker) CompleteEnrolment(ctx context.Context, who access.Caller, names
 	if err != nil {
 		return nil, err
 	}
+	pardon, err := b.pardon(ctx, who, namespace, enrolment)
+	if err != nil {
+		return nil, err
+	}
 	record, err := write(key, at, enrolment)
 	if err != nil {
 		return nil, asError(err)
 	}
 	event := Event{Type: EventEnrolmentDone, Object: enrolment.Host, Digest: "sha256:" + enrolment.AKSPKIDigest}
-	if err := b.commit(ctx, who, namespace, event, append(name, record)...); err != nil {
+	if err := b.commit(ctx, who, namespace, event, append(append(name, pardon...), record)...); err != nil {
 		return nil, err
 	}
 	return enrolment, nil
@@ -190,6 +213,21 @@ func (b *Broker) takeName(ctx context.Context, who access.Caller, namespace stri
 	return []store.Write{w}, nil
 }
 
+// pardon returns the write by which a TPM of which a key was revoked counts as any other again, none when none was.
+func (b *Broker) pardon(ctx context.Context, who access.Caller, namespace string, enrolment *tpm.Enrolment) ([]store.Write, error) {
+	key := revokedKey(namespace, enrolment.EKDigest)
+	_, at, err := loadOrZero[revokedRecord](ctx, b.store, key)
+	switch {
+	case err != nil:
+		return nil, asError(err)
+	case at == 0:
+		return nil, nil
+	case !who.Roles.Has(access.Operator):
+		return nil, &Error{Code: CodeForbidden, Message: "a key of this TPM was revoked: an operator may enrol it again"}
+	}
+	return []store.Write{{Key: key, Version: at}}, nil
+}
+
 // Enrolments returns a page of enrolled keys in the order of their digests. Operators, enrollers and auditors may.
 func (b *Broker) Enrolments(ctx context.Context, who access.Caller, namespace, after string, limit int) (page []tpm.Enrolment, more bool, err error) {
 	if err := authorizeAny(who, namespace, access.Operator, access.Enroller, access.Auditor); err != nil {
@@ -210,7 +248,8 @@ func (b *Broker) Enrolments(ctx context.Context, who access.Caller, namespace, a
 	return page, more, nil
 }
 
-// RevokeEnrolment makes an enrolled key count no more. Operators may.
+// RevokeEnrolment makes an enrolled key count no more, and leaves it to operators to enrol another of the same TPM: a host that is not
+// trusted any more may hold an enroller's token. Operators may.
 func (b *Broker) RevokeEnrolment(ctx context.Context, who access.Caller, namespace, akDigest string) error {
 	if err := authorizeAny(who, namespace, access.Operator); err != nil {
 		return err
@@ -222,6 +261,14 @@ func (b *Broker) RevokeEnrolment(ctx context.Context, who access.Caller, namespa
 	if err != nil {
 		return asError(err)
 	}
+	_, at, err := loadOrZero[revokedRecord](ctx, b.store, revokedKey(namespace, enrolment.EKDigest))
+	if err != nil {
+		return asError(err)
+	}
+	revoked, err := write(revokedKey(namespace, enrolment.EKDigest), at, revokedRecord{EKDigest: enrolment.EKDigest, At: b.now()})
+	if err != nil {
+		return asError(err)
+	}
 	event := Event{Type: EventEnrolmentRevoked, Object: enrolment.Host, Digest: "sha256:" + akDigest}
-	return b.commit(ctx, who, namespace, event, store.Write{Key: enrolmentKey(namespace, akDigest), Version: version})
+	return b.commit(ctx, who, namespace, event, store.Write{Key: enrolmentKey(namespace, akDigest), Version: version}, revoked)
 }
