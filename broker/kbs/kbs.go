@@ -34,14 +34,14 @@ const (
 
 // Config is what the front end is made of. Broker and Intake are needed.
 type Config struct {
-	Broker      *broker.Broker
-	Intake      *intake.Reader
-	Namespace   string // whose secrets are served; default store.DefaultNamespace
-	DenyStatus  int    // the status of a resource that is denied or missing: 403 (and then 404 for missing), the default, or 401 for both
+	Broker     *broker.Broker
+	Intake     *intake.Reader
+	Namespace  string // whose secrets are served; default store.DefaultNamespace
+	DenyStatus int    // the status of a resource that is denied or missing: 403 (and then 404 for missing), the default, or 401 for both
 	AllowRSA15 bool   // accept recipient keys that ask for the deprecated RSA1_5
-	Sessions    int    // attested sessions held at once; default DefaultSessions
-	Logger      *slog.Logger
-	Now         func() time.Time
+	Sessions   int    // attested sessions held at once; default DefaultSessions
+	Logger     *slog.Logger
+	Now        func() time.Time
 }
 
 // KBS serves the protocol.

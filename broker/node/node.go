@@ -51,8 +51,8 @@ type Config struct {
 
 // KBS are the settings of the KBS front end.
 type KBS struct {
-	Off         bool
-	DenyStatus  int
+	Off        bool
+	DenyStatus int
 	AllowRSA15 bool
 }
 

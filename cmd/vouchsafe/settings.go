@@ -67,8 +67,8 @@ type tpmSettings struct {
 }
 
 type kbsSettings struct {
-	Off         bool `yaml:"off"`
-	DenyStatus  int  `yaml:"deny_status"`
+	Off        bool `yaml:"off"`
+	DenyStatus int  `yaml:"deny_status"`
 	AllowRSA15 bool `yaml:"allow_rsa1_5"`
 }
 
