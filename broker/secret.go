@@ -156,7 +156,7 @@ func checkSecretName(name string) error {
 		return invalid("secret %q: its name has %d bytes, and at most %d are possible", clip(name), len(name), MaxSecretName)
 	}
 	if err := policy.CheckPath(name); err != nil {
-		return invalid("secret %q: %w", clip(name), err)
+		return invalid("%w", err) // which names it
 	}
 	return nil
 }

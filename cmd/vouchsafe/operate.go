@@ -170,8 +170,10 @@ func (p *program) keyRotate() *cobra.Command {
 		Use:   "rotate token|reply|data",
 		Short: "Replace a key",
 		Long: `Replace a key:
-  token  signs attestation result tokens; those signed before stay good until they expire
-  reply  signs answers to workloads; guests that pinned the old one must learn the new one within a day
+  token  signs attestation result tokens; those signed before stay good until
+         they expire
+  reply  signs answers to workloads; guests that pinned the old one must learn
+         the new one within a day
   data   encrypts the store; everything in it is encrypted anew
 
 The audit log's key does not rotate: the log is known by it.`,

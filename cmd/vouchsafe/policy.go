@@ -159,7 +159,7 @@ func (p *program) policyActivate() *cobra.Command {
 
 func (p *program) policyRetire() *cobra.Command {
 	c := &cobra.Command{
-		Use: "retire NAME", Short: "Have no version judge: what only this policy guards is denied then", Args: cobra.ExactArgs(1),
+		Use: "retire NAME", Short: "Have no version judge: what only this policy guards is denied", Args: cobra.ExactArgs(1),
 	}
 	return p.administer(c, func(c *cobra.Command, a *admin.Client, args []string) error {
 		info, err := a.RetirePolicy(c.Context(), args[0])

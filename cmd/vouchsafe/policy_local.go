@@ -15,7 +15,7 @@ import (
 func (p *program) policyCheck() *cobra.Command {
 	return &cobra.Command{
 		Use:   "check FILE…",
-		Short: "Check release policies: syntax, types, names, and what is doubtful",
+		Short: "Check release policies: syntax, types, names, what is doubtful",
 		Long: `Check release policies without a broker: syntax, types, unknown names with the nearest known one, and warnings about what is allowed
 but doubtful, such as a policy that does not say which kinds of evidence it accepts, and every waiver.
 

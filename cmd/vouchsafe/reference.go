@@ -13,7 +13,7 @@ import (
 )
 
 func (p *program) referenceCommand() *cobra.Command {
-	return group("admin", "reference", "Keep the sets of reference values that policies compare claims with",
+	return group("admin", "reference", "Keep the sets of values that policies compare claims with",
 		p.referencePut(), p.referenceList(), p.referenceRetire())
 }
 

@@ -36,7 +36,7 @@ Settings come from a YAML file, and flags override it. docs/reference/server-con
 The server logs to standard error as JSON lines. It ends on SIGTERM or interrupt, after the requests in hand. A renewed certificate is picked
 up within seconds. It serves both protocols, /metrics, /healthz and /readyz.`,
 		Example: `  vouchsafe server --config /etc/vouchsafe/server.yaml
-  vouchsafe server --data ./data --listen localhost:8443 --tls-cert ./data/tls/server.pem --tls-key ./data/tls/server.key`,
+  vouchsafe server --data d --listen :8443 --tls-cert d/tls/server.pem --tls-key d/tls/server.key`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			s := &flags

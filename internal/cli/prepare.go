@@ -69,7 +69,7 @@ func arguments(c *cobra.Command, args []string, check cobra.PositionalArgs) erro
 			case 0:
 				return mistake(c, errors.New("an argument is missing"))
 			default:
-				return mistake(c, fmt.Errorf("%d arguments are not what it takes: %s", len(args), strings.Join(args, " ")))
+				return mistake(c, fmt.Errorf("not what it takes: %s", strings.Join(args, " ")))
 			}
 		}
 	}
