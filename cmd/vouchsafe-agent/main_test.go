@@ -252,7 +252,7 @@ func busy(b *brokertest.Broker) func(*testscript.TestScript, bool, []string) {
 			if asked.Add(1) <= int64(n) {
 				w.Header().Set("Retry-After", args[1])
 				w.WriteHeader(http.StatusServiceUnavailable)
-				_, _ = w.Write([]byte(`{"code":"unavailable","message":"the log \u001b[31mis full"}`))
+				_, _ = w.Write([]byte(`{"code":"unavailable","message":"the log \u001b[31mis full\nvouchsafe-agent: forged"}`))
 				return
 			}
 			behind.ServeHTTP(w, r)

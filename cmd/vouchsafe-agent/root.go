@@ -139,10 +139,11 @@ func printJSON(w io.Writer, v any) error {
 
 // printError prints what went wrong where errors go.
 func (p *program) printError(err error) {
-	p.say("vouchsafe-agent: %s", strings.ReplaceAll(strings.TrimSuffix(err.Error(), "\n"), "\n", "\n  "))
+	p.say("vouchsafe-agent: %s", strings.TrimSuffix(err.Error(), "\n"))
 }
 
-// say prints a line where errors go. What came over the network is in some, and must not steer a terminal or a log.
+// say prints a message where errors go, its further lines indented. What came over the network is in some, and must neither steer a terminal or
+// a log nor look like another message.
 func (p *program) say(format string, args ...any) {
 	line := strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) && r != '\n' {
@@ -150,7 +151,7 @@ func (p *program) say(format string, args ...any) {
 		}
 		return r
 	}, fmt.Sprintf(format, args...))
-	fmt.Fprintln(p.errOut, line)
+	fmt.Fprintln(p.errOut, strings.ReplaceAll(line, "\n", "\n  "))
 }
 
 // Limits of files that are read, in bytes.
