@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/attest/internal/fields"
 )
 
 // MaxLog bounds an event log, in bytes: the largest table firmware reserves is 256 KiB. An event takes at least 36 bytes, so this
@@ -57,49 +58,8 @@ type Log struct {
 	locality byte // the locality the TPM was started from; PCR 0 starts at it
 }
 
-// reader walks the log; the first read past the end makes it fail for good.
-type reader struct {
-	rest   []byte
-	failed bool
-}
-
-func (r *reader) bytes(n uint32) []byte {
-	if r.failed || uint64(n) > uint64(len(r.rest)) {
-		r.failed = true
-		return nil
-	}
-	b := r.rest[:n:n]
-	r.rest = r.rest[n:]
-	return b
-}
-
-func (r *reader) u8() uint8 {
-	if b := r.bytes(1); b != nil {
-		return b[0]
-	}
-	return 0
-}
-
-func (r *reader) u16() uint16 {
-	if b := r.bytes(2); b != nil {
-		return binary.LittleEndian.Uint16(b)
-	}
-	return 0
-}
-
-func (r *reader) u32() uint32 {
-	if b := r.bytes(4); b != nil {
-		return binary.LittleEndian.Uint32(b)
-	}
-	return 0
-}
-
-func (r *reader) u64() uint64 {
-	if b := r.bytes(8); b != nil {
-		return binary.LittleEndian.Uint64(b)
-	}
-	return 0
-}
+// newReader reads the log's structures, whose numbers are little-endian.
+func newReader(data []byte) *fields.Reader { return fields.NewReader(data, binary.LittleEndian) }
 
 var errTruncated = errors.New("it ends within an event")
 
@@ -109,11 +69,11 @@ func Parse(data []byte) (*Log, error) {
 		return nil, attest.Refuse(attest.CodeTooLarge, "an event log of %d bytes; the limit is %d", len(data), MaxLog)
 	}
 	log := &Log{}
-	r := &reader{rest: data}
+	r := newReader(data)
 	if err := log.header(r); err != nil {
 		return nil, err
 	}
-	for number := 1; len(r.rest) > 0 && !padding(r.rest); number++ {
+	for number := 1; len(r.Rest()) > 0 && !padding(r.Rest()); number++ {
 		if err := log.event(r); err != nil {
 			return nil, attest.Refuse(attest.CodeMalformed, "event log, event %d: %w", number, err)
 		}
@@ -129,33 +89,33 @@ func padding(rest []byte) bool {
 }
 
 // header reads the first event: TCG_PCR_EVENT with a TCG_EfiSpecIDEvent (PFP 10.2.1, 10.4.5.1).
-func (l *Log) header(r *reader) error {
-	r.u32() // a register: 0 of a TPM, 1 in a CCEL table
-	kind := EventType(r.u32())
-	r.bytes(20) // the SHA-1 digest of an event that is not measured
-	spec := &reader{rest: r.bytes(r.u32())}
-	if r.failed {
+func (l *Log) header(r *fields.Reader) error {
+	r.U32() // a register: 0 of a TPM, 1 in a CCEL table
+	kind := EventType(r.U32())
+	r.Bytes(20) // the SHA-1 digest of an event that is not measured
+	spec := newReader(r.Bytes(r.U32()))
+	if r.Failed() {
 		return attest.Refuse(attest.CodeMalformed, "event log: %w", errTruncated)
 	}
-	if signature := spec.bytes(16); kind != NoAction || string(signature) != "Spec ID Event03\x00" {
+	if signature := spec.Bytes(16); kind != NoAction || string(signature) != "Spec ID Event03\x00" {
 		return attest.Refuse(attest.CodeVersionUnsupported, "the event log is not in the crypto-agile format of TPM 2.0")
 	}
-	spec.u32() // platform class
-	spec.u32() // versions and the size of a UINTN
-	count := spec.u32()
-	if spec.failed || count == 0 || count > maxBanks {
+	spec.U32() // platform class
+	spec.U32() // versions and the size of a UINTN
+	count := spec.U32()
+	if spec.Failed() || count == 0 || count > maxBanks {
 		return attest.Refuse(attest.CodeMalformed, "the event log's header names %d hash banks; 1 to %d are expected", count, maxBanks)
 	}
 	for range count {
-		b := bank{id: spec.u16(), size: int(spec.u16()), offset: l.width}
+		b := bank{id: spec.U16(), size: int(spec.U16()), offset: l.width}
 		if hash, known := hashes[b.id]; (known && hash.Size() != b.size) || b.size == 0 || b.size > 64 || l.bank(b.id) != nil {
 			return attest.Refuse(attest.CodeMalformed, "the event log's header names bank %#x twice or with %d bytes", b.id, b.size)
 		}
 		l.banks = append(l.banks, b)
 		l.width += b.size
 	}
-	spec.bytes(uint32(spec.u8())) // the vendor's own
-	if spec.failed || len(spec.rest) != 0 {
+	spec.Bytes(uint32(spec.U8())) // the vendor's own
+	if !spec.Complete() {
 		return attest.Refuse(attest.CodeMalformed, "the event log's header has the wrong length")
 	}
 	return nil
@@ -177,34 +137,34 @@ func (l *Log) bank(id uint16) *bank {
 const maxPCR = 23
 
 // event reads a TCG_PCR_EVENT2 (PFP 10.2.2).
-func (l *Log) event(r *reader) error {
-	pcr, kind, count := r.u32(), EventType(r.u32()), r.u32()
-	if r.failed {
+func (l *Log) event(r *fields.Reader) error {
+	pcr, kind, count := r.U32(), EventType(r.U32()), r.U32()
+	if r.Failed() {
 		return errTruncated
 	}
 	if int64(count) != int64(len(l.banks)) {
 		return fmt.Errorf("%d digests; the header names %d banks", count, len(l.banks))
 	}
-	start := r.rest
+	start := r.Rest()
 	inOrder := true
 	for i := range l.banks {
-		id := r.u16()
+		id := r.U16()
 		inOrder = inOrder && id == l.banks[i].id
 		named := l.bank(id)
-		if r.failed || named == nil {
+		if r.Failed() || named == nil {
 			return fmt.Errorf("a digest of bank %#x, which the header does not name", id)
 		}
-		r.bytes(uint32(named.size))
+		r.Bytes(uint32(named.size))
 	}
-	if r.failed {
+	if r.Failed() {
 		return errTruncated
 	}
 	digests, err := l.digests(start, inOrder)
 	if err != nil {
 		return err
 	}
-	data := r.bytes(r.u32())
-	if r.failed {
+	data := r.Bytes(r.U32())
+	if r.Failed() {
 		return errTruncated
 	}
 	if kind == NoAction {
@@ -219,15 +179,15 @@ func (l *Log) event(r *reader) error {
 
 // digests gathers the digests of an event, which lie in entries of a number and a digest, in the order of the log's banks.
 func (l *Log) digests(entries []byte, inOrder bool) ([]byte, error) {
-	r := &reader{rest: entries}
+	r := newReader(entries)
 	if inOrder && len(l.banks) == 1 {
-		r.u16()
-		return r.bytes(uint32(l.width)), nil
+		r.U16()
+		return r.Bytes(uint32(l.width)), nil
 	}
 	all := make([]byte, l.width)
 	var seen [maxBanks]bool
 	for range l.banks {
-		id := r.u16()
+		id := r.U16()
 		for i, b := range l.banks {
 			if b.id != id {
 				continue
@@ -236,7 +196,7 @@ func (l *Log) digests(entries []byte, inOrder bool) ([]byte, error) {
 				return nil, fmt.Errorf("two digests of bank %#x", id)
 			}
 			seen[i] = true
-			copy(all[b.offset:], r.bytes(uint32(b.size)))
+			copy(all[b.offset:], r.Bytes(uint32(b.size)))
 		}
 	}
 	return all, nil

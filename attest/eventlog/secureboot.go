@@ -25,17 +25,17 @@ var guidGlobal = [16]byte{0x61, 0xdf, 0xe4, 0x8b, 0xca, 0x93, 0xd2, 0x11, 0xaa, 
 const maxVariableName = 256
 
 func parseVariable(data []byte) (*variable, bool) {
-	r := &reader{rest: data}
+	r := newReader(data)
 	v := &variable{}
-	copy(v.guid[:], r.bytes(16))
-	units, size := r.u64(), r.u64()
-	if r.failed || units > maxVariableName || size > uint64(len(data)) {
+	copy(v.guid[:], r.Bytes(16))
+	units, size := r.U64(), r.U64()
+	if r.Failed() || units > maxVariableName || size > uint64(len(data)) {
 		return nil, false
 	}
-	name, ok := decodeUTF16(r.bytes(uint32(2 * units)))
+	name, ok := decodeUTF16(r.Bytes(uint32(2 * units)))
 	v.name = name
-	v.data = r.bytes(uint32(size))
-	return v, ok && !r.failed && len(r.rest) == 0
+	v.data = r.Bytes(uint32(size))
+	return v, ok && r.Complete()
 }
 
 // decodeUTF16 decodes little-endian UTF-16. Text that is not well formed is refused, for two texts must not look the same.

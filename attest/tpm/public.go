@@ -66,12 +66,12 @@ func ParsePublic(data []byte) (*Public, error) {
 	if len(data) > maxPublic {
 		return nil, fmt.Errorf("a TPMT_PUBLIC of %d bytes; the limit is %d", len(data), maxPublic)
 	}
-	r := &reader{rest: data}
-	kind := r.u16()
-	p := &Public{Raw: data, nameAlg: r.u16(), Attributes: Attributes(r.u32())}
+	r := newReader(data)
+	kind := r.U16()
+	p := &Public{Raw: data, nameAlg: r.U16(), Attributes: Attributes(r.U32())}
 	r.sized() // authPolicy: who may use the key, not what it is
-	if symmetric := r.u16(); symmetric != algNull {
-		bits, mode := r.u16(), r.u16()
+	if symmetric := r.U16(); symmetric != algNull {
+		bits, mode := r.U16(), r.U16()
 		p.wrapsWithAES = symmetric == algAES && mode == algCFB && (bits == 128 || bits == 256)
 	}
 	var err error
@@ -94,23 +94,23 @@ func ParsePublic(data []byte) (*Public, error) {
 }
 
 // skipScheme reads a TPMT_RSA_SCHEME, TPMT_ECC_SCHEME or TPMT_KDF_SCHEME: an algorithm and, unless that is null or RSAES, its hash.
-func skipScheme(r *reader) error {
+func skipScheme(r reader) error {
 	const algRSAES, algECDAA = 0x0015, 0x001a
-	switch scheme := r.u16(); scheme {
+	switch scheme := r.U16(); scheme {
 	case algNull, algRSAES:
 	case algECDAA:
 		return errors.New("the key is for ECDAA")
 	default:
-		r.u16()
+		r.U16()
 	}
 	return nil
 }
 
-func rsaPublic(r *reader) (crypto.PublicKey, error) {
+func rsaPublic(r reader) (crypto.PublicKey, error) {
 	if err := skipScheme(r); err != nil {
 		return nil, err
 	}
-	bits, exponent, modulus := r.u16(), r.u32(), r.sized()
+	bits, exponent, modulus := r.U16(), r.U32(), r.sized()
 	if err := r.done(); err != nil {
 		return nil, err
 	}
@@ -124,11 +124,11 @@ func rsaPublic(r *reader) (crypto.PublicKey, error) {
 	return &rsa.PublicKey{N: n, E: int(exponent)}, nil
 }
 
-func eccPublic(r *reader) (crypto.PublicKey, error) {
+func eccPublic(r reader) (crypto.PublicKey, error) {
 	if err := skipScheme(r); err != nil {
 		return nil, err
 	}
-	id := r.u16()
+	id := r.U16()
 	if err := skipScheme(r); err != nil { // the key derivation function
 		return nil, err
 	}

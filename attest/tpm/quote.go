@@ -70,22 +70,22 @@ func ParseQuote(message []byte) (*Quote, error) {
 	if len(message) > maxMessage {
 		return nil, attest.Refuse(attest.CodeTooLarge, "a quote of %d bytes; the limit is %d", len(message), maxMessage)
 	}
-	r := &reader{rest: message}
-	if magic := r.u32(); magic != generatedMagic {
+	r := newReader(message)
+	if magic := r.U32(); magic != generatedMagic {
 		return nil, attest.Refuse(attest.CodeMalformed, "the quote starts with %#x, so no TPM made it", magic)
 	}
-	if kind := r.u16(); kind != attestQuote {
+	if kind := r.U16(); kind != attestQuote {
 		return nil, attest.Refuse(attest.CodeMalformed, "an attestation of type %#x, which is not a quote", kind)
 	}
-	q := &Quote{Signer: r.sized(), ExtraData: r.sized(), Clock: r.u64(), ResetCount: r.u32(), RestartCount: r.u32()}
-	safe := r.u8()
+	q := &Quote{Signer: r.sized(), ExtraData: r.sized(), Clock: r.U64(), ResetCount: r.U32(), RestartCount: r.U32()}
+	safe := r.U8()
 	q.ClockSafe = safe == 1
-	q.FirmwareVersion = r.u64()
-	if banks := r.u32(); !r.failed && banks != 1 {
+	q.FirmwareVersion = r.U64()
+	if banks := r.U32(); !r.Failed() && banks != 1 {
 		return nil, attest.Refuse(attest.CodePCRSelection, "the quote selects PCRs of %d banks; one is expected", banks)
 	}
-	bank := r.u16()
-	selection := r.bytes(int(r.u8()))
+	bank := r.U16()
+	selection := r.Bytes(uint32(r.U8()))
 	q.PCRDigest = r.sized()
 	if err := r.done(); err != nil || safe > 1 {
 		return nil, attest.Refuse(attest.CodeMalformed, "the quote is not a well-formed TPMS_ATTEST")
@@ -143,9 +143,9 @@ func ParseSignature(data []byte) (*Signature, error) {
 	if len(data) > maxSignature {
 		return nil, attest.Refuse(attest.CodeTooLarge, "a signature of %d bytes; the limit is %d", len(data), maxSignature)
 	}
-	r := &reader{rest: data}
-	sig := &Signature{scheme: r.u16()}
-	hash := r.u16()
+	r := newReader(data)
+	sig := &Signature{scheme: r.U16()}
+	hash := r.U16()
 	switch sig.scheme {
 	case algRSASSA, algRSAPSS:
 		sig.rsa = r.sized()
