@@ -3,22 +3,19 @@ package client
 import (
 	"context"
 	"crypto/sha256"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"net/url"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/broker/envelope"
 	"github.com/vouchsafe/vouchsafe/client/release"
+	"github.com/vouchsafe/vouchsafe/internal/dial"
 )
 
 // Collector makes evidence of one kind on the machine it runs on.
@@ -86,24 +83,19 @@ func (s Secret) Format(f fmt.State, _ rune) {
 
 // New checks the configuration as a whole. It does not connect.
 func New(c Config) (*Client, error) {
-	u, err := url.Parse(c.URL)
+	u, err := dial.Parse(c.URL)
+	if err != nil {
+		return nil, fmt.Errorf("client: %w", err)
+	}
 	switch {
-	case err != nil:
-		return nil, fmt.Errorf("client: URL: %w", err)
-	case u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		return nil, fmt.Errorf("client: URL %q is not https://HOST[:PORT][/PATH]", u.Redacted())
 	case u.Scheme == "http" && len(c.Keys) == 0:
 		return nil, fmt.Errorf("client: over http anyone could answer for %s: give Keys, or use https", u.Host)
-	case u.Scheme != "https" && u.Scheme != "http":
-		return nil, fmt.Errorf("client: URL scheme %q is not https", u.Scheme)
 	case c.Collector == nil:
 		return nil, errors.New("client: Collector is nil")
-	case c.HTTP != nil && len(c.CA) > 0:
-		return nil, errors.New("client: CA would have no effect beside HTTP: give one of them")
 	case c.Retry.Max < 0 || c.Retry.Base < 0 || c.Retry.Cap < 0 || c.Timeout < 0:
 		return nil, errors.New("client: a negative Retry or Timeout")
 	}
-	client := &Client{c: c, base: strings.TrimSuffix(u.String(), "/")}
+	client := &Client{c: c, base: dial.Base(u)}
 	orDefault(&client.c.KeyType, envelope.XWing)
 	orDefault(&client.c.Retry.Max, 10)
 	orDefault(&client.c.Retry.Base, 500*time.Millisecond)
@@ -123,29 +115,9 @@ func New(c Config) (*Client, error) {
 			return nil, fmt.Errorf("client: Keys: %w", err)
 		}
 	}
-	if client.http, err = httpClient(c); err != nil {
-		return nil, err
+	if client.http, err = dial.New(dial.Config{CA: c.CA, HTTP: c.HTTP}); err != nil {
+		return nil, fmt.Errorf("client: %w", err)
 	}
-	return client, nil
-}
-
-func httpClient(c Config) (*http.Client, error) {
-	client := new(http.Client)
-	if c.HTTP != nil {
-		*client = *c.HTTP
-	} else {
-		transport := http.DefaultTransport.(*http.Transport).Clone()
-		transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS13}
-		if len(c.CA) > 0 {
-			pool := x509.NewCertPool()
-			if !pool.AppendCertsFromPEM(c.CA) {
-				return nil, errors.New("client: CA holds no PEM certificate")
-			}
-			transport.TLSClientConfig.RootCAs = pool
-		}
-		client.Transport = transport
-	}
-	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return client, nil
 }
 

@@ -3,23 +3,18 @@ package admin
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/netip"
-	"net/url"
 	"reflect"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/broker"
 	"github.com/vouchsafe/vouchsafe/broker/admin/wire"
+	"github.com/vouchsafe/vouchsafe/internal/dial"
 	"github.com/vouchsafe/vouchsafe/policy"
 )
 
@@ -28,6 +23,9 @@ const MaxAnswer = 64 << 20
 
 // DefaultTimeout is how long a call may take, but for a backup, which may take as long as it writes.
 const DefaultTimeout = 30 * time.Second
+
+// connectTimeout is how long a connection may take to stand, for a backup too: somebody waits at a prompt.
+const connectTimeout = 10 * time.Second
 
 // Config says where a broker is and who asks. Address is needed; Token is, too, for all but public operations.
 type Config struct {
@@ -72,53 +70,27 @@ var ErrAnswer = errors.New("the broker's answer cannot be read")
 
 // New checks the configuration as a whole. It does not connect.
 func New(c Config) (*Client, error) {
-	u, err := url.Parse(c.Address)
+	u, err := dial.Parse(c.Address)
+	if err != nil {
+		return nil, fmt.Errorf("admin: %w", err)
+	}
+	if err := dial.CheckToken(c.Token); err != nil {
+		return nil, fmt.Errorf("admin: %w", err)
+	}
 	switch {
-	case err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		return nil, errors.New("admin: the address is not https://HOST[:PORT]")
-	case u.Scheme != "https" && u.Scheme != "http":
-		return nil, fmt.Errorf("admin: the address begins with %q, not https://", u.Scheme)
-	case u.Scheme == "http" && !loopback(u.Hostname()):
+	case u.Scheme == "http" && !dial.Loopback(u.Hostname()):
 		return nil, fmt.Errorf("admin: the token and secrets would cross the network to %s in the clear: use https", u.Host)
-	case strings.ContainsFunc(c.Token, func(r rune) bool { return r <= ' ' || r > '~' }):
-		return nil, errors.New("admin: the token holds white space or other characters that no token has")
-	case c.HTTP != nil && len(c.CACert) > 0:
-		return nil, errors.New("admin: CACert would have no effect beside HTTP: give one of them")
 	case c.Timeout < 0:
 		return nil, errors.New("admin: the timeout is negative")
 	}
-	client := &Client{base: strings.TrimSuffix(u.String(), "/"), token: c.Token, http: new(http.Client), timeout: c.Timeout}
+	client := &Client{base: dial.Base(u), token: c.Token, timeout: c.Timeout}
 	if client.timeout == 0 {
 		client.timeout = DefaultTimeout
 	}
-	if c.HTTP != nil {
-		*client.http = *c.HTTP
-	} else if client.http.Transport, err = transport(c.CACert); err != nil {
-		return nil, err
+	if client.http, err = dial.New(dial.Config{CA: c.CACert, HTTP: c.HTTP, Connect: connectTimeout}); err != nil {
+		return nil, fmt.Errorf("admin: %w", err)
 	}
-	client.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return client, nil
-}
-
-func loopback(host string) bool {
-	if host == "localhost" {
-		return true
-	}
-	addr, err := netip.ParseAddr(host)
-	return err == nil && addr.IsLoopback()
-}
-
-func transport(ca []byte) (http.RoundTripper, error) {
-	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.DialContext = (&net.Dialer{Timeout: 10 * time.Second}).DialContext
-	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS13}
-	if len(ca) > 0 {
-		t.TLSClientConfig.RootCAs = x509.NewCertPool()
-		if !t.TLSClientConfig.RootCAs.AppendCertsFromPEM(ca) {
-			return nil, errors.New("admin: CACert holds no PEM certificate")
-		}
-	}
-	return t, nil
 }
 
 // call performs one operation.

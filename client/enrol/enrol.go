@@ -16,20 +16,17 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"net/netip"
-	"net/url"
-	"strings"
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/attest/tpm"
 	"github.com/vouchsafe/vouchsafe/client"
 	"github.com/vouchsafe/vouchsafe/client/release"
+	"github.com/vouchsafe/vouchsafe/internal/dial"
 	"github.com/vouchsafe/vouchsafe/internal/strictjson"
 )
 
@@ -105,49 +102,33 @@ func Host(ctx context.Context, c Config, host string, device TPM) (*tpm.Enrolmen
 type exchange struct {
 	base, token string
 	timeout     time.Duration
-	http        http.Client
+	http        *http.Client
 }
 
 func newExchange(c Config) (*exchange, error) {
-	u, err := url.Parse(c.URL)
+	u, err := dial.Parse(c.URL)
+	if err != nil {
+		return nil, fmt.Errorf("enrol: %w", err)
+	}
+	if err := dial.CheckToken(c.Token); err != nil {
+		return nil, fmt.Errorf("enrol: %w", err)
+	}
 	switch {
-	case err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		return nil, errors.New("enrol: the URL is not https://HOST[:PORT][/PATH]")
-	case u.Scheme != "https" && u.Scheme != "http":
-		return nil, fmt.Errorf("enrol: URL scheme %q is not https", u.Scheme)
-	case u.Scheme == "http" && !loopback(u.Hostname()):
+	case u.Scheme == "http" && !dial.Loopback(u.Hostname()):
 		return nil, fmt.Errorf("enrol: the token would cross the network to %s in the clear: use https", u.Host)
-	case c.Token == "" || strings.ContainsFunc(c.Token, func(r rune) bool { return r <= ' ' || r > '~' }):
-		return nil, errors.New("enrol: the token is empty, or holds characters that no token has")
-	case c.HTTP != nil && len(c.CA) > 0:
-		return nil, errors.New("enrol: CA would have no effect beside HTTP: give one of them")
+	case c.Token == "":
+		return nil, errors.New("enrol: the token is empty")
 	case c.Timeout < 0:
 		return nil, errors.New("enrol: the timeout is negative")
 	}
-	e := &exchange{base: strings.TrimSuffix(u.String(), "/"), token: c.Token, timeout: c.Timeout}
+	e := &exchange{base: dial.Base(u), token: c.Token, timeout: c.Timeout}
 	if e.timeout == 0 {
 		e.timeout = DefaultTimeout
 	}
-	if c.HTTP != nil {
-		e.http = *c.HTTP
-	} else {
-		transport := http.DefaultTransport.(*http.Transport).Clone()
-		transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS13}
-		if len(c.CA) > 0 {
-			transport.TLSClientConfig.RootCAs = x509.NewCertPool()
-			if !transport.TLSClientConfig.RootCAs.AppendCertsFromPEM(c.CA) {
-				return nil, errors.New("enrol: CA holds no PEM certificate")
-			}
-		}
-		e.http.Transport = transport
+	if e.http, err = dial.New(dial.Config{CA: c.CA, HTTP: c.HTTP}); err != nil {
+		return nil, fmt.Errorf("enrol: %w", err)
 	}
-	e.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return e, nil
-}
-
-func loopback(host string) bool {
-	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && addr.IsLoopback()
 }
 
 // post sends a message and reads the answer to it into answer.

@@ -38,6 +38,7 @@ var layers = []layer{
 	{"internal/atomicfile", nil},
 	{"internal/cli", nil},
 	{"internal/harden", nil},
+	{"internal/dial", nil},
 	{"store", []string{"internal/strictjson", "internal/atomicfile"}},
 	{"attest", []string{"internal/strictjson", "internal/atomicfile"}},
 	{"policy", []string{"attest", "internal/strictjson"}},
@@ -57,8 +58,8 @@ var layers = []layer{
 	}},
 
 	// What administers a broker shares the core's types; what runs in the guest knows a broker by its wire format only.
-	{"broker/admin", []string{"attest", "policy", "broker", "broker/access", "broker/keys", "internal/strictjson"}},
-	{"client", []string{"attest", "broker/envelope", "internal/strictjson", "internal/atomicfile"}},
+	{"broker/admin", []string{"attest", "policy", "broker", "broker/access", "broker/keys", "internal/dial", "internal/strictjson"}},
+	{"client", []string{"attest", "broker/envelope", "internal/dial", "internal/strictjson", "internal/atomicfile"}},
 
 	{"docs", nil}, // documents that programs serve
 	{"broker/api", []string{
