@@ -117,7 +117,11 @@ func (k *KBS) attest(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	id, err := k.sessions.New(attested, attested.Expires())
+	sessions := k.sessions
+	if large(req.Evidence.Init) {
+		sessions = k.large
+	}
+	id, err := sessions.New(attested, attested.Expires())
 	if err != nil {
 		return &broker.Error{Code: broker.CodeUnavailable, Message: "too many attested sessions", RetryAfter: 5 * time.Second, Err: err}
 	}
@@ -126,6 +130,17 @@ func (k *KBS) attest(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, struct {
 		Token string `json:"token"`
 	}{token})
+}
+
+// large reports whether a session holds a large init-data document.
+func large(init *attest.InitData) bool {
+	size := 0
+	if init != nil {
+		for name, content := range init.Data {
+			size += len(name) + len(content)
+		}
+	}
+	return size > smallInitData
 }
 
 // attestRequest reads a message into what the core judges.

@@ -22,9 +22,16 @@ const Prefix = "/kbs/v0"
 // cookieName is what clients send their session id by.
 const cookieName = "kbs-session-id"
 
-// DefaultSessions is how many attested sessions are held at once. Each has its claims, 2 to 10 KiB: with large init-data documents it may be
-// more, and over the limit the answer is 503, never another session's end.
+// DefaultSessions is how many attested sessions are held at once. Each has its claims, 2 to 10 KiB, and an init-data document of up to
+// smallInitData bytes. Over the limit the answer is 503, never another session's end.
 const DefaultSessions = 20_000
+
+// DefaultLargeSessions is how many may besides have a larger init-data document, up to initdata.MaxDocument: together 256 MiB. Hardware that
+// carries a document's digest can be rented, and must not fill the broker's memory by attesting.
+const DefaultLargeSessions = 1000
+
+// smallInitData is the size in bytes up to which an init-data document does not make a session a large one: Kata agents' usual policies.
+const smallInitData = 16 << 10
 
 // maxAuth and maxAuthorization bound what is read of an auth request and of an Authorization header, in bytes.
 const (
@@ -40,6 +47,7 @@ type Config struct {
 	DenyStatus int    // the status of a resource that is denied or missing: 403 (and then 404 for missing), the default, or 401 for both
 	AllowRSA15 bool   // accept recipient keys that ask for the deprecated RSA1_5
 	Sessions   int    // attested sessions held at once; default DefaultSessions
+	Large      int    // and besides, those with a large init-data document; default DefaultLargeSessions
 	Logger     *slog.Logger
 	Now        func() time.Time
 }
@@ -52,6 +60,7 @@ type KBS struct {
 	denyStatus int
 	recipients envelope.Options
 	sessions   *session.Sessions[*broker.Attested]
+	large      *session.Sessions[*broker.Attested]
 	logger     *slog.Logger
 }
 
@@ -62,7 +71,7 @@ func New(c Config) (*KBS, error) {
 		return nil, errors.New("kbs: broker and intake are needed")
 	case c.DenyStatus != 0 && c.DenyStatus != http.StatusUnauthorized && c.DenyStatus != http.StatusForbidden:
 		return nil, fmt.Errorf("kbs: deny_status is %d, not 401 or 403: clients know no other", c.DenyStatus)
-	case c.Sessions < 0:
+	case c.Sessions < 0 || c.Large < 0:
 		return nil, errors.New("kbs: the number of sessions is negative")
 	}
 	if c.Namespace == "" {
@@ -84,8 +93,14 @@ func New(c Config) (*KBS, error) {
 	if c.Sessions == 0 {
 		c.Sessions = DefaultSessions
 	}
+	if c.Large == 0 {
+		c.Large = DefaultLargeSessions
+	}
 	var err error
 	if k.sessions, err = session.NewSessions[*broker.Attested](c.Sessions, c.Now, nil); err != nil {
+		return nil, fmt.Errorf("kbs: %w", err)
+	}
+	if k.large, err = session.NewSessions[*broker.Attested](c.Large, c.Now, nil); err != nil {
 		return nil, fmt.Errorf("kbs: %w", err)
 	}
 	return k, nil

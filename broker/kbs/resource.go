@@ -10,6 +10,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker/access"
 	"github.com/vouchsafe/vouchsafe/broker/intake"
 	"github.com/vouchsafe/vouchsafe/broker/keys"
+	"github.com/vouchsafe/vouchsafe/broker/session"
 )
 
 // getResource releases a secret to whoever shows that it was attested. Clients ask first and attest when they get 401.
@@ -75,8 +76,10 @@ func (k *KBS) attested(r *http.Request) (*broker.Attested, error) {
 		}
 		return attested, err
 	}
-	if attested, ok := k.sessions.Get(cookie(r)); ok {
-		return attested, nil
+	for _, sessions := range []*session.Sessions[*broker.Attested]{k.sessions, k.large} {
+		if attested, ok := sessions.Get(cookie(r)); ok {
+			return attested, nil
+		}
 	}
 	return nil, fail(http.StatusUnauthorized, "TokenNotFound", "no attestation token or attested session: attest first")
 }
