@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"path/filepath"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -183,9 +184,11 @@ func (b *bench) releasePart() section {
 	} {
 		for _, clients := range kind.clients {
 			// Before and after: how fast a core is changes with who shares it.
-			before := processorTime(b.time/2, kind.floor, verify)
+			// As many threads as the load keeps busy: one client and the broker take turns.
+			threads := min(clients, runtime.GOMAXPROCS(0))
+			before := processorTime(b.time/2, threads, kind.floor, verify)
 			o := p.drive(clients, 4*b.time, 1, kind.make)
-			after := processorTime(b.time/2, kind.floor, verify)
+			after := processorTime(b.time/2, threads, kind.floor, verify)
 			floor, one := (before[0]+after[0])/2, (before[1]+after[1])/2
 			r := against(fmt.Sprintf("%s, %d clients", kind.name, clients), o.processor, floor, kind.budget)
 			r.Note = fmt.Sprintf("%.0f/s, waits %s, 99%% under %s; %s of it in the system; with one P-384 verification less, as SNP, %.2f×",

@@ -3,6 +3,7 @@ package main
 import (
 	"runtime"
 	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -43,24 +44,32 @@ func run(f func(), count int) time.Duration {
 	return time.Since(start)
 }
 
-// processorTime returns how much processor time the functions take, run by turns for a while: the median of each. Unlike byTurns it can be
-// compared with what the system charges another process, also where others keep the machine busy.
-func processorTime(total time.Duration, fs ...func()) []time.Duration {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	used := func() time.Duration {
-		var t unix.Timespec
-		check(unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t))
-		return time.Duration(t.Nano())
-	}
+// processorTime returns how much processor time the functions take, run by turns for a while on so many threads at once: the median of
+// each. Unlike byTurns it can be compared with what the system charges another process, also where others keep the machine busy. Threads
+// matter because two of them may share a core, and then both are slower.
+func processorTime(total time.Duration, threads int, fs ...func()) []time.Duration {
+	end := time.Now().Add(total)
+	var mu sync.Mutex
 	times := make([][]time.Duration, len(fs))
-	for end := time.Now().Add(total); time.Now().Before(end) || len(times[0]) < 5; {
-		for i, f := range fs {
-			before := used()
-			f()
-			times[i] = append(times[i], used()-before)
+	together(threads, threads, func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		used := func() time.Duration {
+			var t unix.Timespec
+			check(unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t))
+			return time.Duration(t.Nano())
 		}
-	}
+		for n := 0; n < 5 || time.Now().Before(end); n++ {
+			for i, f := range fs {
+				before := used()
+				f()
+				took := used() - before
+				mu.Lock()
+				times[i] = append(times[i], took)
+				mu.Unlock()
+			}
+		}
+	})
 	medians := make([]time.Duration, len(fs))
 	for i := range fs {
 		medians[i] = quantile(times[i], .5)
