@@ -61,7 +61,7 @@ const (
 	// DefaultWaiting is a second of work for two cores at a millisecond each; who waits longer is better told to come back.
 	DefaultWaiting = 2048
 	// DefaultRefusalsPerSecond keeps strangers, who can send bad evidence as fast as they like, from filling the disk: at about
-	// 2 KiB each it is under 20 GiB a day even when it never lets up.
+	// 2 KiB each it is under 20 GiB a day even when it never lets up. Denials have claims and count by denialSize: under 70 GiB a day.
 	DefaultRefusalsPerSecond = 100
 	// DefaultSecrets is what one workload plausibly needs at boot.
 	DefaultSecrets = 64

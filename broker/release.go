@@ -102,7 +102,11 @@ func (b *Broker) Release(ctx context.Context, a *Attested, want []Want) (*Releas
 			d.Outcome = OutcomeNotFound
 		}
 		// Genuine hardware can be rented: whoever has it may be denied as often as he likes, but not fill the disk with it.
-		if !b.denials.AllowN(start, 1) {
+		size, err := recordSize(d)
+		if err != nil {
+			return nil, asError(err)
+		}
+		if !b.denials.AllowN(start, min(1+size/denialSize, b.denials.Burst())) {
 			b.observer.Unrecorded(a.kind)
 			return nil, &Error{Code: CodeOverloaded, Message: "too many requests are being denied", RetryAfter: retryOverloaded}
 		}
@@ -116,6 +120,15 @@ func (b *Broker) Release(ctx context.Context, a *Attested, want []Want) (*Releas
 	}
 	b.observer.Judged(a.protocol, d.Outcome, b.now().Sub(start))
 	return r, nil
+}
+
+// denialSize is how large the record of a denial is, in bytes, that counts as one against Limits.RefusalsPerSecond: a guest's claims and a policy's
+// results. A workload can make it larger, by its init-data and by asking for many secrets, and then it counts as several.
+const denialSize = 8 << 10
+
+func recordSize(d *Decision) (int, error) {
+	text, err := encode(d)
+	return len(text), err
 }
 
 func allNotFound(results []Result) bool {
