@@ -93,7 +93,7 @@ func (p *program) printEntry(index uint64, entry []byte) error {
 	if e.Actor != nil {
 		what += " by " + e.Actor.Name
 	}
-	_, err := fmt.Fprintf(p.out, "%d  %s  %s  %s\n", index, when(e.Time), e.Type, what)
+	_, err := fmt.Fprintf(p.out, "%d  %s  %-15s  %s\n", index, when(e.Time), e.Type, what)
 	return err
 }
 
