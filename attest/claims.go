@@ -31,6 +31,24 @@ type Claims struct {
 	Devices []Claims `json:"devices,omitempty" doc:"claims of the additional devices, each bound to the same nonce and key"`
 }
 
+// The trust anchors that the claim hardware_root names. Policies compare with them, so none is ever renamed.
+const (
+	RootMilan       = "amd-milan"
+	RootGenoa       = "amd-genoa"
+	RootTurin       = "amd-turin"
+	RootTPMEnrolled = "tpm-enrolled"        // none but the broker's own: the key was enrolled by credential activation
+	RootGoogleAK    = "google-ak"           // the authority that certifies attestation keys of a cloud's instances
+	RootVirtual     = "virtual-development" // of no hardware
+)
+
+// The states that the claim tcb_status can have.
+const (
+	TCBUpToDate     = "up-to-date"
+	TCBOutOfDate    = "out-of-date"
+	TCBRevoked      = "revoked"
+	TCBNotPublished = "not-published" // the vendor publishes no status, and no minimum is configured
+)
+
 // CollateralClaims says how good the certificates and lists were that an appraisal relied on.
 type CollateralClaims struct {
 	Current           bool      `json:"current" doc:"whether nothing relied on was past its validity or next update at the time of appraisal"`

@@ -26,19 +26,14 @@ type baselineRule struct {
 func roots(kind attest.Kind) []string {
 	switch kind {
 	case attest.SNP:
-		return []string{"amd-milan", "amd-genoa", "amd-turin"}
+		return []string{attest.RootMilan, attest.RootGenoa, attest.RootTurin}
 	case attest.TPM:
-		return []string{rootEnrolled, rootGoogle}
+		return []string{attest.RootTPMEnrolled, attest.RootGoogleAK}
 	case attest.Virtual:
-		return []string{"virtual-development"}
+		return []string{attest.RootVirtual}
 	}
 	return nil
 }
-
-const (
-	rootEnrolled = "tpm-enrolled"
-	rootGoogle   = "google-ak"
-)
 
 // baseline holds for every policy. It is constant; the order is that of records.
 var baseline = [...]baselineRule{
@@ -89,7 +84,7 @@ var baseline = [...]baselineRule{
 				return ""
 			case c.Kind != attest.TPM:
 				return fmt.Sprintf("kind %q is not primary evidence", seenText(string(c.Kind)))
-			case c.TPM == nil || !c.TPM.Enrolled && c.HardwareRoot != rootGoogle:
+			case c.TPM == nil || !c.TPM.Enrolled && c.HardwareRoot != attest.RootGoogleAK:
 				return "the TPM is neither enrolled nor certified by a cloud"
 			}
 			return ""
@@ -157,7 +152,7 @@ var baseline = [...]baselineRule{
 		demands: "collateral.current is true; it may be absent for an enrolled TPM and a device, which need no certificates",
 		claims:  []string{"collateral.current", "hardware_root", "devices"}, waivable: true,
 		violation: func(c *attest.Claims) string {
-			enrolled := c.Kind == attest.TPM && c.HardwareRoot == rootEnrolled && c.TPM != nil && c.TPM.Enrolled
+			enrolled := c.Kind == attest.TPM && c.HardwareRoot == attest.RootTPMEnrolled && c.TPM != nil && c.TPM.Enrolled
 			if c.Collateral == nil && !enrolled {
 				return "collateral is absent"
 			}
@@ -206,7 +201,7 @@ func mustBeFalse(kind attest.Kind, claim *bool, name string) string {
 
 // tcbAccepted accepts the two good states, and absence: the caller judges that.
 func tcbAccepted(status string) bool {
-	return status == "" || status == "up-to-date" || status == "not-published"
+	return status == "" || status == attest.TCBUpToDate || status == attest.TCBNotPublished
 }
 
 // BaselineRule describes a built-in rule, for listings and documentation.

@@ -32,7 +32,7 @@ func WithReferences(names []string) Option {
 
 // Parse parses, type-checks and compiles a document. filename is for messages only. The error is *[Problems] and tells everything that is
 // wrong, except that one with the YAML itself ends the reading.
-func Parse(filename string, source []byte, _ ...Option) (*Policy, error) {
+func Parse(filename string, source []byte) (*Policy, error) {
 	p, _, err := parse(filename, source)
 	return p, err
 }

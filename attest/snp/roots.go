@@ -9,7 +9,8 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"strings"
+
+	"github.com/vouchsafe/vouchsafe/attest"
 )
 
 // anchor is the root of one product, with the intermediates its owner publishes.
@@ -38,6 +39,9 @@ var pinned = map[Product]string{
 	Genoa: "4c6598d19c18719c5dfd4a7d335f674e5bfe1d8f800cea2cf270c10d103db2f1",
 	Turin: "1f084161a44bb6d93778a904877d4819cafa5d05ef4193b2ded9dd9c73dd3f6a",
 }
+
+// rootNames are the products' roots in claims.
+var rootNames = map[Product]string{Milan: attest.RootMilan, Genoa: attest.RootGenoa, Turin: attest.RootTurin}
 
 // amdAnchors returns the anchors of every product.
 func amdAnchors() ([]anchor, error) {
@@ -69,7 +73,7 @@ func parseAnchor(p Product, text []byte) (*anchor, error) {
 		}
 		certs[i], text = cert, rest
 	}
-	a := &anchor{product: p, name: "amd-" + strings.ToLower(string(p)), ark: certs[0], ask: certs[1], asvk: certs[2]}
+	a := &anchor{product: p, name: rootNames[p], ark: certs[0], ask: certs[1], asvk: certs[2]}
 	return a, a.check()
 }
 

@@ -189,14 +189,14 @@ func checkCPU(r *Report, p Product) error {
 func (v *Verifier) tcbStatus(r *Report, p Product) string {
 	least, ok := v.minimum[p]
 	if !ok {
-		return "not-published"
+		return attest.TCBNotPublished
 	}
 	for _, version := range [...]TCBVersion{r.ReportedTCB, r.CommittedTCB, r.LaunchTCB} {
 		if tcb, err := version.Decode(p); err != nil || !tcb.AtLeast(least) {
-			return "out-of-date"
+			return attest.TCBOutOfDate
 		}
 	}
-	return "up-to-date"
+	return attest.TCBUpToDate
 }
 
 // collateral describes what the appraisal relied on. The chain is valid, or it would have been refused.

@@ -258,7 +258,7 @@ func TestCertifiedKey(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if claims.HardwareRoot != RootGoogleAK || claims.TPM.Enrolled || claims.TPM.Host != "projects/p/zones/z/instances/7" ||
+			if claims.HardwareRoot != attest.RootGoogleAK || claims.TPM.Enrolled || claims.TPM.Host != "projects/p/zones/z/instances/7" ||
 				claims.Collateral.RevocationChecked != (len(test.lists) == 2) {
 				t.Errorf("%+v, tpm %+v, collateral %+v", claims, claims.TPM, claims.Collateral)
 			}

@@ -17,12 +17,6 @@ import (
 	"github.com/vouchsafe/vouchsafe/attest/eventlog"
 )
 
-// Names of the trust anchors, as the claim hardware_root has them.
-const (
-	RootEnrolled = "tpm-enrolled" // the key was enrolled by credential activation
-	RootGoogleAK = "google-ak"    // the key's certificate chains to a configured root
-)
-
 // bindingBytes of the binding's digest go into a quote's extraData: SHA-256's length is what every TPM accepts.
 const bindingBytes = 32
 
@@ -191,7 +185,7 @@ func enrolledKey(in attest.Input, enrolment *Enrolment, evidence *Evidence, dige
 	}
 	return &known{
 		public: recorded.Key,
-		root:   RootEnrolled,
+		root:   attest.RootTPMEnrolled,
 		claims: &attest.TPMClaims{AKName: enrolment.AKName, EKDigest: enrolment.EKDigest, Host: enrolment.Host, Enrolled: true},
 		collateral: &attest.CollateralClaims{
 			Current: in.Time.Before(enrolment.EKExpires), Expires: enrolment.EKExpires,
@@ -238,7 +232,7 @@ func (v *Verifier) certifiedKey(in attest.Input, evidence *Evidence, digest stri
 	}
 	return &known{
 		public: public,
-		root:   RootGoogleAK,
+		root:   attest.RootGoogleAK,
 		// Not the TPM's name for it: nothing vouches for the parts of ak_tpm_public that the certificate does not have.
 		claims: &attest.TPMClaims{AKName: digest, Host: host},
 		collateral: &attest.CollateralClaims{

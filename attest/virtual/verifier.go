@@ -12,9 +12,6 @@ import (
 // MaxEvidence is how large evidence may be, in bytes: as for SNP.
 const MaxEvidence = snp.MaxEvidence
 
-// HardwareRoot is the hardware_root that claims of this kind have. It is that of no hardware.
-const HardwareRoot = "virtual-development"
-
 // Verifier appraises evidence of kind virtual by one root.
 type Verifier struct{ root *x509.Certificate }
 
@@ -68,9 +65,9 @@ func (v *Verifier) Verify(_ context.Context, in attest.Input) (*attest.Claims, e
 		expires = v.root.NotAfter
 	}
 	claims.Kind = attest.Virtual
-	claims.HardwareRoot = HardwareRoot
+	claims.HardwareRoot = attest.RootVirtual
 	claims.Bound = attest.Ptr(in.Binding.IsBound())
-	claims.TCBStatus = "not-published"
+	claims.TCBStatus = attest.TCBNotPublished
 	claims.Collateral = &attest.CollateralClaims{Current: true, Expires: expires.UTC(), Source: "evidence"}
 	snp.BindInitData(claims, r.HostData, in.Init)
 	return claims, nil

@@ -55,7 +55,7 @@ func TestDevice(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if claims.Kind != attest.Virtual || claims.HardwareRoot != HardwareRoot || !*claims.Bound || !*claims.Debug || *claims.VMPL != 1 ||
+	if claims.Kind != attest.Virtual || claims.HardwareRoot != attest.RootVirtual || !*claims.Bound || !*claims.Debug || *claims.VMPL != 1 ||
 		*claims.MigrationAgent || !*claims.InitDataBound || claims.SNP.GuestSVN != 3 || claims.SNP.ChipID == "" ||
 		!strings.HasPrefix(claims.Measurement, "6d6561737572656d656e74") || !claims.Collateral.Current {
 		t.Errorf("claims %+v %+v", claims, claims.SNP)

@@ -69,14 +69,14 @@ func hardware(c *attest.Claims) int {
 	if c.Kind.Development() || c.HardwareRoot == "" {
 		return hardwareUnrecognised
 	}
-	if c.TCBStatus == "revoked" {
+	if c.TCBStatus == attest.TCBRevoked {
 		return hardwareUnacceptable
 	}
 	if !c.Kind.CPU() || c.Collateral == nil || !c.Collateral.Current {
 		return hardwareVulnerable
 	}
 	switch c.TCBStatus {
-	case "up-to-date", "not-published":
+	case attest.TCBUpToDate, attest.TCBNotPublished:
 		return hardwareGenuine
 	default:
 		return hardwareVulnerable

@@ -183,7 +183,7 @@ func TestEnrolQuoteVerify(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if claims.HardwareRoot != tpm.RootEnrolled || !*claims.Bound || !claims.TPM.Enrolled || claims.TPM.Host != "host-1" ||
+				if claims.HardwareRoot != attest.RootTPMEnrolled || !*claims.Bound || !claims.TPM.Enrolled || claims.TPM.Host != "host-1" ||
 					claims.TPM.AKName != record.AKName || claims.TPM.EKDigest != record.EKDigest || claims.TPM.Bank != bank ||
 					len(claims.TPM.PCRs) != tpm.NumPCRs || !claims.Collateral.Current {
 					t.Errorf("claims %+v, tpm %+v, collateral %+v", claims, claims.TPM, claims.Collateral)
