@@ -63,8 +63,8 @@ func New(c Config) (*API, error) {
 	if a.namespace == "" {
 		a.namespace = store.DefaultNamespace
 	}
-	if a.namespace == store.SysNamespace || store.CheckKey(store.Key(a.namespace, "secret")) != nil || strings.Contains(a.namespace, "/") {
-		return nil, fmt.Errorf("api: %q cannot be a namespace", a.namespace)
+	if err := broker.CheckNamespace(a.namespace); err != nil {
+		return nil, fmt.Errorf("api: %w", err)
 	}
 	if a.logger == nil {
 		a.logger = slog.Default()
