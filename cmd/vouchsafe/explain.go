@@ -31,14 +31,13 @@ DECISION is the id that the workload was told. The record is held against its di
 		if err != nil || p.json() {
 			return p.orJSON(e, err)
 		}
-		explain(p.out, e, whole)
-		return nil
+		return explain(p.out, e, whole)
 	})
 }
 
 // explain prints a decision for people.
-func explain(out io.Writer, e broker.Explanation, whole bool) {
-	d := &e.Decision
+func explain(to io.Writer, e broker.Explanation, whole bool) error {
+	d, out := &e.Decision, new(strings.Builder)
 	fmt.Fprintf(out, "Decision %s: %s\n", d.ID, d.Outcome)
 	fmt.Fprintf(out, "  %s, over %s from %s, entry %d of the audit log\n", when(d.Time), d.Protocol, orDash(d.Remote), e.Index)
 	fmt.Fprintf(out, "  evidence of kind %s, %s\n", d.Kind, short(d.Evidence))
@@ -51,6 +50,8 @@ func explain(out io.Writer, e broker.Explanation, whole bool) {
 			explainPolicy(out, result, whole)
 		}
 	}
+	_, err := io.WriteString(to, plain(out.String()))
+	return err
 }
 
 func secretVerdict(s broker.SecretDecision) string {

@@ -139,7 +139,7 @@ func (p *program) printError(err error) {
 		p.printErrorJSON(errorCode(err), text)
 		return
 	}
-	fmt.Fprintf(p.errOut, "vouchsafe: %s\n", strings.ReplaceAll(text, "\n", "\n  "))
+	fmt.Fprintf(p.errOut, "vouchsafe: %s\n", strings.ReplaceAll(plain(text), "\n", "\n  "))
 }
 
 // errorCode is the code that the broker gave, for scripts.

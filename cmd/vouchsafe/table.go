@@ -5,7 +5,19 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 )
+
+// plain replaces control characters other than tabs and line breaks: much of what is printed for people was chosen by guests and others who are not
+// trusted, and must not steer a terminal.
+func plain(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\t' && r != '\n' {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, text)
+}
 
 // table prints rows under headings, in columns.
 func (p *program) table(headings string, rows func(row func(cells ...any))) error {
@@ -16,7 +28,7 @@ func (p *program) table(headings string, rows func(row func(cells ...any))) erro
 			if i > 0 {
 				fmt.Fprint(w, "\t")
 			}
-			fmt.Fprint(w, cell)
+			fmt.Fprint(w, plain(fmt.Sprint(cell)))
 		}
 		fmt.Fprintln(w)
 	})
