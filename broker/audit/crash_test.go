@@ -1,21 +1,19 @@
 package audit
 
 import (
-	"bufio"
 	"context"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/vouchsafe/vouchsafe/internal/crash"
 	"github.com/vouchsafe/vouchsafe/store"
 )
 
@@ -68,16 +66,11 @@ func appendUntilKilled(path string) {
 // TestCrash kills a process that appends, at random moments, again and again on one store. What it acknowledged is in the log
 // that is opened afterwards, and that log begins with everything that was ever shown.
 func TestCrash(t *testing.T) {
-	rounds := 50
-	if text := os.Getenv("VOUCHSAFE_CRASHES"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil {
-			t.Fatalf("VOUCHSAFE_CRASHES is %q, not a number", text)
-		}
-		rounds = n
-	} else if testing.Short() {
-		rounds = 5
+	usual := 50
+	if testing.Short() {
+		usual = 5
 	}
+	rounds := crash.Rounds(t, usual)
 	path := filepath.Join(t.TempDir(), "store.db")
 	openBolt(t, path).Close()
 	random := rand.New(rand.NewPCG(5, 6))
@@ -105,30 +98,10 @@ func runAndKill(t *testing.T, path string, wait time.Duration) []acked {
 	t.Helper()
 	command := exec.Command(os.Args[0])
 	command.Env = append(os.Environ(), crashStore+"="+path)
-	command.Stderr = os.Stderr
-	out, err := command.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := command.Start(); err != nil {
-		t.Fatal(err)
-	}
 	var kept []acked
-	lines := bufio.NewReader(out)
-	for {
-		line, err := lines.ReadString('\n')
-		if err != nil { // the end; half a line was not acknowledged
-			break
-		}
-		if len(kept) == 0 {
-			time.AfterFunc(wait, func() { command.Process.Kill() })
-		}
-		entry, receipt, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+	for _, line := range crash.Run(t, command, wait) {
+		entry, receipt, _ := strings.Cut(line, " ")
 		kept = append(kept, acked{decode(t, entry), parse(t, decode(t, receipt))})
-	}
-	var exit *exec.ExitError
-	if err := command.Wait(); !errors.As(err, &exit) || exit.ExitCode() != -1 {
-		t.Fatalf("the process ended by itself: %v", err)
 	}
 	return kept
 }

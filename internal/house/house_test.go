@@ -187,7 +187,7 @@ func TestLayersForbid(t *testing.T) {
 // TestWhatShipsUsesNoTestHelpers keeps fakes and mutators out of programs.
 func TestWhatShipsUsesNoTestHelpers(t *testing.T) {
 	helpers := []string{
-		"internal/faultstore", "internal/mutate", "internal/vectors", "internal/snpjson", "internal/softtpm",
+		"internal/crash", "internal/faultstore", "internal/mutate", "internal/vectors", "internal/snpjson", "internal/softtpm",
 		"attest/tpm/tpmtest", "store/storetest", "broker/brokertest", "broker/kbs/kbstest",
 	}
 	found := 0

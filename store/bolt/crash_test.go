@@ -3,7 +3,6 @@
 package bolt_test
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -11,12 +10,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/vouchsafe/vouchsafe/internal/crash"
 	"github.com/vouchsafe/vouchsafe/store"
 	"github.com/vouchsafe/vouchsafe/store/bolt"
 )
@@ -24,7 +23,7 @@ import (
 // childEnv names what a copy of the test binary does instead of testing, and to which file.
 const childEnv, childPath = "VOUCHSAFE_BOLT_CHILD", "VOUCHSAFE_BOLT_PATH"
 
-// defaultCrashes keeps the ordinary test run quick; releases set VOUCHSAFE_CRASHES.
+// defaultCrashes keeps the ordinary test run quick.
 const defaultCrashes = 50
 
 func TestMain(m *testing.M) {
@@ -111,13 +110,7 @@ func writeForever(path string) error {
 // TestCrash kills a process that writes, over and over, and holds that what it acknowledged is there, and of what it did
 // not acknowledge, each batch whole or not at all.
 func TestCrash(t *testing.T) {
-	rounds := defaultCrashes
-	if text := os.Getenv("VOUCHSAFE_CRASHES"); text != "" {
-		var err error
-		if rounds, err = strconv.Atoi(text); err != nil || rounds < 1 {
-			t.Fatalf("VOUCHSAFE_CRASHES is %q, not a positive number", text)
-		}
-	}
+	rounds := crash.Rounds(t, defaultCrashes)
 	path := filepath.Join(t.TempDir(), "store")
 	if err := create(t, path).Close(); err != nil {
 		t.Fatal(err)
@@ -126,7 +119,7 @@ func TestCrash(t *testing.T) {
 	acknowledged, total := [crashWorkers]int{}, 0 // per worker, the number of batches
 	for round := range rounds {
 		before := total
-		total += crash(t, path, time.Duration(random.IntN(40_000))*time.Microsecond, &acknowledged)
+		total += writeAndKill(t, path, time.Duration(random.IntN(40_000))*time.Microsecond, &acknowledged)
 		verify(t, path, &acknowledged)
 		if t.Failed() {
 			t.Fatalf("in round %d, after %d batches in it", round, total-before)
@@ -138,37 +131,23 @@ func TestCrash(t *testing.T) {
 	t.Logf("%d crashes, %d acknowledged batches", rounds, total)
 }
 
-// crash runs a writer for a while after it is ready, kills it, and notes what it acknowledged.
-func crash(t *testing.T, path string, after time.Duration, acknowledged *[crashWorkers]int) (count int) {
+// writeAndKill runs a writer for a while after it is ready, kills it, and notes what it acknowledged.
+func writeAndKill(t *testing.T, path string, after time.Duration, acknowledged *[crashWorkers]int) (count int) {
 	t.Helper()
-	cmd := child(t.Context(), t, "write", path)
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
+	lines := crash.Run(t, child(t.Context(), t, "write", path), after)
+	if lines[0] != "ready" {
+		t.Fatalf("writer says %q", lines[0])
 	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewScanner(out)
-	if !lines.Scan() || lines.Text() != "ready" {
-		t.Fatalf("writer says %q", lines.Text())
-	}
-	timer := time.AfterFunc(after, func() { _ = cmd.Process.Kill() }) // fails only when the process is gone, which Wait tells
-	defer timer.Stop()
-	for lines.Scan() {
+	for _, line := range lines[1:] {
 		var worker, n int
-		if _, err := fmt.Sscanf(lines.Text(), "%d %d", &worker, &n); err != nil {
-			break // a line that the kill cut off, or an error
+		if _, err := fmt.Sscanf(line, "%d %d", &worker, &n); err != nil {
+			t.Fatalf("writer says %q: %v", line, err)
 		}
 		if n < acknowledged[worker] {
 			t.Fatalf("worker %d wrote batch %d again", worker, n)
 		}
 		acknowledged[worker] = n + 1
 		count++
-	}
-	var killed *exec.ExitError
-	if err := cmd.Wait(); !errors.As(err, &killed) || killed.ExitCode() != -1 {
-		t.Fatalf("writer ended by itself: %v, %q", err, lines.Text())
 	}
 	return count
 }
