@@ -10,7 +10,7 @@ import (
 
 func main() { os.Exit(run()) }
 
-// run is main without the exit, so that a test can be the program.
+// run is main without the exit, which would skip what is deferred.
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -27,10 +28,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
-		"vouchsafe": main,
-		"fetch":     func() { os.Exit(fetch()) },
-	})
+	testscript.Main(m, map[string]func(){"fetch": func() { os.Exit(fetch()) }})
 }
 
 // fetch is what a workload does, as small as it can be: fetch SECRET TEE, with the broker from the environment. It prints the secret, or why not and
@@ -77,13 +75,20 @@ func fetch() int {
 	return 0
 }
 
-// TestScripts runs the program as people and scripts do; see testdata/script.
+// TestScripts runs the program, built as it ships, as people and scripts do; see testdata/script.
 func TestScripts(t *testing.T) {
+	bin := t.TempDir()
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", bin, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "script"),
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
+			env.Setenv("PATH", bin+string(filepath.ListSeparator)+env.Getenv("PATH"))
 			env.Setenv("VECTORS", vectors.Folder())
 			env.Setenv("TZ", "UTC")
 			return nil
