@@ -78,7 +78,7 @@ const MaxPendingEnrolments = 1000
 // BeginEnrolment challenges a host to prove that its attestation key is in the same TPM as a certified endorsement key. Enrollers and
 // operators may.
 func (b *Broker) BeginEnrolment(ctx context.Context, who access.Caller, namespace, host string, req tpm.Request) (id string, challenge *tpm.Challenge, err error) {
-	if err := authorizeAny(who, namespace, access.Enroller, access.Operator); err != nil {
+	if err := authorizeIn(who, namespace, access.Enroller, access.Operator); err != nil {
 		return "", nil, err
 	}
 	if b.enroller == nil {
@@ -149,7 +149,7 @@ func (b *Broker) prunePending(ctx context.Context, namespace string) error {
 // hosts: so a name belongs to the first TPM that is enrolled under it, and only an operator may give it to another TPM, or a key another
 // name, or enrol a TPM again of which a key was revoked. Enrollers and operators may.
 func (b *Broker) CompleteEnrolment(ctx context.Context, who access.Caller, namespace, id string, secret []byte) (*tpm.Enrolment, error) {
-	if err := authorizeAny(who, namespace, access.Enroller, access.Operator); err != nil {
+	if err := authorizeIn(who, namespace, access.Enroller, access.Operator); err != nil {
 		return nil, err
 	}
 	pending, version, err := load[tpm.Pending](ctx, b.store, pendingKey(namespace, clip(id)))
@@ -230,7 +230,7 @@ func (b *Broker) pardon(ctx context.Context, who access.Caller, namespace string
 
 // Enrolments returns a page of enrolled keys in the order of their digests. Operators, enrollers and auditors may.
 func (b *Broker) Enrolments(ctx context.Context, who access.Caller, namespace, after string, limit int) (page []tpm.Enrolment, more bool, err error) {
-	if err := authorizeAny(who, namespace, access.Operator, access.Enroller, access.Auditor); err != nil {
+	if err := authorizeIn(who, namespace, access.Operator, access.Enroller, access.Auditor); err != nil {
 		return nil, false, err
 	}
 	root := enrolmentKey(namespace, "")
@@ -251,7 +251,7 @@ func (b *Broker) Enrolments(ctx context.Context, who access.Caller, namespace, a
 // RevokeEnrolment makes an enrolled key count no more, and leaves it to operators to enrol another of the same TPM: a host that is not
 // trusted any more may hold an enroller's token. Operators may.
 func (b *Broker) RevokeEnrolment(ctx context.Context, who access.Caller, namespace, akDigest string) error {
-	if err := authorizeAny(who, namespace, access.Operator); err != nil {
+	if err := authorizeIn(who, namespace, access.Operator); err != nil {
 		return err
 	}
 	enrolment, version, err := load[tpm.Enrolment](ctx, b.store, enrolmentKey(namespace, clip(akDigest)))

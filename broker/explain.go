@@ -27,7 +27,7 @@ type decisionRecord struct {
 // Explain returns a decision by its id, after holding it against the digest in the audit log: a record that was changed since is an
 // error, not an explanation. Auditors may, and so may authors, who must learn what their policies do.
 func (b *Broker) Explain(ctx context.Context, who access.Caller, namespace, id string) (Explanation, error) {
-	if err := authorizeAny(who, namespace, access.Auditor, access.Author); err != nil {
+	if err := authorizeIn(who, namespace, access.Auditor, access.Author); err != nil {
 		return Explanation{}, err
 	}
 	if parsed, err := uuid.Parse(id); err != nil || parsed.String() != id {
@@ -79,7 +79,7 @@ type DecisionSummary struct {
 
 // Decisions returns a page of decisions in the order of their time, after the id "after". Auditors and authors may.
 func (b *Broker) Decisions(ctx context.Context, who access.Caller, namespace, after string, limit int) (page []DecisionSummary, more bool, err error) {
-	if err := authorizeAny(who, namespace, access.Auditor, access.Author); err != nil {
+	if err := authorizeIn(who, namespace, access.Auditor, access.Author); err != nil {
 		return nil, false, err
 	}
 	root := decisionKey(namespace, "")
@@ -114,7 +114,7 @@ func (d *Decision) summary() DecisionSummary {
 // Leases returns a page of the leases of a secret and of every secret below its path, all of them for "": who holds what until when. Auditors and
 // custodians may.
 func (b *Broker) Leases(ctx context.Context, who access.Caller, namespace, secret, after string, limit int) (page []Lease, more bool, err error) {
-	if err := authorizeAny(who, namespace, access.Auditor, access.Custodian); err != nil {
+	if err := authorizeIn(who, namespace, access.Auditor, access.Custodian); err != nil {
 		return nil, false, err
 	}
 	root := store.Key(namespace, "lease", "")

@@ -79,11 +79,11 @@ func policyVersionKey(namespace, name string, version uint64) string {
 // nothing but which version is active. A source that has problems is an *Error whose cause is a *policy.Problems. Authors may write drafts; making one
 // judge needs an approver's role as well.
 func (b *Broker) ApplyPolicy(ctx context.Context, who access.Caller, namespace, filename string, source []byte, draft bool) (PolicyInfo, error) {
-	if err := authorizeAny(who, namespace, access.Author); err != nil {
+	if err := authorizeIn(who, namespace, access.Author); err != nil {
 		return PolicyInfo{}, err
 	}
 	if !draft {
-		if err := authorizeAny(who, namespace, access.Approver); err != nil {
+		if err := authorizeIn(who, namespace, access.Approver); err != nil {
 			return PolicyInfo{}, err
 		}
 	}
@@ -148,7 +148,7 @@ func (b *Broker) addPolicyVersion(ctx context.Context, record *policyRecord, nam
 
 // ActivatePolicy makes a version judge; 0 retires the policy, so that what only it guards is denied. Approvers may.
 func (b *Broker) ActivatePolicy(ctx context.Context, who access.Caller, namespace, name string, version uint64) (PolicyInfo, error) {
-	if err := authorizeAny(who, namespace, access.Approver); err != nil {
+	if err := authorizeIn(who, namespace, access.Approver); err != nil {
 		return PolicyInfo{}, err
 	}
 	record, at, err := b.policyRecord(ctx, namespace, name)
@@ -190,7 +190,7 @@ var readers = []access.Role{access.Author, access.Approver, access.Auditor, acce
 
 // Policy returns a policy's versions and the source of one of them, 0 for the active one or, where none is, the newest.
 func (b *Broker) Policy(ctx context.Context, who access.Caller, namespace, name string, version uint64) (PolicyInfo, []byte, error) {
-	if err := authorizeAny(who, namespace, readers...); err != nil {
+	if err := authorizeIn(who, namespace, readers...); err != nil {
 		return PolicyInfo{}, nil, err
 	}
 	record, _, err := b.policyRecord(ctx, namespace, name)
@@ -215,7 +215,7 @@ func (b *Broker) Policy(ctx context.Context, who access.Caller, namespace, name 
 
 // Policies returns a page of policies whose names sort after the name "after".
 func (b *Broker) Policies(ctx context.Context, who access.Caller, namespace, after string, limit int) (page []PolicyInfo, more bool, err error) {
-	if err := authorizeAny(who, namespace, readers...); err != nil {
+	if err := authorizeIn(who, namespace, readers...); err != nil {
 		return nil, false, err
 	}
 	root := policyKey(namespace, "")

@@ -16,7 +16,7 @@ func referenceKey(namespace, name string) string { return store.Key(namespace, "
 // when, is recorded here, whatever the values say. They count at once, which needs an approver's role besides an author's, unless they are staged. So
 // does replacing one that counts by a staged one: it would count no more, and a policy may keep out what is in a set.
 func (b *Broker) PutReferences(ctx context.Context, who access.Caller, namespace, name string, values []reference.Value) (reference.Set, error) {
-	if err := authorizeAny(who, namespace, access.Author); err != nil {
+	if err := authorizeIn(who, namespace, access.Author); err != nil {
 		return reference.Set{}, err
 	}
 	if len(values) == 0 || len(values) > MaxPage {
@@ -28,7 +28,7 @@ func (b *Broker) PutReferences(ctx context.Context, who access.Caller, namespace
 			values[i].State = reference.Active
 		}
 		if values[i].State == reference.Active {
-			if err := authorizeAny(who, namespace, access.Approver); err != nil {
+			if err := authorizeIn(who, namespace, access.Approver); err != nil {
 				return reference.Set{}, err
 			}
 		}
@@ -37,7 +37,7 @@ func (b *Broker) PutReferences(ctx context.Context, who access.Caller, namespace
 	return b.changeReferences(ctx, who, namespace, name, EventReferencePut, true, func(set reference.Set) (reference.Set, error) {
 		for _, v := range values {
 			if old, there := set.Find(v.Value); there && old.State == reference.Active {
-				if err := authorizeAny(who, namespace, access.Approver); err != nil {
+				if err := authorizeIn(who, namespace, access.Approver); err != nil {
 					return reference.Set{}, err
 				}
 			}
@@ -48,7 +48,7 @@ func (b *Broker) PutReferences(ctx context.Context, who access.Caller, namespace
 
 // RetireReferences makes values of a set count no more; they stay in it for the record. Approvers may.
 func (b *Broker) RetireReferences(ctx context.Context, who access.Caller, namespace, name string, values []string) (reference.Set, error) {
-	if err := authorizeAny(who, namespace, access.Approver); err != nil {
+	if err := authorizeIn(who, namespace, access.Approver); err != nil {
 		return reference.Set{}, err
 	}
 	return b.changeReferences(ctx, who, namespace, name, EventReferenceRetire, false, func(set reference.Set) (reference.Set, error) {
@@ -108,7 +108,7 @@ func (b *Broker) changeReferences(ctx context.Context, who access.Caller, namesp
 
 // References returns one set of reference values.
 func (b *Broker) References(ctx context.Context, who access.Caller, namespace, name string) (reference.Set, error) {
-	if err := authorizeAny(who, namespace, readers...); err != nil {
+	if err := authorizeIn(who, namespace, readers...); err != nil {
 		return reference.Set{}, err
 	}
 	if _, err := reference.New(name); err != nil {
@@ -130,7 +130,7 @@ func (b *Broker) References(ctx context.Context, who access.Caller, namespace, n
 
 // ReferenceSets returns a page of the names of the sets.
 func (b *Broker) ReferenceSets(ctx context.Context, who access.Caller, namespace, after string, limit int) (names []string, more bool, err error) {
-	if err := authorizeAny(who, namespace, readers...); err != nil {
+	if err := authorizeIn(who, namespace, readers...); err != nil {
 		return nil, false, err
 	}
 	root := referenceKey(namespace, "")

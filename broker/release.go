@@ -101,14 +101,8 @@ func (b *Broker) Release(ctx context.Context, a *Attested, want []Want) (*Releas
 		if allNotFound(r.Results) {
 			d.Outcome = OutcomeNotFound
 		}
-		// Genuine hardware can be rented: whoever has it may be denied as often as he likes, but not fill the disk with it.
-		size, err := recordSize(d)
-		if err != nil {
-			return nil, asError(err)
-		}
-		if !b.denials.AllowN(start, min(1+size/denialSize, b.denials.Burst())) {
-			b.observer.Unrecorded(a.kind)
-			return nil, &Error{Code: CodeOverloaded, Message: "too many requests are being denied", RetryAfter: retryOverloaded}
+		if err := b.limitDenials(d); err != nil {
+			return nil, err
 		}
 	}
 	receipt, err := b.recordDecision(ctx, EventRelease, d, writes)
@@ -126,9 +120,18 @@ func (b *Broker) Release(ctx context.Context, a *Attested, want []Want) (*Releas
 // results. A workload can make it larger, by its init-data and by asking for many secrets, and then it counts as several.
 const denialSize = 8 << 10
 
-func recordSize(d *Decision) (int, error) {
+// limitDenials refuses to record more denials than Limits.RefusalsPerSecond. Genuine hardware can be rented: whoever has it may be denied as often as
+// he likes, but not fill the disk with it.
+func (b *Broker) limitDenials(d *Decision) error {
 	text, err := encode(d)
-	return len(text), err
+	if err != nil {
+		return asError(err)
+	}
+	if !b.denials.AllowN(d.Time, min(1+len(text)/denialSize, b.denials.Burst())) {
+		b.observer.Unrecorded(d.Kind)
+		return &Error{Code: CodeOverloaded, Message: "too many requests are being denied", RetryAfter: retryOverloaded}
+	}
+	return nil
 }
 
 func allNotFound(results []Result) bool {

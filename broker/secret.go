@@ -91,7 +91,7 @@ type PutSecret struct {
 
 // PutSecret adds a version. Custodians may.
 func (b *Broker) PutSecret(ctx context.Context, who access.Caller, namespace string, put PutSecret) (SecretInfo, error) {
-	if err := authorizeAny(who, namespace, access.Custodian); err != nil {
+	if err := authorizeIn(who, namespace, access.Custodian); err != nil {
 		return SecretInfo{}, err
 	}
 	if err := put.check(); err != nil {
@@ -193,7 +193,7 @@ const (
 
 // GenerateSecret adds a version with a random value. Custodians may.
 func (b *Broker) GenerateSecret(ctx context.Context, who access.Caller, namespace string, g GenerateSecret) (SecretInfo, error) {
-	if err := authorizeAny(who, namespace, access.Custodian); err != nil {
+	if err := authorizeIn(who, namespace, access.Custodian); err != nil {
 		return SecretInfo{}, err
 	}
 	if g.Length < MinGenerated || g.Length > MaxGenerated {
@@ -251,7 +251,7 @@ func (b *Broker) alphanumeric(random []byte) error {
 
 // Secret returns a secret's metadata. Custodians, authors and auditors may.
 func (b *Broker) Secret(ctx context.Context, who access.Caller, namespace, name string) (SecretInfo, error) {
-	if err := authorizeAny(who, namespace, access.Custodian, access.Author, access.Auditor); err != nil {
+	if err := authorizeIn(who, namespace, access.Custodian, access.Author, access.Auditor); err != nil {
 		return SecretInfo{}, err
 	}
 	record, _, err := b.secretRecord(ctx, namespace, name)
@@ -275,7 +275,7 @@ func (b *Broker) secretRecord(ctx context.Context, namespace, name string) (secr
 // Secrets returns a page of the secrets whose names begin with prefix and sort after the name "after", and whether there are more.
 // Custodians, authors and auditors may.
 func (b *Broker) Secrets(ctx context.Context, who access.Caller, namespace, prefix, after string, limit int) (page []SecretInfo, more bool, err error) {
-	if err := authorizeAny(who, namespace, access.Custodian, access.Author, access.Auditor); err != nil {
+	if err := authorizeIn(who, namespace, access.Custodian, access.Author, access.Auditor); err != nil {
 		return nil, false, err
 	}
 	// The store lists whole segments; what remains of the prefix is compared here.
@@ -300,7 +300,7 @@ func (b *Broker) Secrets(ctx context.Context, who access.Caller, namespace, pref
 
 // ActivateSecret makes a version current. Custodians may.
 func (b *Broker) ActivateSecret(ctx context.Context, who access.Caller, namespace, name string, version uint64) (SecretInfo, error) {
-	if err := authorizeAny(who, namespace, access.Custodian); err != nil {
+	if err := authorizeIn(who, namespace, access.Custodian); err != nil {
 		return SecretInfo{}, err
 	}
 	record, at, err := b.secretRecord(ctx, namespace, name)
@@ -319,7 +319,7 @@ func (b *Broker) ActivateSecret(ctx context.Context, who access.Caller, namespac
 // DestroySecret removes a version's value for good and leaves a tombstone. The current version is refused: activate another
 // first, or remove the whole secret. Custodians may.
 func (b *Broker) DestroySecret(ctx context.Context, who access.Caller, namespace, name string, version uint64) (SecretInfo, error) {
-	if err := authorizeAny(who, namespace, access.Custodian); err != nil {
+	if err := authorizeIn(who, namespace, access.Custodian); err != nil {
 		return SecretInfo{}, err
 	}
 	record, at, err := b.secretRecord(ctx, namespace, name)
@@ -360,7 +360,7 @@ func (b *Broker) removeValue(ctx context.Context, namespace, name string, versio
 
 // DestroyAll removes the value of every version and leaves tombstones; nothing is current then. Custodians may.
 func (b *Broker) DestroyAll(ctx context.Context, who access.Caller, namespace, name string) (SecretInfo, error) {
-	if err := authorizeAny(who, namespace, access.Custodian); err != nil {
+	if err := authorizeIn(who, namespace, access.Custodian); err != nil {
 		return SecretInfo{}, err
 	}
 	record, at, err := b.secretRecord(ctx, namespace, name)

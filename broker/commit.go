@@ -1,0 +1,103 @@
+package broker
+
+import (
+	"context"
+	"strings"
+
+	"github.com/vouchsafe/vouchsafe/broker/access"
+	"github.com/vouchsafe/vouchsafe/policy"
+	"github.com/vouchsafe/vouchsafe/store"
+)
+
+// commit makes an administrative change durable with its entry in the audit log. It completes the event with who, where and when.
+func (b *Broker) commit(ctx context.Context, who access.Caller, namespace string, event Event, writes ...store.Write) error {
+	event.Format, event.Time, event.Namespace = eventFormat, b.now(), namespace
+	event.Actor = &Actor{Token: who.Token, Name: who.Name, Remote: who.Remote}
+	line, err := encode(event)
+	if err != nil {
+		return asError(err)
+	}
+	_, err = b.log.Append(ctx, line, writes...)
+	b.writes.wrote(err)
+	if err != nil {
+		return asError(err)
+	}
+	b.logger.InfoContext(ctx, "changed", "event", event.Type, "namespace", namespace, "object", event.Object,
+		"version", event.Version, "actor", who.Name, "token", who.Token)
+	return nil
+}
+
+// authorizeIn succeeds when the namespace can be one and the caller has one of the roles in it. The form matters as much as the role: a
+// "namespace" of several segments would reach into the records of another, where what is a policy's source to one method is a
+// secret's value to the next.
+func authorizeIn(who access.Caller, namespace string, roles ...access.Role) error {
+	if err := CheckNamespace(namespace); err != nil {
+		return err
+	}
+	return authorize(who, namespace, roles...)
+}
+
+// authorizeEverywhere succeeds when the caller has one of the roles in all namespaces.
+func authorizeEverywhere(who access.Caller, roles ...access.Role) error {
+	return authorize(who, access.AllNamespaces, roles...)
+}
+
+func authorize(who access.Caller, namespace string, roles ...access.Role) error {
+	var err error
+	for _, role := range roles {
+		if err = access.Authorize(who, role, namespace); err == nil {
+			return nil
+		}
+	}
+	return asError(err)
+}
+
+// MaxNamespace is the longest name of a namespace in bytes; tokens have the same limit.
+const MaxNamespace = 63
+
+// CheckNamespace returns an *Error unless name can be a namespace: one segment of 1 to MaxNamespace bytes of the characters of a secret's name,
+// and not "sys".
+func CheckNamespace(name string) error {
+	if name == store.SysNamespace || len(name) > MaxNamespace || strings.Contains(name, "/") || policy.CheckPath(name) != nil {
+		return invalid("%q cannot be a namespace", clip(name))
+	}
+	return nil
+}
+
+// pageOf lists up to limit names below root whose keys begin with prefix, after the name "after". folder is the longest prefix of
+// prefix that ends with "/".
+func (b *Broker) pageOf(ctx context.Context, folder, prefix, root, after string, limit int) (names []string, more bool, err error) {
+	if limit <= 0 || limit > MaxPage {
+		limit = MaxPage
+	}
+	from := before(prefix)
+	if after != "" {
+		from = max(from, root+after)
+	}
+	for {
+		entries, err := b.store.List(ctx, folder, from, limit)
+		if err != nil {
+			return nil, false, asError(err)
+		}
+		for _, e := range entries {
+			from = e.Key
+			if !strings.HasPrefix(e.Key, prefix) {
+				return names, false, nil // keys are in order: all that follow are past the prefix
+			}
+			if len(names) == limit {
+				return names, true, nil
+			}
+			names = append(names, strings.TrimPrefix(e.Key, root))
+		}
+		if len(entries) < limit {
+			return names, false, nil
+		}
+	}
+}
+
+// before returns a string that sorts before every key with the prefix and after every other key that sorts before those. Keys are of
+// bytes below 0x7f, so that is the prefix with its last byte one lower, and 0x7f behind it.
+func before(prefix string) string {
+	last := len(prefix) - 1
+	return prefix[:last] + string(rune(prefix[last]-1)) + "\x7f"
+}
