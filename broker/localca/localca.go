@@ -73,23 +73,34 @@ func Ensure(dir string, hosts []string, now time.Time) (Files, error) {
 			template.DNSNames = append(template.DNSNames, host)
 		}
 	}
-	if err := issue(template, ca, f.Certificate, f.Key); err != nil {
+	// The key goes first, so that a crash leaves no certificate without one.
+	key, err := newKey(f.Key)
+	if err != nil {
+		return fail(err)
+	}
+	if err := issue(template, ca, f.Certificate, key); err != nil {
 		return fail(err)
 	}
 	return f, nil
 }
 
-// authority reads the authority, or makes it when there is none. One of whose files only one is there is an error: making it
-// anew would leave every client behind.
+// authority reads the authority, or makes it when there is none. A key without a certificate, which a crash leaves, gets another one, which
+// to clients that have the first is the same authority. A certificate without its key is an error: making both anew would leave every client
+// behind.
 func authority(certFile, keyFile string, now time.Time) (*tls.Certificate, error) {
 	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
 	if err == nil {
 		return &pair, nil
 	}
-	_, noCert := os.Stat(certFile)
-	_, noKey := os.Stat(keyFile)
-	if !errors.Is(noCert, fs.ErrNotExist) || !errors.Is(noKey, fs.ErrNotExist) {
+	if _, noCert := os.Stat(certFile); !errors.Is(noCert, fs.ErrNotExist) {
 		return nil, fmt.Errorf("the authority in %s cannot be used; remove both files to make another: %w", filepath.Dir(certFile), err)
+	}
+	key, err := readKey(keyFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		key, err = newKey(keyFile)
+	}
+	if err != nil {
+		return nil, err
 	}
 	template := &x509.Certificate{
 		Subject:               pkix.Name{CommonName: "Vouchsafe local CA"},
@@ -100,7 +111,7 @@ func authority(certFile, keyFile string, now time.Time) (*tls.Certificate, error
 		IsCA:                  true,
 		MaxPathLenZero:        true,
 	}
-	if err := issue(template, nil, certFile, keyFile); err != nil {
+	if err := issue(template, nil, certFile, key); err != nil {
 		return nil, err
 	}
 	pair, err = tls.LoadX509KeyPair(certFile, keyFile)
@@ -116,12 +127,43 @@ func good(f Files, hosts []string, ca *x509.Certificate, now time.Time) bool {
 	return !slices.ContainsFunc(hosts, func(host string) bool { return pair.Leaf.VerifyHostname(host) != nil })
 }
 
-// issue makes a key and its certificate, signed by ca, or by itself when ca is nil. The key goes first, so that a crash leaves no certificate without one.
-func issue(template *x509.Certificate, ca *tls.Certificate, certFile, keyFile string) error {
+// newKey makes a key and writes it.
+func newKey(file string) (*ecdsa.PrivateKey, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, err
+	}
+	return key, atomicfile.Write(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600)
+}
+
+// readKey reads what newKey wrote.
+func readKey(file string) (*ecdsa.PrivateKey, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode(text)
+	if block == nil {
+		return nil, fmt.Errorf("%s holds no PEM", file)
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	key, ok := parsed.(*ecdsa.PrivateKey)
+	if !ok {
+		return nil, fmt.Errorf("%s holds a key of another kind than ECDSA", file)
+	}
+	return key, nil
+}
+
+// issue writes a certificate of key, signed by ca, or by itself when ca is nil.
+func issue(template *x509.Certificate, ca *tls.Certificate, certFile string, key *ecdsa.PrivateKey) error {
+	var err error
 	if template.SerialNumber, err = rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127)); err != nil {
 		return err
 	}
@@ -131,14 +173,6 @@ func issue(template *x509.Certificate, ca *tls.Certificate, certFile, keyFile st
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
 	if err != nil {
-		return err
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return err
-	}
-	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
-	if err := atomicfile.Write(keyFile, keyPEM, 0o600); err != nil {
 		return err
 	}
 	return atomicfile.Write(certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644)

@@ -70,6 +70,29 @@ func TestEnsureKeepsAnAuthorityThatLostItsKey(t *testing.T) {
 	}
 }
 
+// TestCertificateLost removes the authority's certificate, as a crash before it was written does: the next has the same key, so that a client
+// which has the first believes a server certificate by either.
+func TestCertificateLost(t *testing.T) {
+	dir := t.TempDir()
+	files, err := Ensure(dir, []string{"a.test"}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := read(t, files.CA)
+	if err := os.Remove(files.CA); err != nil {
+		t.Fatal(err)
+	}
+	if files, err = Ensure(dir, []string{"b.test"}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	verify(t, files, []string{"b.test"}, time.Now())
+	files.CA = filepath.Join(dir, "first.pem")
+	if err := os.WriteFile(files.CA, first, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	verify(t, files, []string{"b.test"}, time.Now())
+}
+
 func read(t *testing.T, path string) []byte {
 	t.Helper()
 	content, err := os.ReadFile(path)
