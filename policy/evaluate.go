@@ -22,7 +22,7 @@ type Request struct {
 
 // References finds named sets of reference values.
 type References interface {
-	// Lookup returns the values of the set that count at the given time; false when there is no such set.
+	// Lookup returns the values of the set that count at the given time; false when there is no such set, or none of its values is active.
 	Lookup(name string, at time.Time) (Values, bool)
 }
 
@@ -204,7 +204,7 @@ func (e *evaluation) ResolveName(name string) (any, bool) {
 			return &referenceSet{name: set, values: values, eval: e}, true
 		}
 	}
-	return types.NewErr("there is no reference set %q", set).(*types.Err), true
+	return types.NewErr("there is no reference set %q with an active value", set).(*types.Err), true
 }
 
 // Parent implements CEL's activation.

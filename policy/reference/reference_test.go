@@ -140,6 +140,7 @@ func TestSnapshot(t *testing.T) {
 	limited.NotBefore, limited.Expires = noon, noon.Add(time.Hour)
 	snapshot, err := NewSnapshot([]Set{
 		setOf(t, "images", value(upper, Active), value("staged", Staged), value("retired", Retired), limited), setOf(t, "none"),
+		setOf(t, "inactive", value("staged", Staged), value("retired", Retired)),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -158,11 +159,10 @@ func TestSnapshot(t *testing.T) {
 			t.Errorf("%q at %v: want %v", tc.value, tc.at, tc.want)
 		}
 	}
-	if values, ok := snapshot.Lookup("none", noon); !ok || values.Contains("x") {
-		t.Error("an empty set")
-	}
-	if _, ok := snapshot.Lookup("unknown", noon); ok {
-		t.Error("an unknown set is known")
+	for _, name := range []string{"none", "inactive", "unknown"} {
+		if _, ok := snapshot.Lookup(name, noon); ok {
+			t.Errorf("%s: a set without an active value counts", name)
+		}
 	}
 	next, err := snapshot.With(setOf(t, "images", value("only", Active)))
 	if err != nil {
@@ -176,7 +176,7 @@ func TestSnapshot(t *testing.T) {
 	}
 	names := next.Names()
 	slices.Sort(names)
-	if !slices.Equal(names, []string{"images", "none"}) {
+	if !slices.Equal(names, []string{"images", "inactive", "none"}) {
 		t.Errorf("names %v", names)
 	}
 	if _, err := NewSnapshot([]Set{setOf(t, "a"), setOf(t, "a")}); !errors.Is(err, ErrInvalid) {

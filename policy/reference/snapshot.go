@@ -67,10 +67,11 @@ func (s *Snapshot) Names() []string {
 	return out
 }
 
-// Lookup implements policy.References. A set without values that count exists, and contains nothing.
+// Lookup implements [policy.References]. A set of which no value is active is as good as none: an author alone can make one by staging a
+// value, and a rule that a value is not in it, which an unknown set refuses, must not begin to pass by that.
 func (s *Snapshot) Lookup(name string, at time.Time) (policy.Values, bool) {
-	values, ok := s.sets[name]
-	if !ok {
+	values := s.sets[name]
+	if len(values) == 0 {
 		return nil, false
 	}
 	return current{values, at}, true
