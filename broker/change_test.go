@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/vouchsafe/vouchsafe/broker"
 	"github.com/vouchsafe/vouchsafe/broker/audit"
@@ -186,6 +187,12 @@ func TestDataKeyRotationBesideEverything(t *testing.T) {
 			}
 		})
 	}
+	for released.Load() == 0 || written.Load() == 0 {
+		if t.Failed() {
+			break
+		}
+		time.Sleep(time.Millisecond) // until there is something to rotate beside
+	}
 	for range 2 {
 		if err := b.RecordDataKeyRotation(t.Context(), b.Admin); err != nil {
 			t.Error(err)
@@ -202,9 +209,6 @@ func TestDataKeyRotationBesideEverything(t *testing.T) {
 	}
 	stop.Store(true)
 	wg.Wait()
-	if released.Load() == 0 || written.Load() == 0 {
-		t.Fatalf("%d released and %d written: the test does not test", released.Load(), written.Load())
-	}
 	result, err := b.Data.Store.Rewrap(t.Context(), nil)
 	if err != nil || result.Damaged != 0 || result.Kept != 0 {
 		t.Errorf("%+v, %v", result, err)
