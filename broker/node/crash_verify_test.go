@@ -243,9 +243,9 @@ func secretIs(ctx context.Context, s store.Store, name string, want secretState)
 		record, err := s.Get(ctx, store.Key(store.DefaultNamespace, "secret-value", name, strconv.FormatUint(version, 10)))
 		switch {
 		case value == nil && !errors.Is(err, store.ErrNotFound):
-			return fmt.Errorf("version %d was destroyed and is there: %w", version, err)
+			return fmt.Errorf("version %d was destroyed and is there: %v", version, err)
 		case value != nil && (err != nil || !bytes.Equal(record.Value, value)):
-			return fmt.Errorf("version %d: %d bytes, %w", version, len(record.Value), err)
+			return fmt.Errorf("version %d: %d bytes, %v", version, len(record.Value), err)
 		}
 	}
 	return nil
@@ -273,7 +273,7 @@ func policyIs(ctx context.Context, s store.Store, name string, want policyState)
 	for _, v := range have.Versions {
 		source, err := s.Get(ctx, store.Key(store.DefaultNamespace, "policy-version", name, strconv.FormatUint(v.Version, 10)))
 		if err != nil || string(source.Value) != want.sources[v.Version] {
-			return fmt.Errorf("version %d has another source: %w", v.Version, err)
+			return fmt.Errorf("version %d has another source: %v", v.Version, err)
 		}
 		if (v.State == broker.PolicyActive) != (v.Version == want.active) {
 			return fmt.Errorf("version %d is %s, and %d is to judge", v.Version, v.State, want.active)
