@@ -5,6 +5,9 @@ cd "$(dirname "$0")/.."
 
 bash scripts/lint.sh || exit 1
 
+# Some tests read data that modules ship and no package imports.
+go mod download || exit 1
+
 race=()
 cgo=0
 if command -v gcc >/dev/null; then

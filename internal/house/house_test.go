@@ -76,6 +76,7 @@ var layers = []layer{
 		"attest", "policy", "store", "internal/atomicfile",
 		"broker", "broker/access", "broker/data", "broker/localca", "broker/node",
 	}},
+	{"broker/node/internal/testbroker", []string{"broker/..."}}, // the program that tests of node kill
 	{"broker/brokertest", []string{"attest", "policy", "store", "client", "broker/..."}},
 
 	{"internal", []string{"attest", "policy", "store", "client", "broker/...", "internal/strictjson", "internal/cli"}}, // tests and generators
