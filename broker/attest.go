@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/attest/initdata"
 	"github.com/vouchsafe/vouchsafe/broker/envelope"
 	"github.com/vouchsafe/vouchsafe/broker/session"
 )
@@ -62,9 +63,10 @@ type AttestRequest struct {
 	Scope      Scope
 	Nonce      string              // as the challenge gave it
 	Recipient  *envelope.Recipient // the key that the evidence vouches for
-	Evidence   attest.Evidence
-	Additional string // the additional evidence exactly as presented: the primary evidence covers it
-	Remote     string // the peer's address without its port, for the record
+	Evidence   attest.Evidence     // its Init is made of InitData
+	InitData   []byte              // the init-data document as presented; nil when none was
+	Additional string              // the additional evidence exactly as presented: the primary evidence covers it
+	Remote     string              // the peer's address without its port, for the record
 }
 
 // Attested is a workload whose evidence was verified: who it is, proved by nothing but the broker that made it. Only this package
@@ -199,7 +201,7 @@ func (b *Broker) dequeue() { <-b.waiting }
 // Queued returns how many requests verify evidence or wait to, for metrics.
 func (b *Broker) Queued() int { return len(b.waiting) }
 
-// errNotVerified says that the request ended before its turn came.
+// errNotVerified says that the request ended before its turn came, or that there was no document to verify with it.
 var errNotVerified = errors.New("the evidence was not looked at")
 
 // verify waits for its turn and has the evidence verified. It also returns when that was.
@@ -209,6 +211,14 @@ func (b *Broker) verify(ctx context.Context, req AttestRequest, primary, device 
 		defer func() { <-b.verifying }()
 	case <-ctx.Done():
 		return nil, time.Time{}, fmt.Errorf("%w: %w", errNotVerified, ctx.Err())
+	}
+	// Reading the document costs as much as verifying, when it is made to: so not before the nonce is spent, nor beside this place.
+	req.Evidence.Init = nil
+	if req.InitData != nil {
+		var err error
+		if req.Evidence.Init, err = initdata.Parse(req.InitData); err != nil {
+			return nil, time.Time{}, fmt.Errorf("%w: %w", errNotVerified, invalid("init-data: %w", err))
+		}
 	}
 	now := b.now()
 	claims, err := b.appraiser.Appraise(ctx, req.Evidence, req.Scope.Namespace, primary, device, now)

@@ -19,7 +19,8 @@ func TestLargeDenialsDoNotFillTheDisk(t *testing.T) {
 	clock := newClock()
 	b, g := started(t, brokertest.Config{Now: clock.now, Limits: broker.Limits{RefusalsPerSecond: perSecond}})
 	head := "algorithm = \"sha384\"\nversion = \"0.1.0\"\n[data]\n\"policy.rego\" = '"
-	parsed, err := initdata.Parse([]byte(head + strings.Repeat("#", initdata.MaxDocument-len(head)-1) + "'"))
+	body := []byte(head + strings.Repeat("#", initdata.MaxDocument-len(head)-1) + "'")
+	parsed, err := initdata.Parse(body)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +31,7 @@ func TestLargeDenialsDoNotFillTheDisk(t *testing.T) {
 	if g.device, err = b.Device.With(func(c *virtual.Config) { c.HostData = field }); err != nil {
 		t.Fatal(err)
 	}
-	g.init = parsed
+	g.init = body
 	attested := g.attest()
 	denied := func() bool {
 		_, err := b.Release(t.Context(), attested, []broker.Want{{Secret: "z/none"}})

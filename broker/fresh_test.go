@@ -240,3 +240,15 @@ func (c *clock) add(d time.Duration) {
 	defer c.mu.Unlock()
 	c.at = c.at.Add(d)
 }
+
+// TestInvariant5InitDataIsReadAfterTheNonceIsSpent brings a document that cannot be read: with a nonce that is no good the answer is about the
+// nonce, so the document, which can be made to cost as much as a signature, was not looked at; with a good one it is about the document.
+func TestInvariant5InitDataIsReadAfterTheNonceIsSpent(t *testing.T) {
+	_, g := started(t, brokertest.Config{})
+	g.init = []byte("= not TOML")
+	req := g.request(g.nonce())
+	_, err := g.b.Attest(t.Context(), req)
+	wantCode(t, err, broker.CodeInvalid)
+	_, err = g.b.Attest(t.Context(), req)
+	wantCode(t, err, broker.CodeNonce)
+}

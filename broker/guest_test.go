@@ -31,7 +31,7 @@ type guest struct {
 	key    *envelope.PrivateKey
 	device *virtual.Device
 	scope  broker.Scope
-	init   *attest.InitData
+	init   []byte
 }
 
 func newGuest(tb testing.TB, b *broker.Broker, device *virtual.Device) *guest {
@@ -76,7 +76,7 @@ func (g *guest) request(nonce string) broker.AttestRequest {
 	}
 	return broker.AttestRequest{
 		Scope: g.scope, Nonce: nonce, Recipient: g.key.Recipient(), Remote: "192.0.2.7",
-		Evidence: attest.Evidence{Kind: g.scope.Kind, Primary: evidence, Init: g.init},
+		Evidence: attest.Evidence{Kind: g.scope.Kind, Primary: evidence}, InitData: g.init,
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"net/http"
 
 	"github.com/vouchsafe/vouchsafe/attest"
-	"github.com/vouchsafe/vouchsafe/attest/initdata"
 	"github.com/vouchsafe/vouchsafe/broker"
 	"github.com/vouchsafe/vouchsafe/broker/access"
 	"github.com/vouchsafe/vouchsafe/broker/admin/wire"
@@ -111,9 +110,7 @@ func (a *API) attestRequest(in *release.Request) (req broker.AttestRequest, want
 		return req, nil, err
 	}
 	if in.InitData != "" {
-		if req.Evidence.Init, err = initdata.Parse([]byte(in.InitData)); err != nil {
-			return req, nil, err
-		}
+		req.InitData = []byte(in.InitData)
 	}
 	for _, w := range in.Secrets {
 		want = append(want, broker.Want{Secret: w.Name, Version: w.Version})

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/attest"
-	"github.com/vouchsafe/vouchsafe/attest/initdata"
 	"github.com/vouchsafe/vouchsafe/broker"
 	"github.com/vouchsafe/vouchsafe/broker/envelope"
 	"github.com/vouchsafe/vouchsafe/broker/intake"
@@ -118,7 +117,7 @@ func (k *KBS) attest(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	sessions := k.sessions
-	if large(req.Evidence.Init) {
+	if len(req.InitData) > smallInitData {
 		sessions = k.large
 	}
 	id, err := sessions.New(attested, attested.Expires())
@@ -130,17 +129,6 @@ func (k *KBS) attest(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, struct {
 		Token string `json:"token"`
 	}{token})
-}
-
-// large reports whether a session holds a large init-data document.
-func large(init *attest.InitData) bool {
-	size := 0
-	if init != nil {
-		for name, content := range init.Data {
-			size += len(name) + len(content)
-		}
-	}
-	return size > smallInitData
 }
 
 // attestRequest reads a message into what the core judges.
@@ -168,9 +156,7 @@ func (k *KBS) attestRequest(r *http.Request, scope broker.Scope, body []byte) (*
 		if a.initFormat != "toml" {
 			return nil, malformed("init-data has the format %q, not toml", clip(a.initFormat))
 		}
-		if req.Evidence.Init, err = initdata.Parse([]byte(a.initBody)); err != nil {
-			return nil, malformed("init-data: %v", err)
-		}
+		req.InitData = []byte(a.initBody)
 	}
 	return req, nil
 }
