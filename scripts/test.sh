@@ -17,11 +17,6 @@ else
 	echo "No C compiler: the tests run without the race detector."
 fi
 
-out=$(mktemp)
-trap 'rm -f "$out"' EXIT
-# -json, so that skips can be told from passes; what fails is printed whole.
-CGO_ENABLED=$cgo go test "${race[@]}" -timeout 30m -json ./... >"$out" 2>&1
-status=$?
-go run ./internal/testreport <"$out"
-report=$?
-[ $status -eq 0 ] && [ $report -eq 0 ]
+# -json, so that skips can be told from passes. The report prints each package as it ends, and what fails whole.
+set -o pipefail
+CGO_ENABLED=$cgo go test "${race[@]}" -timeout 30m -json ./... 2>&1 | go run ./internal/testreport
