@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -18,23 +17,6 @@ import (
 	"github.com/vouchsafe/vouchsafe/store/bolt"
 	"github.com/vouchsafe/vouchsafe/store/seal"
 )
-
-// writeBackup gives a file its content, at once or not at all, and returns how many bytes it has.
-func writeBackup(path string, write func(io.Writer) error) (int64, error) {
-	file, err := os.CreateTemp(filepath.Dir(path), ".backup-*")
-	if err != nil {
-		return 0, err
-	}
-	defer os.Remove(file.Name()) // gone already when all went well
-	if err := errors.Join(write(file), file.Sync()); err != nil {
-		return 0, errors.Join(err, file.Close())
-	}
-	info, err := file.Stat()
-	if err := errors.Join(err, file.Close()); err != nil {
-		return 0, err
-	}
-	return info.Size(), os.Rename(file.Name(), path)
-}
 
 func (p *program) restoreCommand() *cobra.Command {
 	var dir, identity string

@@ -15,6 +15,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker/admin"
 	"github.com/vouchsafe/vouchsafe/broker/admin/wire"
 	"github.com/vouchsafe/vouchsafe/broker/keys"
+	"github.com/vouchsafe/vouchsafe/internal/atomicfile"
 )
 
 func (p *program) tokenCommand() *cobra.Command {
@@ -252,14 +253,18 @@ The file appears when the backup is complete.`,
 	c.Flags().StringVar(&output, "output", "", "`FILE` to write (required)")
 	_ = errors.Join(c.MarkFlagRequired("recipient"), c.MarkFlagRequired("output")) // the flags exist
 	return p.administer(c, func(c *cobra.Command, a *admin.Client, _ []string) error {
-		bytes, err := writeBackup(output, func(w io.Writer) error { return a.Backup(c.Context(), w, recipients...) })
+		err := atomicfile.Create(output, 0o600, func(w io.Writer) error { return a.Backup(c.Context(), w, recipients...) })
+		if err != nil {
+			return err
+		}
+		written, err := os.Stat(output)
 		if err != nil {
 			return err
 		}
 		if p.json() {
-			return p.printJSON(map[string]any{"file": output, "bytes": bytes})
+			return p.printJSON(map[string]any{"file": output, "bytes": written.Size()})
 		}
-		_, err = fmt.Fprintf(p.out, "%s: %d bytes\n", output, bytes)
+		_, err = fmt.Fprintf(p.out, "%s: %d bytes\n", output, written.Size())
 		return err
 	})
 }
