@@ -47,9 +47,6 @@ type Result struct {
 // usual ones. An answer is signed and so held in memory as a whole.
 const MaxRelease = 12 << 20
 
-// defaultLease is how long a release is taken to be held when no policy says.
-const defaultLease = time.Hour
-
 // Release judges each secret for an attested workload, wraps those that are allowed, and records the decision. An error means that
 // nothing is released; a secret that is denied is not an error but a result. A name of a secret that does not exist is denied like any other
 // unless a policy allows it, so that who may not read a secret cannot learn that there is one.
@@ -183,13 +180,9 @@ func (b *Broker) serve(ctx context.Context, a *Attested, d *Decision, w Want, i 
 	if err != nil {
 		return result, nil, err
 	}
-	lifetime := judged.Terms.Lease
-	if lifetime <= 0 {
-		lifetime = defaultLease
-	}
 	lease := &Lease{
 		ID: fmt.Sprintf("%s.%d", d.ID, i), Secret: w.Secret, Version: version, Evidence: a.evidence, Recipient: d.Recipient,
-		Policy: judged.Digest, Decision: d.ID, Issued: d.Time, Expires: d.Time.Add(lifetime),
+		Policy: judged.Digest, Decision: d.ID, Issued: d.Time, Expires: d.Time.Add(judged.Terms.Lease),
 	}
 	record, err := write(store.Key(a.namespace, "lease", w.Secret, lease.ID), 0, lease)
 	if err != nil {

@@ -100,11 +100,7 @@ func bearer(r *http.Request) (token string, ok bool, err error) {
 
 // setResource adds a version of a secret and makes it current, as a custodian's client expects of setting a resource.
 func (k *KBS) setResource(w http.ResponseWriter, r *http.Request) error {
-	who, err := k.administrator(r)
-	if err != nil {
-		return err
-	}
-	name, err := resource(r)
+	who, name, err := k.administers(r)
 	if err != nil {
 		return err
 	}
@@ -120,11 +116,7 @@ func (k *KBS) setResource(w http.ResponseWriter, r *http.Request) error {
 
 // deleteResource destroys every version of a secret.
 func (k *KBS) deleteResource(w http.ResponseWriter, r *http.Request) error {
-	who, err := k.administrator(r)
-	if err != nil {
-		return err
-	}
-	name, err := resource(r)
+	who, name, err := k.administers(r)
 	if err != nil {
 		return err
 	}
@@ -132,10 +124,15 @@ func (k *KBS) deleteResource(w http.ResponseWriter, r *http.Request) error {
 	return err
 }
 
-func (k *KBS) administrator(r *http.Request) (access.Caller, error) {
+// administers returns who would change a resource, and which.
+func (k *KBS) administers(r *http.Request) (who access.Caller, name string, err error) {
 	token, ok, err := bearer(r)
 	if err != nil || !ok {
-		return access.Caller{}, fail(http.StatusUnauthorized, "AdminAuthAccess", "an administrator's token is needed, as a bearer token")
+		return who, "", fail(http.StatusUnauthorized, "AdminAuthAccess", "an administrator's token is needed, as a bearer token")
 	}
-	return k.broker.Authenticate(r.Context(), token, intake.Remote(r))
+	if who, err = k.broker.Authenticate(r.Context(), token, intake.Remote(r)); err != nil {
+		return who, "", err
+	}
+	name, err = resource(r)
+	return who, name, err
 }
