@@ -8,24 +8,34 @@ import "time"
 // prove a claim, all kinds when there is none.
 type Claims struct {
 	Kind         Kind   `json:"kind" doc:"kind of the primary evidence"`
-	HardwareRoot string `json:"hardware_root,omitempty" doc:"name of the trust anchor that vouches for the evidence: amd-milan, amd-genoa, amd-turin, tpm-enrolled, google-ak, or virtual-development"`
+	HardwareRoot string `json:"hardware_root,omitempty" doc:"name of the trust anchor that vouches for the evidence: amd-milan, amd-genoa, amd-turin, intel-sgx, aws-nitro, arm-cca, hygon-csv, ibm-se, nvidia-device, tpm-enrolled, google-ak, configured-verifier, or virtual-development"`
 	Bound        *bool  `json:"bound,omitempty" doc:"whether the evidence covers the broker's nonce and the recipient key; false only when recorded evidence is inspected"`
 
-	Measurement    string            `json:"measurement,omitempty" kinds:"snp,virtual" doc:"hex launch measurement of the guest"`
+	Measurement    string            `json:"measurement,omitempty" kinds:"snp,tdx,sgx,az-snp-vtpm,az-tdx-vtpm,nitro,cca,csv,token,virtual" doc:"hex launch measurement of the guest or enclave: SNP's MEASUREMENT, MRTD, MRENCLAVE, PCR0 of Nitro, CCA's realm initial measurement"`
 	ReportData     string            `json:"report_data,omitempty" doc:"hex of the field that binds the evidence, as the hardware signed it"`
-	InitData       string            `json:"init_data,omitempty" kinds:"snp,virtual,tpm" doc:"hex of the init-data digest that the hardware carries"`
+	InitData       string            `json:"init_data,omitempty" kinds:"snp,tdx,sgx,az-snp-vtpm,az-tdx-vtpm,cca,csv,virtual,tpm,token" doc:"hex of the init-data digest that the hardware carries"`
 	InitDataBound  *bool             `json:"init_data_bound,omitempty" doc:"whether the presented init-data document is the one the hardware carries; absent when none was presented"`
 	InitDataClaims map[string]string `json:"init_data_claims,omitempty" doc:"entries of the bound init-data document, by file name"`
 
-	Debug          *bool  `json:"debug,omitempty" kinds:"snp,virtual" doc:"whether the host can read the guest's memory for debugging"`
-	MigrationAgent *bool  `json:"migration_agent,omitempty" kinds:"snp,virtual" doc:"whether the guest may be, or is, handled by a migration agent"`
-	VMPL           *int   `json:"vmpl,omitempty" kinds:"snp,virtual" doc:"privilege level that asked for the report; 0 is the most privileged"`
-	TCBStatus      string `json:"tcb_status,omitempty" kinds:"snp,virtual" doc:"up-to-date, out-of-date or revoked against the configured minimum; not-published where the vendor publishes no status and no minimum is configured"`
+	Debug          *bool  `json:"debug,omitempty" kinds:"snp,tdx,sgx,az-snp-vtpm,az-tdx-vtpm,nitro,cca,csv,token,nvidia,virtual" doc:"whether the host can read the guest's memory for debugging"`
+	MigrationAgent *bool  `json:"migration_agent,omitempty" kinds:"snp,tdx,az-snp-vtpm,az-tdx-vtpm,csv,token,virtual" doc:"whether the guest may be, or is, handled by a migration agent"`
+	VMPL           *int   `json:"vmpl,omitempty" kinds:"snp,az-snp-vtpm,token,virtual" doc:"privilege level that asked for the report; 0 is the most privileged"`
+	TCBStatus      string `json:"tcb_status,omitempty" kinds:"snp,tdx,sgx,az-snp-vtpm,az-tdx-vtpm,nitro,cca,csv,token,nvidia,virtual" doc:"state of the platform's trusted computing base: up-to-date, sw-hardening-needed, configuration-needed, configuration-and-sw-hardening-needed, td-relaunch-advised, td-relaunch-advised-configuration-needed, out-of-date, out-of-date-configuration-needed or revoked; not-published where the vendor publishes no status and no minimum is configured; judged-elsewhere where a token's verifier judged it and does not say"`
 
 	Collateral *CollateralClaims `json:"collateral,omitempty" doc:"what the appraisal relied on besides the evidence"`
-	SNP        *SNPClaims        `json:"snp,omitempty" kinds:"snp,virtual" doc:"fields of the SEV-SNP attestation report"`
-	TPM        *TPMClaims        `json:"tpm,omitempty" kinds:"tpm" doc:"the TPM quote"`
-	Boot       *BootClaims       `json:"boot,omitempty" kinds:"tpm" doc:"what a replayed event log says of the boot"`
+	SNP        *SNPClaims        `json:"snp,omitempty" kinds:"snp,az-snp-vtpm,virtual" doc:"fields of the SEV-SNP attestation report"`
+	TDX        *TDXClaims        `json:"tdx,omitempty" kinds:"tdx,az-tdx-vtpm" doc:"fields of the TDX quote's TD report"`
+	SGX        *SGXClaims        `json:"sgx,omitempty" kinds:"sgx" doc:"fields of the SGX quote's enclave report"`
+	Intel      *IntelClaims      `json:"intel,omitempty" kinds:"tdx,sgx,az-tdx-vtpm" doc:"what Intel's collateral says of the platform, the TDX module and the quoting enclave"`
+	Azure      *AzureClaims      `json:"azure,omitempty" kinds:"az-snp-vtpm,az-tdx-vtpm" doc:"what the paravisor of an Azure confidential VM reports"`
+	Nitro      *NitroClaims      `json:"nitro,omitempty" kinds:"nitro" doc:"fields of the Nitro attestation document"`
+	CCA        *CCAClaims        `json:"cca,omitempty" kinds:"cca" doc:"claims of the CCA platform and realm tokens"`
+	CSV        *CSVClaims        `json:"csv,omitempty" kinds:"csv" doc:"fields of the CSV attestation report"`
+	SE         *SEClaims         `json:"se,omitempty" kinds:"se" doc:"what an IBM Secure Execution attestation response says"`
+	NVIDIA     *NVIDIAClaims     `json:"nvidia,omitempty" kinds:"nvidia" doc:"what a GPU or switch measured and who signed it"`
+	Token      *TokenClaims      `json:"token,omitempty" kinds:"token" doc:"another verifier's attestation result"`
+	TPM        *TPMClaims        `json:"tpm,omitempty" kinds:"tpm,az-snp-vtpm,az-tdx-vtpm" doc:"the TPM quote"`
+	Boot       *BootClaims       `json:"boot,omitempty" kinds:"tpm,tdx,az-snp-vtpm,az-tdx-vtpm" doc:"what a replayed event log says of the boot"`
 	Sample     *SampleClaims     `json:"sample,omitempty" kinds:"sample,sampledevice" doc:"unsigned test evidence"`
 
 	Devices []Claims `json:"devices,omitempty" doc:"claims of the additional devices, each bound to the same nonce and key"`
@@ -38,23 +48,39 @@ const (
 	RootTurin       = "amd-turin"
 	RootTPMEnrolled = "tpm-enrolled"        // none but the broker's own: the key was enrolled by credential activation
 	RootGoogleAK    = "google-ak"           // the authority that certifies attestation keys of a cloud's instances
+	RootIntel       = "intel-sgx"           // Intel SGX Root CA, of SGX and TDX
+	RootNitro       = "aws-nitro"           // AWS Nitro Enclaves root
+	RootCCA         = "arm-cca"             // a CCA platform key that the operator configured
+	RootCSV         = "hygon-csv"           // Hygon Root Key
+	RootSE          = "ibm-se"              // a host key that the operator configured
+	RootNVIDIA      = "nvidia-device"       // NVIDIA Device Identity CA
+	RootVerifier    = "configured-verifier" // another verifier that the operator trusts; claims.token says which
 	RootVirtual     = "virtual-development" // of no hardware
 )
 
-// The states that the claim tcb_status can have.
+// The states that the claim tcb_status can have. Those of Intel's collateral are Intel's words in lower case with hyphens.
 const (
-	TCBUpToDate     = "up-to-date"
-	TCBOutOfDate    = "out-of-date"
-	TCBRevoked      = "revoked"
-	TCBNotPublished = "not-published" // the vendor publishes no status, and no minimum is configured
+	TCBUpToDate               = "up-to-date"
+	TCBSWHardening            = "sw-hardening-needed"
+	TCBConfiguration          = "configuration-needed"
+	TCBConfigurationHardening = "configuration-and-sw-hardening-needed"
+	TCBRelaunch               = "td-relaunch-advised" // up to date now, but not when the guest was launched
+	TCBRelaunchConfiguration  = "td-relaunch-advised-configuration-needed"
+	TCBOutOfDate              = "out-of-date"
+	TCBOutOfDateConfiguration = "out-of-date-configuration-needed"
+	TCBRevoked                = "revoked"
+	TCBNotPublished           = "not-published"    // the vendor publishes no status, and no minimum is configured
+	TCBElsewhere              = "judged-elsewhere" // a token's verifier judged it and does not say; of kind token only
 )
 
 // CollateralClaims says how good the certificates and lists were that an appraisal relied on.
 type CollateralClaims struct {
-	Current           bool      `json:"current" doc:"whether nothing relied on was past its validity or next update at the time of appraisal"`
+	Current           bool      `json:"current" doc:"whether nothing relied on was past its validity, or past its next update by more than the configured grace, at the time of appraisal"`
+	Stale             bool      `json:"stale" doc:"whether a list relied on was past its next update, be it within the grace or beyond"`
 	Expires           time.Time `json:"expires,omitzero" doc:"when the first certificate or list relied on expires"`
+	Age               *int      `json:"age_seconds,omitempty" doc:"seconds since the oldest fetched item that was relied on was fetched; absent when nothing was"`
 	RevocationChecked bool      `json:"revocation_checked" doc:"whether the chain was held against its issuer's revocation list"`
-	Source            string    `json:"source,omitempty" doc:"where the signing certificate came from: evidence, local or built-in"`
+	Source            string    `json:"source,omitempty" doc:"where the signing certificate came from: evidence, local (a file, or fetched before) or built-in"`
 }
 
 // TCBVersion is AMD's trusted computing base: security version numbers of the parts of the platform firmware.

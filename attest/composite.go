@@ -114,7 +114,7 @@ func (a *Appraiser) admit(ev Evidence) error {
 		if a.verifiers[d.Kind] == nil {
 			return a.unknown(d.Kind)
 		}
-		if !d.Kind.Device() {
+		if !d.Kind.Accompanies() {
 			return Refuse(CodeNotADevice, "device %d has %s evidence, which is primary evidence only", i, d.Kind)
 		}
 		same := func(other Device) bool { return other.Kind == d.Kind && slices.Equal(other.Data, d.Data) }

@@ -7,9 +7,19 @@ type Kind string
 
 // The kinds this version can verify.
 const (
-	SNP     Kind = "snp"     // AMD SEV-SNP attestation report
-	TPM     Kind = "tpm"     // TPM 2.0 quote by an enrolled or vendor-certified attestation key
-	Virtual Kind = "virtual" // the project's development TEE: SNP layout, development root
+	SNP       Kind = "snp"         // AMD SEV-SNP attestation report
+	TDX       Kind = "tdx"         // Intel TDX quote
+	SGX       Kind = "sgx"         // Intel SGX quote of an enclave
+	AzSNPvTPM Kind = "az-snp-vtpm" // Azure confidential VM on SEV-SNP: a quote of the paravisor's TPM
+	AzTDXvTPM Kind = "az-tdx-vtpm" // Azure confidential VM on TDX: a quote of the paravisor's TPM
+	Nitro     Kind = "nitro"       // AWS Nitro Enclaves attestation document
+	CCA       Kind = "cca"         // Arm Confidential Compute Architecture token
+	CSV       Kind = "csv"         // Hygon CSV attestation report
+	SE        Kind = "se"          // IBM Secure Execution attestation response
+	TPM       Kind = "tpm"         // TPM 2.0 quote by an enrolled or vendor-certified attestation key
+	Token     Kind = "token"       // another verifier's attestation result, as a JWT
+	NVIDIA    Kind = "nvidia"      // NVIDIA GPU or switch, SPDM measurements; a device
+	Virtual   Kind = "virtual"     // the project's development TEE: SNP layout, development root
 
 	// Sample and SampleDevice are the unsigned test evidence of KBS clients. They prove nothing.
 	Sample       Kind = "sample"
@@ -17,7 +27,9 @@ const (
 )
 
 // known lists every kind, in the order documents print them.
-var known = []Kind{SNP, TPM, Virtual, Sample, SampleDevice}
+var known = []Kind{
+	SNP, TDX, SGX, AzSNPvTPM, AzTDXvTPM, Nitro, CCA, CSV, SE, TPM, Token, NVIDIA, Virtual, Sample, SampleDevice,
+}
 
 // Kinds returns every kind this version can verify.
 func Kinds() []Kind { return slices.Clone(known) }
@@ -26,7 +38,16 @@ func Kinds() []Kind { return slices.Clone(known) }
 func (k Kind) Development() bool { return k == Virtual || k == Sample || k == SampleDevice }
 
 // Device reports whether k can only ever accompany primary evidence.
-func (k Kind) Device() bool { return k == SampleDevice }
+func (k Kind) Device() bool { return k == NVIDIA || k == SampleDevice }
+
+// Accompanies reports whether k can accompany primary evidence: devices, and the TPM of a machine whose processor attests it too.
+func (k Kind) Accompanies() bool { return k.Device() || k == TPM }
 
 // CPU reports whether k attests a whole confidential virtual machine or enclave by its processor.
-func (k Kind) CPU() bool { return k == SNP || k == Virtual || k == Sample }
+func (k Kind) CPU() bool {
+	switch k {
+	case SNP, TDX, SGX, AzSNPvTPM, AzTDXvTPM, Nitro, CCA, CSV, SE, Virtual, Sample:
+		return true
+	}
+	return false
+}

@@ -29,11 +29,22 @@ const (
 	CodeKeyNotEnrolled     Code = "key_not_enrolled"      // an attestation key nobody enrolled and no root certified
 	CodeKeyAttributes      Code = "key_attributes"        // an attestation key that could sign what a TPM did not make
 	CodePCRSelection       Code = "pcr_selection"         // the quote is over other PCRs than those presented
+	CodePCRCount           Code = "pcr_count"             // not the value of every PCR was presented
+	CodePCRBank            Code = "pcr_bank"              // the quote is over a bank whose hash is not accepted
+	CodePCRResettable      Code = "pcr_resettable"        // a PCR that anyone may reset was quoted in the place of one that nobody can
+	CodeKeyNotReported     Code = "key_not_reported"      // an attestation key that the hardware's report does not cover
 	CodePCRDigest          Code = "pcr_digest"            // the presented PCR values are not those quoted
 	CodeEventLog           Code = "event_log_mismatch"    // the event log does not replay to the quoted registers
 	CodeInitData           Code = "init_data_unsupported" // init-data this kind cannot bind
 	CodeDeviceTwice        Code = "device_duplicate"      // the same device's evidence presented twice
 	CodeUnbound            Code = "evidence_unbound"      // judged without a binding, so good for inspection only
+	CodeDeviceMismatch     Code = "device_mismatch"       // a device that is not of the machine which the primary evidence proves
+	CodeManifest           Code = "manifest_invalid"      // a reference manifest that the device's vendor did not sign
+	CodeIssuer             Code = "issuer_untrusted"      // a token of an issuer that is not configured
+	CodeIssuerKey          Code = "issuer_key_unknown"    // a token signed by a key that its issuer does not publish
+	CodeAudience           Code = "audience_mismatch"     // a token made for someone else
+	CodeTokenTime          Code = "token_expired"         // a token that is not good yet or no longer, or for longer than is accepted
+	CodeNotVerifiable      Code = "not_verifiable"        // evidence that nothing this broker can have would let it verify
 	CodeNotADevice         Code = "kind_not_a_device"     // evidence that cannot accompany a primary
 )
 

@@ -25,8 +25,22 @@ type baselineRule struct {
 // waives the rule.
 func roots(kind attest.Kind) []string {
 	switch kind {
-	case attest.SNP:
+	case attest.SNP, attest.AzSNPvTPM:
 		return []string{attest.RootMilan, attest.RootGenoa, attest.RootTurin}
+	case attest.TDX, attest.SGX, attest.AzTDXvTPM:
+		return []string{attest.RootIntel}
+	case attest.Nitro:
+		return []string{attest.RootNitro}
+	case attest.CCA:
+		return []string{attest.RootCCA}
+	case attest.CSV:
+		return []string{attest.RootCSV}
+	case attest.SE:
+		return []string{attest.RootSE}
+	case attest.NVIDIA:
+		return []string{attest.RootNVIDIA}
+	case attest.Token:
+		return []string{attest.RootVerifier}
 	case attest.TPM:
 		return []string{attest.RootTPMEnrolled, attest.RootGoogleAK}
 	case attest.Virtual:
@@ -69,12 +83,15 @@ var baseline = [...]baselineRule{
 	},
 	{
 		name:    "primary-evidence",
-		demands: "the primary evidence is that of a CPU, or of a TPM that was enrolled or that a cloud certified; the others are devices",
-		claims:  []string{"kind", "hardware_root", "tpm.enrolled", "devices"}, waivable: true,
+		demands: "the primary evidence is that of a CPU, of a TPM that was enrolled or that a cloud certified, or the token of a configured verifier; the others are devices, or such TPMs",
+		claims:  []string{"kind", "hardware_root", "tpm.enrolled", "token.verifier", "devices"}, waivable: true,
 		violation: func(c *attest.Claims) string {
 			for i, device := range c.Devices {
-				if !device.Kind.Device() || len(device.Devices) > 0 {
+				switch {
+				case !device.Kind.Accompanies() || len(device.Devices) > 0:
 					return fmt.Sprintf("device %d presents evidence that is not a device's", i)
+				case device.Kind == attest.TPM && !knownTPM(&device):
+					return fmt.Sprintf("the TPM that is device %d is neither enrolled nor certified by a cloud", i)
 				}
 			}
 			switch {
@@ -82,9 +99,13 @@ var baseline = [...]baselineRule{
 				return fmt.Sprintf("kind %q can only accompany primary evidence", c.Kind)
 			case c.Kind.CPU():
 				return ""
+			case c.Kind == attest.Token:
+				if c.Token == nil || c.Token.Verifier == "" || c.HardwareRoot != attest.RootVerifier {
+					return "the token is not of a verifier that is configured"
+				}
 			case c.Kind != attest.TPM:
 				return fmt.Sprintf("kind %q is not primary evidence", seenText(string(c.Kind)))
-			case c.TPM == nil || !c.TPM.Enrolled && c.HardwareRoot != attest.RootGoogleAK:
+			case !knownTPM(c):
 				return "the TPM is neither enrolled nor certified by a cloud"
 			}
 			return ""
@@ -95,7 +116,7 @@ var baseline = [...]baselineRule{
 		demands: "debug is false; a TPM and a device need not say",
 		claims:  []string{"debug", "devices"}, waivable: true,
 		violation: func(c *attest.Claims) string {
-			if why := mustBeFalse(c.Kind, c.Debug, "debug"); why != "" {
+			if why := mustBeFalse(c.Kind, nil, c.Debug, "debug"); why != "" {
 				return why
 			}
 			for i, device := range c.Devices {
@@ -108,11 +129,11 @@ var baseline = [...]baselineRule{
 	},
 	{
 		name:    "vmpl-0",
-		demands: "vmpl is 0; a TPM need not say",
+		demands: "vmpl is 0; kinds that have no privilege levels need not say",
 		claims:  []string{"vmpl"}, waivable: true,
 		violation: func(c *attest.Claims) string {
 			switch {
-			case c.VMPL == nil && needsCPUClaims(c.Kind):
+			case c.VMPL == nil && needs(c.Kind, vmplExempt):
 				return "vmpl is absent"
 			case c.VMPL != nil && *c.VMPL != 0:
 				return fmt.Sprintf("vmpl is %d", *c.VMPL)
@@ -122,18 +143,18 @@ var baseline = [...]baselineRule{
 	},
 	{
 		name:    "no-migration-agent",
-		demands: "migration_agent is false; a TPM need not say",
+		demands: "migration_agent is false; kinds whose guests cannot be migrated need not say",
 		claims:  []string{"migration_agent"}, waivable: true,
 		violation: func(c *attest.Claims) string {
-			return mustBeFalse(c.Kind, c.MigrationAgent, "migration_agent")
+			return mustBeFalse(c.Kind, migrationExempt, c.MigrationAgent, "migration_agent")
 		},
 	},
 	{
 		name:    "tcb-current",
-		demands: "tcb_status is up-to-date or not-published; a TPM and a device need not say",
+		demands: "tcb_status is neither revoked nor out of date, now or when the guest was launched; a TPM and a device need not say",
 		claims:  []string{"tcb_status", "devices"}, waivable: true,
 		violation: func(c *attest.Claims) string {
-			if c.TCBStatus == "" && needsCPUClaims(c.Kind) {
+			if c.TCBStatus == "" && needs(c.Kind, nil) {
 				return "tcb_status is absent"
 			}
 			if !tcbAccepted(c.TCBStatus) {
@@ -183,15 +204,32 @@ var baseline = [...]baselineRule{
 	},
 }
 
-// needsCPUClaims reports whether evidence of the kind must speak of debugging, privilege, migration and TCB. Every kind must,
-// unless it is known to have no such thing: a kind that is added later fails until it is considered here.
-func needsCPUClaims(kind attest.Kind) bool { return kind != attest.TPM && !kind.Device() }
+// Kinds that have no such thing as a claim that the baseline asks for. Every other kind must make it: one that is added later fails
+// until it is considered here.
+var (
+	// No privilege levels that ask for evidence. A token is judged by what it does say.
+	vmplExempt = []attest.Kind{
+		attest.TDX, attest.SGX, attest.AzTDXvTPM, attest.Nitro, attest.CCA, attest.CSV, attest.SE, attest.Token,
+	}
+	// Guests that nothing can take to another machine.
+	migrationExempt = []attest.Kind{attest.SGX, attest.Nitro, attest.CCA, attest.SE, attest.Token}
+)
+
+// needs reports whether evidence of the kind must make a claim of a CPU, from which some kinds are exempt.
+func needs(kind attest.Kind, exempt []attest.Kind) bool {
+	return kind != attest.TPM && !kind.Device() && !slices.Contains(exempt, kind)
+}
+
+// knownTPM reports whether somebody vouches that a TPM's key is a TPM's.
+func knownTPM(c *attest.Claims) bool {
+	return c.TPM != nil && (c.TPM.Enrolled || c.HardwareRoot == attest.RootGoogleAK)
+}
 
 func is(claim *bool, want bool) bool { return claim != nil && *claim == want }
 
-func mustBeFalse(kind attest.Kind, claim *bool, name string) string {
+func mustBeFalse(kind attest.Kind, exempt []attest.Kind, claim *bool, name string) string {
 	switch {
-	case claim == nil && needsCPUClaims(kind):
+	case claim == nil && needs(kind, exempt):
 		return name + " is absent"
 	case claim != nil && *claim:
 		return name + " is true"
@@ -199,9 +237,15 @@ func mustBeFalse(kind attest.Kind, claim *bool, name string) string {
 	return ""
 }
 
-// tcbAccepted accepts the two good states, and absence: the caller judges that.
+// tcbAccepted accepts the states that a policy may decide on, and absence: the caller judges that. What needs hardening or configuration is
+// not known to be bad; what was launched on firmware that is out of date may have been changed before it was updated.
 func tcbAccepted(status string) bool {
-	return status == "" || status == attest.TCBUpToDate || status == attest.TCBNotPublished
+	switch status {
+	case "", attest.TCBUpToDate, attest.TCBNotPublished, attest.TCBElsewhere,
+		attest.TCBSWHardening, attest.TCBConfiguration, attest.TCBConfigurationHardening:
+		return true
+	}
+	return false
 }
 
 // BaselineRule describes a built-in rule, for listings and documentation.
