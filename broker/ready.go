@@ -10,9 +10,9 @@ import (
 	"github.com/vouchsafe/vouchsafe/store"
 )
 
-// probeSize is how much a probe of the store writes, in bytes: more than the record of a usual release, so that a probe that succeeds
-// means that one would.
-const probeSize = 16 << 10
+// probeSize is how much a probe of the store writes, in bytes: more than the records of a few releases that are committed together, so that
+// a probe that succeeds means that they would. A store on a full disk has some space of its own to reuse, and takes what is smaller.
+const probeSize = 128 << 10
 
 // probeKey is the record that probes read and write.
 var probeKey = store.Key(store.SysNamespace, "probe")
