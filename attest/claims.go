@@ -142,6 +142,7 @@ type SNPClaims struct {
 // TPMClaims are what a quote proves (TCG TPM 2.0 Library, part 2, TPMS_ATTEST) and how its key is known.
 type TPMClaims struct {
 	AKName    string         `json:"ak_name" doc:"hex name of the attestation key as the TPM computes it, or hex SHA-256 of its public key where only that was presented"`
+	AKDigest  string         `json:"ak_digest" doc:"hex SHA-256 of the attestation key's public key, a DER SubjectPublicKeyInfo"`
 	EKDigest  string         `json:"ek_digest,omitempty" doc:"hex SHA-256 of the endorsement key the attestation key was enrolled against"`
 	Host      string         `json:"host,omitempty" doc:"name given to the host when its key was enrolled, or the instance a cloud certified"`
 	Enrolled  bool           `json:"enrolled" doc:"whether the key was enrolled by credential activation"`

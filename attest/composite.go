@@ -61,8 +61,8 @@ func (a *Appraiser) Kinds() []Kind { return slices.Clone(a.kinds) }
 // device, in the namespace ns, at the time now. The claims are the primary's, with those of the devices in Devices, in the order presented.
 // Bound is true only when every part is bound.
 //
-// It refuses with CodeTooLarge, CodeKindUnknown, CodeKindNotPrimary, CodeNotADevice, CodeDeviceTwice, and what the verifiers
-// refuse with. Everything that costs nothing to check is checked of all parts before anything is verified.
+// It refuses with CodeTooLarge, CodeKindUnknown, CodeKindNotPrimary, CodeNotADevice, CodeDeviceTwice, CodeDeviceMismatch, and what the
+// verifiers refuse with. Everything that costs nothing to check is checked of all parts before anything is verified.
 func (a *Appraiser) Appraise(ctx context.Context, ev Evidence, ns string, primary, device Binding, now time.Time) (*Claims, error) {
 	if err := a.admit(ev); err != nil {
 		return nil, err
@@ -87,9 +87,27 @@ func (a *Appraiser) Appraise(ctx context.Context, ev Evidence, ns string, primar
 		if proved.Bound == nil || !*proved.Bound {
 			claims.Bound = Ptr(false)
 		}
+		if err := belongs(claims, proved); err != nil {
+			return nil, err
+		}
 		claims.Devices = append(claims.Devices, *proved)
 	}
 	return claims, nil
+}
+
+// belongs holds a device against the machine beside which it is presented, where their formats have something in common. That the machine
+// presented the device at all is covered by its own evidence, whose binding is over the additional evidence as it was presented.
+//
+// The report of an Azure guest's hardware covers the attestation key of the guest's TPM, so a quote beside it is by that key or is another
+// machine's.
+func belongs(machine, device *Claims) error {
+	if device.Kind != TPM || machine.Azure == nil {
+		return nil
+	}
+	if machine.TPM == nil || device.TPM == nil || device.TPM.AKDigest != machine.TPM.AKDigest {
+		return Refuse(CodeDeviceMismatch, "the TPM beside %s evidence is not the one whose key the hardware's report covers", machine.Kind)
+	}
+	return nil
 }
 
 // admit checks what needs no cryptography.

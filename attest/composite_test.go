@@ -156,3 +156,35 @@ func TestAppraiseContract(t *testing.T) {
 		}
 	})
 }
+
+// TestAppraiseTPMBesideAzure: the quote of a TPM beside an Azure guest's evidence must be by the key that the guest's hardware reports.
+func TestAppraiseTPMBesideAzure(t *testing.T) {
+	machine := func(kind Kind, azure bool, ak string) fixed {
+		return fixed{kind: kind, verify: func(Input) (*Claims, error) {
+			c := &Claims{Kind: kind, Bound: Ptr(true), TPM: &TPMClaims{AKDigest: ak}}
+			if azure {
+				c.Azure = &AzureClaims{}
+			}
+			return c, nil
+		}}
+	}
+	for name, test := range map[string]struct {
+		primary, device fixed
+		want            Code
+	}{
+		"the same key":              {machine(AzSNPvTPM, true, "aa"), machine(TPM, false, "aa"), ""},
+		"another machine's":         {machine(AzSNPvTPM, true, "aa"), machine(TPM, false, "bb"), CodeDeviceMismatch},
+		"a quote without its claim": {machine(AzTDXvTPM, true, "aa"), fixed{kind: TPM}, CodeDeviceMismatch},
+		"beside another kind":       {fixed{kind: SNP}, machine(TPM, false, "bb"), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := appraiser(t, test.primary, test.device)
+			ev := Evidence{Kind: test.primary.kind, Primary: []byte("p"), Devices: []Device{{TPM, []byte("d")}}}
+			_, err := a.Appraise(t.Context(), ev, "default", BoundTo([]byte("p")), BoundTo([]byte("d")), time.Now())
+			var refusal *Refusal
+			if test.want == "" && err != nil || test.want != "" && (!errors.As(err, &refusal) || refusal.Code != test.want) {
+				t.Errorf("%v, want %q", err, test.want)
+			}
+		})
+	}
+}

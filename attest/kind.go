@@ -51,3 +51,29 @@ func (k Kind) CPU() bool {
 	}
 	return false
 }
+
+// HasPrivilegeLevels reports whether evidence of k says at which privilege level (VMPL) it was asked for. A kind is taken to have
+// levels unless it is known not to, so that one which is added later must say, or is refused.
+func (k Kind) HasPrivilegeLevels() bool {
+	switch k {
+	case TDX, SGX, AzTDXvTPM, Nitro, CCA, CSV, SE, Token:
+		return false
+	}
+	return k.isMachine()
+}
+
+// Migratable reports whether guests of k can be taken to another machine, so that their evidence must say whether they may. A kind is taken
+// to have such guests unless it is known not to.
+func (k Kind) Migratable() bool {
+	switch k {
+	case SGX, Nitro, CCA, SE, Token:
+		return false
+	}
+	return k.isMachine()
+}
+
+// HasTCB reports whether evidence of k speaks of debugging and of the state of a platform's trusted computing base.
+func (k Kind) HasTCB() bool { return k.isMachine() }
+
+// isMachine reports whether k is that of a whole machine, or might be.
+func (k Kind) isMachine() bool { return k != TPM && !k.Device() }

@@ -49,18 +49,30 @@ func roots(kind attest.Kind) []string {
 	return nil
 }
 
+func notGenuine(c *attest.Claims, what string) string {
+	switch {
+	case c.HardwareRoot == "":
+		return "no hardware root vouches for " + what
+	case !slices.Contains(roots(c.Kind), c.HardwareRoot):
+		return fmt.Sprintf("%q, which vouches for %s, is not a hardware root of kind %q", seenText(c.HardwareRoot), what, seenText(string(c.Kind)))
+	}
+	return ""
+}
+
 // baseline holds for every policy. It is constant; the order is that of records.
 var baseline = [...]baselineRule{
 	{
 		name:    "genuine-hardware",
-		demands: "the hardware root is one of those of the evidence's kind",
-		claims:  []string{"kind", "hardware_root"}, waivable: true,
+		demands: "the hardware root is one of those of the evidence's kind, also for every device",
+		claims:  []string{"kind", "hardware_root", "devices"}, waivable: true,
 		violation: func(c *attest.Claims) string {
-			switch {
-			case c.HardwareRoot == "":
-				return "no hardware root vouches for the evidence"
-			case !slices.Contains(roots(c.Kind), c.HardwareRoot):
-				return fmt.Sprintf("%q is not a hardware root of kind %q", seenText(c.HardwareRoot), seenText(string(c.Kind)))
+			if why := notGenuine(c, "the evidence"); why != "" {
+				return why
+			}
+			for i := range c.Devices {
+				if why := notGenuine(&c.Devices[i], fmt.Sprintf("the evidence of device %d", i)); why != "" {
+					return why
+				}
 			}
 			return ""
 		},
@@ -116,7 +128,7 @@ var baseline = [...]baselineRule{
 		demands: "debug is false; a TPM and a device need not say",
 		claims:  []string{"debug", "devices"}, waivable: true,
 		violation: func(c *attest.Claims) string {
-			if why := mustBeFalse(c.Kind, nil, c.Debug, "debug"); why != "" {
+			if why := mustBeFalse(c.Kind.HasTCB(), c.Debug, "debug"); why != "" {
 				return why
 			}
 			for i, device := range c.Devices {
@@ -133,7 +145,7 @@ var baseline = [...]baselineRule{
 		claims:  []string{"vmpl"}, waivable: true,
 		violation: func(c *attest.Claims) string {
 			switch {
-			case c.VMPL == nil && needs(c.Kind, vmplExempt):
+			case c.VMPL == nil && c.Kind.HasPrivilegeLevels():
 				return "vmpl is absent"
 			case c.VMPL != nil && *c.VMPL != 0:
 				return fmt.Sprintf("vmpl is %d", *c.VMPL)
@@ -146,7 +158,7 @@ var baseline = [...]baselineRule{
 		demands: "migration_agent is false; kinds whose guests cannot be migrated need not say",
 		claims:  []string{"migration_agent"}, waivable: true,
 		violation: func(c *attest.Claims) string {
-			return mustBeFalse(c.Kind, migrationExempt, c.MigrationAgent, "migration_agent")
+			return mustBeFalse(c.Kind.Migratable(), c.MigrationAgent, "migration_agent")
 		},
 	},
 	{
@@ -154,7 +166,7 @@ var baseline = [...]baselineRule{
 		demands: "tcb_status is neither revoked nor out of date, now or when the guest was launched; a TPM and a device need not say",
 		claims:  []string{"tcb_status", "devices"}, waivable: true,
 		violation: func(c *attest.Claims) string {
-			if c.TCBStatus == "" && needs(c.Kind, nil) {
+			if c.TCBStatus == "" && c.Kind.HasTCB() {
 				return "tcb_status is absent"
 			}
 			if !tcbAccepted(c.TCBStatus) {
@@ -204,22 +216,6 @@ var baseline = [...]baselineRule{
 	},
 }
 
-// Kinds that have no such thing as a claim that the baseline asks for. Every other kind must make it: one that is added later fails
-// until it is considered here.
-var (
-	// No privilege levels that ask for evidence. A token is judged by what it does say.
-	vmplExempt = []attest.Kind{
-		attest.TDX, attest.SGX, attest.AzTDXvTPM, attest.Nitro, attest.CCA, attest.CSV, attest.SE, attest.Token,
-	}
-	// Guests that nothing can take to another machine.
-	migrationExempt = []attest.Kind{attest.SGX, attest.Nitro, attest.CCA, attest.SE, attest.Token}
-)
-
-// needs reports whether evidence of the kind must make a claim of a CPU, from which some kinds are exempt.
-func needs(kind attest.Kind, exempt []attest.Kind) bool {
-	return kind != attest.TPM && !kind.Device() && !slices.Contains(exempt, kind)
-}
-
 // knownTPM reports whether somebody vouches that a TPM's key is a TPM's.
 func knownTPM(c *attest.Claims) bool {
 	return c.TPM != nil && (c.TPM.Enrolled || c.HardwareRoot == attest.RootGoogleAK)
@@ -227,9 +223,9 @@ func knownTPM(c *attest.Claims) bool {
 
 func is(claim *bool, want bool) bool { return claim != nil && *claim == want }
 
-func mustBeFalse(kind attest.Kind, exempt []attest.Kind, claim *bool, name string) string {
+func mustBeFalse(needed bool, claim *bool, name string) string {
 	switch {
-	case claim == nil && needs(kind, exempt):
+	case claim == nil && needed:
 		return name + " is absent"
 	case claim != nil && *claim:
 		return name + " is true"

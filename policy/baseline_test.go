@@ -17,6 +17,28 @@ func TestBaseline(t *testing.T) {
 		return &attest.Claims{Kind: attest.Sample, Bound: attest.Ptr(true), Sample: &attest.SampleClaims{SVN: "1"}}
 	}
 	device := func(c *attest.Claims, d attest.Claims) { c.Devices = []attest.Claims{d} }
+	gpu := func(change func(*attest.Claims)) func(*attest.Claims) {
+		return func(c *attest.Claims) {
+			d := attest.Claims{Kind: attest.NVIDIA, HardwareRoot: "nvidia-device", Bound: attest.Ptr(true)}
+			change(&d)
+			device(c, d)
+		}
+	}
+	// of makes good claims of a kind that says all that its like can say.
+	of := func(kind attest.Kind, root string) func() *attest.Claims {
+		return func() *attest.Claims {
+			c := snpClaims()
+			c.Kind, c.HardwareRoot, c.SNP, c.TCBStatus = kind, root, nil, "up-to-date"
+			return c
+		}
+	}
+	silent := func(c *attest.Claims) { c.VMPL, c.MigrationAgent = nil, nil }
+	token := func() *attest.Claims {
+		c := of(attest.Token, "configured-verifier")()
+		silent(c)
+		c.Token, c.TCBStatus = &attest.TokenClaims{Verifier: "corporate"}, "judged-elsewhere"
+		return c
+	}
 	for _, tc := range []struct {
 		name   string
 		claims func() *attest.Claims
@@ -36,21 +58,54 @@ func TestBaseline(t *testing.T) {
 			[]string{"genuine-hardware", "primary-evidence", "no-debug", "vmpl-0", "no-migration-agent", "tcb-current", "collateral-current"}},
 		{"bound false", snpClaims, func(c *attest.Claims) { c.Bound = attest.Ptr(false) }, []string{"bound"}},
 		{"bound absent", tpmClaims, func(c *attest.Claims) { c.Bound = nil }, []string{"bound"}},
-		{"device not bound", snpClaims, func(c *attest.Claims) { device(c, attest.Claims{Kind: attest.SampleDevice}) }, []string{"bound"}},
-		{"device bound", snpClaims, func(c *attest.Claims) { device(c, attest.Claims{Kind: attest.SampleDevice, Bound: attest.Ptr(true)}) }, nil},
+		{"device", snpClaims, gpu(func(d *attest.Claims) {}), nil},
+		{"device not bound", snpClaims, gpu(func(d *attest.Claims) { d.Bound = nil }), []string{"bound"}},
+		{"device without a root", snpClaims, gpu(func(d *attest.Claims) { d.HardwareRoot = "" }), []string{"genuine-hardware"}},
+		{"device under the processor's root", snpClaims, gpu(func(d *attest.Claims) { d.HardwareRoot = "amd-genoa" }), []string{"genuine-hardware"}},
+		{"device of tests", snpClaims, gpu(func(d *attest.Claims) { d.Kind, d.HardwareRoot = attest.SampleDevice, "" }), []string{"genuine-hardware"}},
+		{"device that has devices", snpClaims, gpu(func(d *attest.Claims) { d.Devices = []attest.Claims{*d} }), []string{"primary-evidence"}},
 		{"CPU as a device", snpClaims, func(c *attest.Claims) { device(c, *snpClaims()) }, []string{"primary-evidence"}},
-		{"TPM as a device", snpClaims, func(c *attest.Claims) {
+		{"TPM as a device", snpClaims, func(c *attest.Claims) { device(c, *tpmClaims()) }, nil},
+		{"unknown TPM as a device", snpClaims, func(c *attest.Claims) {
+			d := tpmClaims()
+			d.TPM.Enrolled = false
+			device(c, *d)
+		}, []string{"primary-evidence"}},
+		{"TPM as a device without claims", snpClaims, func(c *attest.Claims) {
 			device(c, attest.Claims{Kind: attest.TPM, Bound: attest.Ptr(true)})
-		}, []string{"primary-evidence"}},
-		{"device of an unknown kind", snpClaims, func(c *attest.Claims) {
-			device(c, attest.Claims{Kind: "later", Bound: attest.Ptr(true)})
-		}, []string{"primary-evidence"}},
-		{"device in debug mode", snpClaims, func(c *attest.Claims) {
-			device(c, attest.Claims{Kind: attest.SampleDevice, Bound: attest.Ptr(true), Debug: attest.Ptr(true)})
-		}, []string{"no-debug"}},
-		{"device out of date", snpClaims, func(c *attest.Claims) {
-			device(c, attest.Claims{Kind: attest.SampleDevice, Bound: attest.Ptr(true), TCBStatus: "revoked", Collateral: &attest.CollateralClaims{}})
-		}, []string{"tcb-current", "collateral-current"}},
+		}, []string{"genuine-hardware", "primary-evidence"}},
+		{"device of an unknown kind", snpClaims, gpu(func(d *attest.Claims) { d.Kind = "later" }), []string{"genuine-hardware", "primary-evidence"}},
+		{"device in debug mode", snpClaims, gpu(func(d *attest.Claims) { d.Debug = attest.Ptr(true) }), []string{"no-debug"}},
+		{"device out of date", snpClaims, gpu(func(d *attest.Claims) {
+			d.TCBStatus, d.Collateral = "out-of-date", &attest.CollateralClaims{}
+		}), []string{"tcb-current", "collateral-current"}},
+		{"tdx", of(attest.TDX, "intel-sgx"), func(c *attest.Claims) { c.VMPL = nil }, nil},
+		{"tdx that says nothing of migration", of(attest.TDX, "intel-sgx"), silent, []string{"no-migration-agent"}},
+		{"tdx under AMD's root", of(attest.TDX, "amd-genoa"), func(c *attest.Claims) { c.VMPL = nil }, []string{"genuine-hardware"}},
+		{"sgx", of(attest.SGX, "intel-sgx"), silent, nil},
+		{"sgx that says nothing of debugging", of(attest.SGX, "intel-sgx"), func(c *attest.Claims) { c.Debug = nil }, []string{"no-debug"}},
+		{"az-snp-vtpm", of(attest.AzSNPvTPM, "amd-milan"), func(c *attest.Claims) {}, nil},
+		{"az-snp-vtpm that says nothing of its level", of(attest.AzSNPvTPM, "amd-milan"), silent, []string{"vmpl-0", "no-migration-agent"}},
+		{"az-tdx-vtpm", of(attest.AzTDXvTPM, "intel-sgx"), func(c *attest.Claims) { c.VMPL = nil }, nil},
+		{"nitro", of(attest.Nitro, "aws-nitro"), silent, nil},
+		{"nitro that says nothing of its TCB", of(attest.Nitro, "aws-nitro"), func(c *attest.Claims) { c.TCBStatus = "" }, []string{"tcb-current"}},
+		{"cca", of(attest.CCA, "arm-cca"), silent, nil},
+		{"csv", of(attest.CSV, "hygon-csv"), func(c *attest.Claims) { c.VMPL = nil }, nil},
+		{"se", of(attest.SE, "ibm-se"), silent, nil},
+		{"gpu as primary", of(attest.NVIDIA, "nvidia-device"), func(c *attest.Claims) {}, []string{"primary-evidence"}},
+		{"token", token, func(c *attest.Claims) {}, nil},
+		{"token of a verifier without a name", token, func(c *attest.Claims) { c.Token.Verifier = "" }, []string{"primary-evidence"}},
+		{"token without a token's claims", token, func(c *attest.Claims) { c.Token = nil }, []string{"primary-evidence"}},
+		{"token under a processor's root", token, func(c *attest.Claims) { c.HardwareRoot = "amd-genoa" }, []string{"genuine-hardware", "primary-evidence"}},
+		{"token of a debug guest", token, func(c *attest.Claims) { c.Debug = attest.Ptr(true) }, []string{"no-debug"}},
+		{"token that says nothing of debugging", token, func(c *attest.Claims) { c.Debug = nil }, []string{"no-debug"}},
+		{"token that says its level", token, func(c *attest.Claims) { c.VMPL = attest.Ptr(2) }, []string{"vmpl-0"}},
+		{"tcb needs hardening", snpClaims, func(c *attest.Claims) { c.TCBStatus = "sw-hardening-needed" }, nil},
+		{"tcb needs configuration", snpClaims, func(c *attest.Claims) { c.TCBStatus = "configuration-needed" }, nil},
+		{"tcb needs both", snpClaims, func(c *attest.Claims) { c.TCBStatus = "configuration-and-sw-hardening-needed" }, nil},
+		{"tcb out of date and to configure", snpClaims, func(c *attest.Claims) { c.TCBStatus = "out-of-date-configuration-needed" }, []string{"tcb-current"}},
+		{"tcb was out of date at launch", snpClaims, func(c *attest.Claims) { c.TCBStatus = "td-relaunch-advised" }, []string{"tcb-current"}},
+		{"tcb was out of date at launch and to configure", snpClaims, func(c *attest.Claims) { c.TCBStatus = "td-relaunch-advised-configuration-needed" }, []string{"tcb-current"}},
 		{"device as primary", sample, func(c *attest.Claims) { c.Kind = attest.SampleDevice }, []string{"genuine-hardware", "primary-evidence", "collateral-current"}},
 		{"TPM not enrolled", tpmClaims, func(c *attest.Claims) { c.TPM.Enrolled = false }, []string{"primary-evidence", "collateral-current"}},
 		{"TPM without a quote", tpmClaims, func(c *attest.Claims) { c.TPM = nil }, []string{"primary-evidence", "collateral-current"}},

@@ -186,7 +186,7 @@ func enrolledKey(in attest.Input, enrolment *Enrolment, evidence *Evidence, dige
 	return &known{
 		public: recorded.Key,
 		root:   attest.RootTPMEnrolled,
-		claims: &attest.TPMClaims{AKName: enrolment.AKName, EKDigest: enrolment.EKDigest, Host: enrolment.Host, Enrolled: true},
+		claims: &attest.TPMClaims{AKName: enrolment.AKName, AKDigest: digest, EKDigest: enrolment.EKDigest, Host: enrolment.Host, Enrolled: true},
 		collateral: &attest.CollateralClaims{
 			Current: in.Time.Before(enrolment.EKExpires), Expires: enrolment.EKExpires,
 			RevocationChecked: enrolment.RevocationChecked, Source: "local",
@@ -234,7 +234,7 @@ func (v *Verifier) certifiedKey(in attest.Input, evidence *Evidence, digest stri
 		public: public,
 		root:   attest.RootGoogleAK,
 		// Not the TPM's name for it: nothing vouches for the parts of ak_tpm_public that the certificate does not have.
-		claims: &attest.TPMClaims{AKName: digest, Host: host},
+		claims: &attest.TPMClaims{AKName: digest, AKDigest: digest, Host: host},
 		collateral: &attest.CollateralClaims{
 			Current: chain.current, Expires: chain.expires, RevocationChecked: chain.checked, Source: "evidence",
 		},

@@ -90,7 +90,7 @@ func configuration(c *attest.Claims) int {
 	switch {
 	case isTrue(c.Debug):
 		return configurationUnacceptable
-	case cpu && (c.Debug == nil || c.MigrationAgent == nil || c.VMPL == nil),
+	case cpu && (c.Debug == nil || c.MigrationAgent == nil && c.Kind.Migratable() || c.VMPL == nil && c.Kind.HasPrivilegeLevels()),
 		isTrue(c.MigrationAgent),
 		c.VMPL != nil && *c.VMPL != 0,
 		isFalse(c.InitDataBound),
