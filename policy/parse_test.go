@@ -285,6 +285,8 @@ func TestWarnings(t *testing.T) {
 		{[]string{kind, `claims.measurement != "` + strings.Repeat("0a", 48) + `"`}, ""},
 		{[]string{`claims.kind in ["snp", "tpm"]`, `claims.kind == "snp" || claims.boot.secure_boot`}, "whose machine"},
 		{[]string{`claims.kind == "tpm"`, `claims.tpm.pcrs[7] in reference("images")`}, "whose machine"},
+		{[]string{`claims.kind == "az-snp-vtpm"`, `claims.tpm.pcrs[11] in reference("images")`}, "which paravisor"},
+		{[]string{`claims.kind in ["snp", "az-tdx-vtpm"]`, `claims.hardware_root != "" && claims.tpm.ak_digest != ""`}, "which paravisor"},
 		{[]string{`claims.kind == "tpm"`, `claims.tpm.enrolled`}, ""},
 		{[]string{`claims.kind == "tpm" && claims.tpm.host.startsWith("projects/p/")`}, ""},
 		{[]string{`claims.kind in ["snp", "tpm"]`, `claims.hardware_root != "google-ak"`}, ""},

@@ -25,12 +25,8 @@ func (r *parsing) warnings(o options) []Problem {
 			Expected: `a rule such as claims.kind in ["snp"]`,
 		})
 	}
-	if constrained && slices.Contains(admitted, attest.TPM) && !r.names(machines) {
-		found.add(Problem{
-			Line: r.specAt.Line, Column: r.specAt.Column, Path: "spec.require",
-			Message:  "TPMs are accepted and no rule asks whose machine it is: where a cloud's root is trusted, that of any of its customers passes",
-			Expected: "a rule on one of " + strings.Join(machines, ", "),
-		})
+	if constrained {
+		r.strangers(admitted, &found)
 	}
 	for i := range r.out.rules {
 		w := &warner{parsing: r, rule: &r.out.rules[i], tree: r.trees[i], path: fmt.Sprintf("spec.require[%d].that", i), found: &found}
@@ -72,8 +68,38 @@ func (r *parsing) admitted() (kinds []attest.Kind, constrained bool) {
 	return kinds, constrained
 }
 
-// machines are the claims that tell a TPM's machine from a stranger's.
-var machines = []string{"claims.tpm.host", "claims.tpm.enrolled", "claims.tpm.ak_name", "claims.tpm.ek_digest", "claims.hardware_root"}
+// stranger says how a rule can tell the workloads of its author from those of anyone who rents or buys the same hardware.
+type stranger struct {
+	kinds   []attest.Kind
+	claims  []string // one of them at least must be named
+	message string
+}
+
+var strangers = []stranger{
+	{
+		kinds:   []attest.Kind{attest.TPM},
+		claims:  []string{"claims.tpm.host", "claims.tpm.enrolled", "claims.tpm.ak_name", "claims.tpm.ak_digest", "claims.tpm.ek_digest", "claims.hardware_root"},
+		message: "TPMs are accepted and no rule asks whose machine it is: where a cloud's root is trusted, that of any of its customers passes",
+	},
+	{
+		kinds:  []attest.Kind{attest.AzSNPvTPM, attest.AzTDXvTPM},
+		claims: []string{"claims.measurement", "claims.snp.id_key_digest", "claims.snp.author_key_digest"},
+		message: "guests of Azure are accepted and no rule asks which paravisor runs below them: " +
+			"on hardware of their own, anyone can be one and write any PCRs",
+	},
+}
+
+// strangers warns of kinds whose evidence anyone can make, where no rule names a claim that tells whose it is.
+func (r *parsing) strangers(admitted []attest.Kind, found *problems) {
+	for _, s := range strangers {
+		if slices.ContainsFunc(s.kinds, func(k attest.Kind) bool { return slices.Contains(admitted, k) }) && !r.names(s.claims) {
+			found.add(Problem{
+				Line: r.specAt.Line, Column: r.specAt.Column, Path: "spec.require",
+				Message: s.message, Expected: "a rule on one of " + strings.Join(s.claims, ", "),
+			})
+		}
+	}
+}
 
 // names reports whether a rule names one of the claims.
 func (r *parsing) names(claims []string) bool {
