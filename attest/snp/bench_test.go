@@ -3,11 +3,10 @@ package snp
 import (
 	"crypto/ecdsa"
 	"crypto/sha512"
-	"slices"
 	"testing"
-	"time"
 
 	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/internal/ratio"
 	"github.com/vouchsafe/vouchsafe/internal/vectors"
 )
 
@@ -40,13 +39,12 @@ func BenchmarkVerify(b *testing.B) {
 		b.Run("warm/"+form.name, func(b *testing.B) {
 			v := newVerifier()
 			verify(v)
-			measure(b, ev, v, func() { verify(v) })
+			ratio.Measure(b, ratio.Work{Run: func() { verify(v) }, Floor: floor(b, ev, v), Budget: 1.15})
 		})
 		b.Run("cold/"+form.name, func(b *testing.B) {
 			v := newVerifier()
-			measure(b, ev, v, func() {
-				v.cache = newChainCache(1)
-				verify(v)
+			ratio.Measure(b, ratio.Work{
+				Prepare: func() { v.cache = newChainCache(1) }, Run: func() { verify(v) }, Floor: floor(b, ev, v),
 			})
 		})
 	}
@@ -60,34 +58,18 @@ func BenchmarkVerify(b *testing.B) {
 	})
 }
 
-// measure runs f, and after each run, outside the time of the benchmark, the hash and the ECDSA check that no appraisal can do
-// without, so that both see the same noise of the machine. Medians are compared, which a busy machine disturbs least.
-func measure(b *testing.B, ev *Evidence, v *Verifier, f func()) {
+// floor is the hash and the ECDSA check that no appraisal can do without.
+func floor(b *testing.B, ev *Evidence, v *Verifier) func() {
 	c, err := verifyChain(ev.Certificates.VCEK, nil, v.anchors)
 	if err != nil {
 		b.Fatal(err)
 	}
 	x, _ := scalar(&ev.Report.R)
 	y, _ := scalar(&ev.Report.S)
-	var ours, floor []time.Duration
-	b.ReportAllocs()
-	for b.Loop() {
-		start := time.Now()
-		f()
-		ours = append(ours, time.Since(start))
-		b.StopTimer()
-		start = time.Now()
+	return func() {
 		digest := sha512.Sum384(ev.Raw[:SignedSize])
 		if !ecdsa.Verify(c.endorsement.Key, digest[:], x, y) {
 			b.Fatal("the signature does not verify")
 		}
-		floor = append(floor, time.Since(start))
-		b.StartTimer()
 	}
-	b.ReportMetric(float64(median(ours))/float64(median(floor)), "x-floor")
-}
-
-func median(times []time.Duration) time.Duration {
-	slices.Sort(times)
-	return times[len(times)/2]
 }
