@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/attest/internal/jsonscan"
 )
 
 // parseJSON reads what KBS clients send: {"attestation_report":{…},"cert_chain":[{"cert_type":T,"data":[…]}]|null}. The report is
@@ -13,29 +14,29 @@ import (
 // Members that are not known are passed over in the outer object and in the entries of cert_chain, where clients have added
 // some; in the report one is refused, since it stands for bytes that could not be put back. No member may be there twice.
 func (ev *Evidence) parseJSON(data []byte) error {
-	s := newScanner(data)
+	s := jsonscan.New(data)
 	var (
-		report     = reportReader{scanner: s}
+		report     = reportReader{Scanner: s}
 		haveReport bool
 		haveChain  bool
 	)
-	s.object(func(name []byte) {
+	s.Object(func(name []byte) {
 		switch string(name) {
 		case "attestation_report":
-			s.once(&haveReport, name)
+			s.Once(&haveReport, name)
 			report.read()
 		case "cert_chain":
-			s.once(&haveChain, name)
-			if !s.null() {
+			s.Once(&haveChain, name)
+			if !s.Null() {
 				ev.readChain(s)
 			}
 		default:
-			s.skip(0)
+			s.Skip()
 		}
 	})
-	s.end()
-	if s.err != nil {
-		return s.err
+	s.End()
+	if s.Err() != nil {
+		return s.Err()
 	}
 	if !haveReport {
 		return attest.Refuse(attest.CodeMalformed, "the evidence has no attestation_report")
@@ -44,19 +45,11 @@ func (ev *Evidence) parseJSON(data []byte) error {
 	return ev.Report.parse(ev.Raw[:])
 }
 
-// once fails when a member was there before.
-func (s *scanner) once(seen *bool, name []byte) {
-	if *seen {
-		s.fail("member %s twice", name)
-	}
-	*seen = true
-}
-
-func (ev *Evidence) readChain(s *scanner) {
+func (ev *Evidence) readChain(s *jsonscan.Scanner) {
 	entries := 0
-	s.array(func() {
+	s.Array(func() {
 		if entries++; entries > maxTableEntries {
-			s.fail("over %d certificates", maxTableEntries)
+			s.Fail("over %d certificates", maxTableEntries)
 			return
 		}
 		var (
@@ -64,27 +57,27 @@ func (ev *Evidence) readChain(s *scanner) {
 			der                []byte
 			haveKind, haveData bool
 		)
-		s.object(func(name []byte) {
+		s.Object(func(name []byte) {
 			switch string(name) {
 			case "cert_type":
-				s.once(&haveKind, name)
-				if s.peek() == '"' {
-					kind = s.simpleString()
+				s.Once(&haveKind, name)
+				if s.Peek() == '"' {
+					kind = s.String()
 				} else {
-					s.skip(0) // {"OTHER": GUID} for what the client has no name for
+					s.Skip() // {"OTHER": GUID} for what the client has no name for
 				}
 			case "data":
-				s.once(&haveData, name)
-				der = s.bytes(maxCertificate)
+				s.Once(&haveData, name)
+				der = s.Bytes(maxCertificate)
 			default:
-				s.skip(0)
+				s.Skip()
 			}
 		})
-		if s.err != nil {
+		if s.Err() != nil {
 			return
 		}
 		if !haveKind || !haveData {
-			s.fail("a certificate without cert_type or data")
+			s.Fail("a certificate without cert_type or data")
 			return
 		}
 		var id guid
@@ -99,16 +92,16 @@ func (ev *Evidence) readChain(s *scanner) {
 			return
 		}
 		if len(der) == 0 {
-			s.fail("an empty certificate")
+			s.Fail("an empty certificate")
 		} else if err := ev.Certificates.add(id, der); err != nil {
-			s.err = err
+			s.Refuse(err)
 		}
 	})
 }
 
 // reportReader reads a report's fields.
 type reportReader struct {
-	*scanner
+	*jsonscan.Scanner
 	Report
 	seen uint64 // which of reportMembers were there
 }
@@ -125,13 +118,13 @@ var reportMembers = [...]string{
 const requiredMembers = 24
 
 func (r *reportReader) read() {
-	r.object(func(name []byte) {
+	r.Object(func(name []byte) {
 		for i, known := range reportMembers {
 			if string(name) != known {
 				continue
 			}
 			if r.seen&(1<<i) != 0 {
-				r.fail("member %s twice", name)
+				r.Fail("member %s twice", name)
 			}
 			r.seen |= 1 << i
 		}
@@ -139,7 +132,7 @@ func (r *reportReader) read() {
 	})
 	for i, name := range reportMembers[:requiredMembers] {
 		if r.seen&(1<<i) == 0 {
-			r.fail("no member %s in the report that ends", name)
+			r.Fail("no member %s in the report that ends", name)
 		}
 	}
 }
@@ -151,11 +144,11 @@ func (r *reportReader) member(name []byte) {
 	case "guest_svn":
 		r.GuestSVN = r.u32()
 	case "policy":
-		r.Policy = r.uint(math.MaxUint64)
+		r.Policy = r.Uint(math.MaxUint64)
 	case "family_id":
-		r.fill(r.FamilyID[:])
+		r.Fill(r.FamilyID[:])
 	case "image_id":
-		r.fill(r.ImageID[:])
+		r.Fill(r.ImageID[:])
 	case "vmpl":
 		r.VMPL = r.u32()
 	case "sig_algo":
@@ -163,23 +156,23 @@ func (r *reportReader) member(name []byte) {
 	case "current_tcb":
 		r.CurrentTCB = r.tcb()
 	case "plat_info":
-		r.PlatformInfo = r.uint(math.MaxUint64)
+		r.PlatformInfo = r.Uint(math.MaxUint64)
 	case "key_info":
 		r.KeyInfo = r.u32()
 	case "report_data":
-		r.fill(r.ReportData[:])
+		r.Fill(r.ReportData[:])
 	case "measurement":
-		r.fill(r.Measurement[:])
+		r.Fill(r.Measurement[:])
 	case "host_data":
-		r.fill(r.HostData[:])
+		r.Fill(r.HostData[:])
 	case "id_key_digest":
-		r.fill(r.IDKeyDigest[:])
+		r.Fill(r.IDKeyDigest[:])
 	case "author_key_digest":
-		r.fill(r.AuthorKeyDigest[:])
+		r.Fill(r.AuthorKeyDigest[:])
 	case "report_id":
-		r.fill(r.ReportID[:])
+		r.Fill(r.ReportID[:])
 	case "report_id_ma":
-		r.fill(r.ReportIDMA[:])
+		r.Fill(r.ReportIDMA[:])
 	case "reported_tcb":
 		r.ReportedTCB = r.tcb()
 	case "cpuid_fam_id":
@@ -189,7 +182,7 @@ func (r *reportReader) member(name []byte) {
 	case "cpuid_step":
 		r.CPU.Stepping = r.optionalByte()
 	case "chip_id":
-		r.fill(r.ChipID[:])
+		r.Fill(r.ChipID[:])
 	case "committed_tcb":
 		r.CommittedTCB = r.tcb()
 	case "current":
@@ -204,48 +197,48 @@ func (r *reportReader) member(name []byte) {
 		r.CurrMitVector = r.optionalWord()
 	case "signature":
 		r.members([]string{"r", "s"}, func(i int) {
-			r.fill([...][]byte{r.R[:], r.S[:]}[i])
+			r.Fill([...][]byte{r.R[:], r.S[:]}[i])
 		})
 	default:
-		r.fail("a member of the report that is not known")
+		r.Fail("a member of the report that is not known")
 	}
 }
 
-func (r *reportReader) u32() uint32 { return uint32(r.uint(math.MaxUint32)) }
+func (r *reportReader) u32() uint32 { return uint32(r.Uint(math.MaxUint32)) }
 
 func (r *reportReader) optionalByte() uint8 {
-	if r.null() {
+	if r.Null() {
 		return 0
 	}
-	return uint8(r.uint(0xff))
+	return uint8(r.Uint(0xff))
 }
 
 func (r *reportReader) optionalWord() uint64 {
-	if r.null() {
+	if r.Null() {
 		return 0
 	}
-	return r.uint(math.MaxUint64)
+	return r.Uint(math.MaxUint64)
 }
 
 // members reads an object that has exactly the members names, calling value with the index of each.
 func (r *reportReader) members(names []string, value func(i int)) {
 	var seen int
-	r.object(func(name []byte) {
+	r.Object(func(name []byte) {
 		for i, known := range names {
 			if string(name) != known {
 				continue
 			}
 			if seen&(1<<i) != 0 {
-				r.fail("member %s twice", name)
+				r.Fail("member %s twice", name)
 			}
 			seen |= 1 << i
 			value(i)
 			return
 		}
-		r.fail("a member that is not known in a part of the report")
+		r.Fail("a member that is not known in a part of the report")
 	})
 	if seen != 1<<len(names)-1 {
-		r.fail("a part of the report that lacks one of %v", names)
+		r.Fail("a part of the report that lacks one of %v", names)
 	}
 }
 
@@ -258,12 +251,12 @@ func (r *reportReader) tcb() TCBVersion {
 	)
 	r.members([]string{"fmc", "bootloader", "tee", "snp", "microcode"}, func(i int) {
 		if i == 0 {
-			if r.null() {
+			if r.Null() {
 				return
 			}
 			turin = true
 		}
-		*parts[i] = uint8(r.uint(0xff))
+		*parts[i] = uint8(r.Uint(0xff))
 	})
 	if turin {
 		return t.Encode(Turin)
@@ -274,7 +267,7 @@ func (r *reportReader) tcb() TCBVersion {
 func (r *reportReader) firmware() Firmware {
 	var f Firmware
 	r.members([]string{"major", "minor", "build"}, func(i int) {
-		*[...]*uint8{&f.Major, &f.Minor, &f.Build}[i] = uint8(r.uint(0xff))
+		*[...]*uint8{&f.Major, &f.Minor, &f.Build}[i] = uint8(r.Uint(0xff))
 	})
 	return f
 }

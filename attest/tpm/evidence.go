@@ -1,11 +1,14 @@
 package tpm
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"strings"
 
 	"github.com/vouchsafe/vouchsafe/attest"
-	"github.com/vouchsafe/vouchsafe/internal/strictjson"
+	"github.com/vouchsafe/vouchsafe/attest/internal/jsonscan"
 )
 
 // MaxEvidence bounds a TPM's evidence, in bytes. All of it is the event log, in base64: the longest logs seen are 75 KB, and
@@ -27,7 +30,7 @@ type Evidence struct {
 	EventLog       []byte   // TCG event log, or nil
 }
 
-// The JSON form.
+// The JSON form, as it is written.
 type (
 	document struct {
 		AKPublic       []byte   `json:"ak_public"`
@@ -44,38 +47,115 @@ type (
 	}
 )
 
-// ParseEvidence parses the JSON form. Members it does not know are ignored, as KBS servers do; one that is there twice is not.
-// Its errors are *attest.Refusal with CodeTooLarge, CodeMalformed or CodePCRSelection.
+// ParseEvidence parses the JSON form. Members it does not know are passed over, as KBS servers do; one that is there twice is not, and neither
+// is base64 in another spelling than an encoder's. Its errors are *attest.Refusal with CodeTooLarge, CodeMalformed or CodePCRSelection.
 func ParseEvidence(data []byte) (*Evidence, error) {
 	if len(data) > MaxEvidence {
 		return nil, attest.Refuse(attest.CodeTooLarge, "%d bytes of TPM evidence; the limit is %d", len(data), MaxEvidence)
 	}
-	var doc document
-	if err := strictjson.UnmarshalNewer(data, &doc); err != nil {
-		return nil, attest.Refuse(attest.CodeMalformed, "TPM evidence: %w", err)
+	r := evidenceReader{Scanner: jsonscan.New(data), e: &Evidence{}}
+	r.members([]string{"ak_public", "tpm_quote", "event_log", "ak_tpm_public", "ak_certificates", "bank"}, func(i int) {
+		switch i {
+		case 0:
+			r.e.AKPublic = r.bytes()
+		case 1:
+			r.quote()
+		case 2:
+			r.e.EventLog = r.bytes()
+		case 3:
+			r.e.AKTPMPublic = r.bytes()
+		case 4:
+			r.certificates()
+		case 5:
+			r.e.Bank = string(r.String())
+		}
+	})
+	r.End()
+	if err := r.Err(); err != nil {
+		return nil, err
 	}
-	if doc.Quote == nil || len(doc.AKPublic) == 0 || len(doc.Quote.Message) == 0 || len(doc.Quote.Signature) == 0 {
+	if len(r.e.AKPublic) == 0 || len(r.e.Message) == 0 || len(r.e.Signature) == 0 {
 		return nil, attest.Refuse(attest.CodeMalformed, "TPM evidence without ak_public, tpm_quote.message or tpm_quote.signature")
 	}
-	if len(doc.Quote.PCRs) != NumPCRs {
-		return nil, attest.Refuse(attest.CodePCRSelection, "%d PCR values are presented; %d are expected", len(doc.Quote.PCRs), NumPCRs)
+	if len(r.e.PCRs) != NumPCRs {
+		return nil, attest.Refuse(attest.CodePCRSelection, "%d PCR values are presented; %d are expected", len(r.e.PCRs), NumPCRs)
 	}
-	if len(doc.AKCertificates) > maxCertificates {
-		return nil, attest.Refuse(attest.CodeTooLarge, "%d certificates; the limit is %d", len(doc.AKCertificates), maxCertificates)
-	}
-	e := &Evidence{
-		AKPublic: doc.AKPublic, AKTPMPublic: doc.AKTPMPublic, AKCertificates: doc.AKCertificates, Bank: doc.Bank,
-		Signature: doc.Quote.Signature, Message: doc.Quote.Message, EventLog: doc.EventLog,
-		PCRs: make([][]byte, NumPCRs),
-	}
-	for i, text := range doc.Quote.PCRs {
-		value, err := hex.DecodeString(text)
-		if err != nil {
-			return nil, attest.Refuse(attest.CodeMalformed, "PCR %d is not hex: %w", i, err)
+	return r.e, nil
+}
+
+// maxPCR bounds a PCR's value, in bytes: that of SHA-512.
+const maxPCR = 64
+
+// evidenceReader reads the JSON form.
+type evidenceReader struct {
+	*jsonscan.Scanner
+	e *Evidence
+}
+
+// members reads an object, calling value with the index of each member that is known. One that is null counts as absent. One that differs from a
+// known one in case only is an error: other readers would take it for that.
+func (r *evidenceReader) members(known []string, value func(i int)) {
+	var seen uint
+	r.Object(func(name []byte) {
+		for i := range known {
+			if string(name) != known[i] {
+				if len(name) == len(known[i]) && strings.EqualFold(string(name), known[i]) {
+					r.Fail("a member in another case than %s", known[i])
+				}
+				continue
+			}
+			if seen&(1<<i) != 0 {
+				r.Fail("member %s twice", name)
+			}
+			seen |= 1 << i
+			if !r.Null() {
+				value(i)
+			}
+			return
 		}
-		e.PCRs[i] = value
-	}
-	return e, nil
+		r.Skip()
+	})
+}
+
+// bytes reads base64. The evidence as a whole is bounded, and each structure by its parser.
+func (r *evidenceReader) bytes() []byte { return r.Base64(base64.StdEncoding, MaxEvidence) }
+
+func (r *evidenceReader) certificates() {
+	r.Array(func() {
+		if len(r.e.AKCertificates) == maxCertificates {
+			r.Refuse(attest.Refuse(attest.CodeTooLarge, "over %d certificates", maxCertificates))
+			return
+		}
+		r.e.AKCertificates = append(r.e.AKCertificates, r.bytes())
+	})
+}
+
+func (r *evidenceReader) quote() {
+	r.members([]string{"signature", "message", "pcrs"}, func(i int) {
+		switch i {
+		case 0:
+			r.e.Signature = r.bytes()
+		case 1:
+			r.e.Message = r.bytes()
+		case 2:
+			r.e.PCRs = r.pcrs()
+		}
+	})
+}
+
+func (r *evidenceReader) pcrs() [][]byte {
+	values := make([][]byte, 0, NumPCRs)
+	all := make([]byte, 0, NumPCRs*sha256.Size)
+	r.Array(func() {
+		if len(values) == NumPCRs {
+			r.Refuse(attest.Refuse(attest.CodePCRSelection, "over %d PCR values are presented", NumPCRs))
+			return
+		}
+		start := len(all)
+		all = r.AppendHex(all, maxPCR)
+		values = append(values, all[start:len(all):len(all)])
+	})
+	return values
 }
 
 // MarshalJSON returns the form that [ParseEvidence] reads.

@@ -94,6 +94,7 @@ func ParseQuote(message []byte) (*Quote, error) {
 	if q.Bank, known = hashes[bank]; !known {
 		return nil, attest.Refuse(attest.CodeAlgorithm, "the quote selects PCR bank %#x, which is not accepted", bank)
 	}
+	q.Selected = make([]int, 0, NumPCRs)
 	for i, octet := range selection {
 		for bit := range 8 {
 			if octet>>bit&1 == 1 {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/attest/eventlog"
+	"github.com/vouchsafe/vouchsafe/attest/internal/verified"
 )
 
 // bindingBytes of the binding's digest go into a quote's extraData: SHA-256's length is what every TPM accepts.
@@ -38,7 +39,11 @@ type Config struct {
 type Verifier struct {
 	enrolments Enrolments
 	anchors    *anchors
+	records    *verified.Cache[crypto.PublicKey] // keys of records that were checked, by all of the record that was
 }
+
+// maxRecords is how many checked records are remembered: a large fleet's, some 2 KiB each.
+const maxRecords = 4096
 
 // New returns a Verifier.
 func New(config Config) (*Verifier, error) {
@@ -48,6 +53,7 @@ func New(config Config) (*Verifier, error) {
 	return &Verifier{
 		enrolments: config.Enrolments,
 		anchors:    newAnchors(config.AKRoots, config.AKIntermediates, config.RevocationLists),
+		records:    verified.NewCache[crypto.PublicKey](maxRecords),
 	}, nil
 }
 
@@ -106,8 +112,10 @@ func (v *Verifier) Verify(ctx context.Context, in attest.Input) (*attest.Claims,
 func describe(claims *attest.TPMClaims, quote *Quote, pcrs [][]byte) {
 	claims.Bank = bankName(quote.Bank)
 	claims.PCRs = make(map[int]string, len(pcrs))
+	text := hex.EncodeToString(bytes.Join(pcrs, nil)) // at once, for it is most of what is left to do
 	for i, value := range pcrs {
-		claims.PCRs[i] = hex.EncodeToString(value)
+		size := hex.EncodedLen(len(value))
+		claims.PCRs[i], text = text[:size], text[size:]
 	}
 	// Not the firmware version and the counts of resets: for a key outside the endorsement and platform hierarchies the TPM hides
 	// them behind numbers of the key's own, and a quote does not say which hierarchy its key is of.
@@ -148,7 +156,7 @@ func (v *Verifier) key(ctx context.Context, in attest.Input, evidence *Evidence)
 	if v.enrolments != nil {
 		enrolment, err := v.enrolments.Lookup(ctx, in.Namespace, digest)
 		if err == nil {
-			return enrolledKey(in, enrolment, evidence, digest)
+			return v.enrolledKey(in, enrolment, evidence, digest)
 		}
 		if !errors.Is(err, ErrNotEnrolled) {
 			return nil, &attest.Unavailable{What: "enrolment of the attestation key", Err: err}
@@ -162,7 +170,33 @@ func (v *Verifier) key(ctx context.Context, in attest.Input, evidence *Evidence)
 
 // enrolledKey checks the record of a key once more: who can write records must not be able to enrol a key a TPM does not hold tight.
 // The record's key is the evidence's, for they have the same digest.
-func enrolledKey(in attest.Input, enrolment *Enrolment, evidence *Evidence, digest string) (*known, error) {
+func (v *Verifier) enrolledKey(in attest.Input, enrolment *Enrolment, evidence *Evidence, digest string) (*known, error) {
+	name := verified.KeyOf(enrolment.AKPublic, []byte(enrolment.AKName), []byte(digest))
+	key, found := v.records.Get(name)
+	if !found {
+		recorded, err := checkRecord(enrolment, digest)
+		if err != nil {
+			return nil, err
+		}
+		key = recorded
+		v.records.Put(name, key)
+	}
+	if evidence.AKTPMPublic != nil && !bytes.Equal(evidence.AKTPMPublic, enrolment.AKPublic) {
+		return nil, attest.Refuse(attest.CodeKeyAttributes, "ak_tpm_public is not what was enrolled for this key")
+	}
+	return &known{
+		public: key,
+		root:   attest.RootTPMEnrolled,
+		claims: &attest.TPMClaims{AKName: enrolment.AKName, AKDigest: digest, EKDigest: enrolment.EKDigest, Host: enrolment.Host, Enrolled: true},
+		collateral: &attest.CollateralClaims{
+			Current: in.Time.Before(enrolment.EKExpires), Expires: enrolment.EKExpires,
+			RevocationChecked: enrolment.RevocationChecked, Source: "local",
+		},
+	}, nil
+}
+
+// checkRecord returns the key of an enrolment's record whose every part is the key's that digest is of.
+func checkRecord(enrolment *Enrolment, digest string) (crypto.PublicKey, error) {
 	recorded, err := ParsePublic(enrolment.AKPublic)
 	var spki []byte
 	if err == nil {
@@ -180,18 +214,7 @@ func enrolledKey(in attest.Input, enrolment *Enrolment, evidence *Evidence, dige
 	if err := recorded.CheckAttestationKey(); err != nil {
 		return nil, err
 	}
-	if evidence.AKTPMPublic != nil && !bytes.Equal(evidence.AKTPMPublic, enrolment.AKPublic) {
-		return nil, attest.Refuse(attest.CodeKeyAttributes, "ak_tpm_public is not what was enrolled for this key")
-	}
-	return &known{
-		public: recorded.Key,
-		root:   attest.RootTPMEnrolled,
-		claims: &attest.TPMClaims{AKName: enrolment.AKName, AKDigest: digest, EKDigest: enrolment.EKDigest, Host: enrolment.Host, Enrolled: true},
-		collateral: &attest.CollateralClaims{
-			Current: in.Time.Before(enrolment.EKExpires), Expires: enrolment.EKExpires,
-			RevocationChecked: enrolment.RevocationChecked, Source: "local",
-		},
-	}, nil
+	return recorded.Key, nil
 }
 
 func (v *Verifier) certifiedKey(in attest.Input, evidence *Evidence, digest string) (*known, error) {

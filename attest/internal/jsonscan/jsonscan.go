@@ -1,0 +1,432 @@
+// Package jsonscan reads evidence that is written in JSON (RFC 8259) in one pass and without building anything on the way: nearly all of it is one
+// array of small integers, or a few long strings of hex or base64, and it is read before anything is known of who sent it.
+//
+// It is stricter than encoding/json, which fills a fixed array from a shorter or longer one without a word, takes the last of two members with
+// one name, and base64 and hex in many spellings: evidence needs each of these refused. Names and strings have no escapes, since no client writes
+// one there, and two spellings of one name must not pass for two members.
+//
+// Values that a caller does not read must be passed over with [Scanner.Skip].
+package jsonscan
+
+import (
+	"bytes"
+	"encoding/base64"
+	"slices"
+	"unicode/utf8"
+
+	"github.com/vouchsafe/vouchsafe/attest"
+)
+
+// Scanner reads one text. A method that fails leaves it failed, and every later one does nothing, so callers look at [Scanner.Err] at the end of
+// a structure rather than after each value.
+type Scanner struct {
+	data []byte
+	pos  int
+	err  error
+}
+
+// New returns a Scanner of a text, which is not copied. One that is not UTF-8 fails at once.
+func New(data []byte) *Scanner {
+	s := &Scanner{data: data}
+	if !utf8.Valid(data) {
+		s.Fail("text that is not UTF-8 is expected nowhere; it is somewhere")
+	}
+	return s
+}
+
+// Err returns the first failure, an *attest.Refusal with CodeMalformed, or nil.
+func (s *Scanner) Err() error { return s.err }
+
+// maxSkipDepth bounds nesting in values that are passed over. No client nests deeper than three.
+const maxSkipDepth = 16
+
+// Fail makes the scanner fail, if it has not yet, with a message that the place is added to.
+func (s *Scanner) Fail(format string, args ...any) {
+	if s.err == nil {
+		args = append(args, s.pos)
+		s.err = attest.Refuse(attest.CodeMalformed, format+" at byte %d of the evidence", args...)
+	}
+}
+
+// Refuse makes the scanner fail with an error of the caller's, if it has not failed yet.
+func (s *Scanner) Refuse(err error) {
+	if s.err == nil {
+		s.err = err
+	}
+}
+
+// Peek returns the next character that is not white space, 0 at the end or after a failure.
+func (s *Scanner) Peek() byte {
+	if s.err != nil {
+		return 0
+	}
+	for s.pos < len(s.data) {
+		switch c := s.data[s.pos]; c {
+		case ' ', '\t', '\r', '\n':
+			s.pos++
+		default:
+			return c
+		}
+	}
+	return 0
+}
+
+// Accept consumes c if it is next.
+func (s *Scanner) Accept(c byte) bool {
+	if s.Peek() != c || s.err != nil {
+		return false
+	}
+	s.pos++
+	return true
+}
+
+// Expect consumes c, and fails if it is not next.
+func (s *Scanner) Expect(c byte) {
+	if !s.Accept(c) {
+		s.Fail("%q expected", c)
+	}
+}
+
+// End checks that nothing but white space is left.
+func (s *Scanner) End() {
+	if s.Peek() != 0 || s.pos != len(s.data) {
+		s.Fail("more data")
+	}
+}
+
+// Object calls member for each member of the object that is next, positioned at its value. The name is as it is written: names with
+// escapes are refused, since no client writes one and two spellings of one name must not pass for two members. It is part of the
+// evidence and must not be kept.
+func (s *Scanner) Object(member func(name []byte)) {
+	s.Expect('{')
+	if s.Accept('}') {
+		return
+	}
+	for s.err == nil {
+		name := s.String()
+		s.Expect(':')
+		if s.err != nil {
+			return
+		}
+		member(name)
+		if s.Accept('}') {
+			return
+		}
+		s.Expect(',')
+	}
+}
+
+// Array calls element for each element of the array that is next, positioned at it.
+func (s *Scanner) Array(element func()) {
+	s.Expect('[')
+	if s.Accept(']') {
+		return
+	}
+	for s.err == nil {
+		element()
+		if s.Accept(']') {
+			return
+		}
+		s.Expect(',')
+	}
+}
+
+// String reads a string without escapes. What it returns is part of the text and must not be kept.
+func (s *Scanner) String() []byte {
+	s.Expect('"')
+	for start := s.pos; s.err == nil && s.pos < len(s.data); s.pos++ {
+		switch c := s.data[s.pos]; {
+		case c == '"':
+			s.pos++
+			return s.data[start : s.pos-1]
+		case c == '\\' || c < 0x20:
+			s.Fail("a name or type with %q", c)
+		}
+	}
+	s.Fail("unterminated string")
+	return nil
+}
+
+// Null consumes null if it is next.
+func (s *Scanner) Null() bool {
+	if s.Peek() != 'n' {
+		return false
+	}
+	s.literal("null")
+	return s.err == nil
+}
+
+func (s *Scanner) literal(text string) {
+	if len(s.data)-s.pos < len(text) || string(s.data[s.pos:s.pos+len(text)]) != text {
+		s.Fail("%s expected", text)
+		return
+	}
+	s.pos += len(text)
+}
+
+// Uint reads an integer from 0 to limit, written without sign, fraction, exponent or leading zeros.
+func (s *Scanner) Uint(limit uint64) uint64 {
+	c := s.Peek()
+	if c < '0' || c > '9' {
+		s.Fail("a number expected")
+		return 0
+	}
+	var n uint64
+	start := s.pos
+	for ; s.pos < len(s.data) && s.data[s.pos]-'0' <= 9; s.pos++ {
+		digit := uint64(s.data[s.pos] - '0')
+		if n > (limit-digit)/10 { // limits have more than one digit
+			s.Fail("a number over %d", limit)
+			return 0
+		}
+		n = n*10 + digit
+	}
+	if s.pos-start > 1 && s.data[start] == '0' {
+		s.Fail("a number with a leading zero")
+	}
+	if s.pos < len(s.data) && (s.data[s.pos] == '.' || s.data[s.pos] == 'e' || s.data[s.pos] == 'E') {
+		s.Fail("a number that is not a plain integer")
+	}
+	return n
+}
+
+// Fill reads an array of exactly len(dst) bytes as integers.
+func (s *Scanner) Fill(dst []byte) {
+	if n := s.octets(dst); s.err == nil && n != len(dst) {
+		s.Fail("an array of %d bytes, not %d,", n, len(dst))
+	}
+}
+
+// Bytes reads an array of up to limit bytes as integers.
+func (s *Scanner) Bytes(limit int) []byte {
+	buffer := make([]byte, limit)
+	n := s.octets(buffer)
+	return buffer[:n:n]
+}
+
+// octets reads an array of integers from 0 to 255 into dst and returns how many there were, at most len(dst). Nearly all of
+// the evidence is read here, three digits and a comma at a time.
+func (s *Scanner) octets(dst []byte) (n int) {
+	s.Expect('[')
+	if s.Accept(']') {
+		return 0
+	}
+	for s.err == nil {
+		value := s.Uint(0xff)
+		if n == len(dst) {
+			s.Fail("an array of over %d bytes", len(dst))
+			return n
+		}
+		dst[n] = byte(value)
+		n++
+		if s.pos < len(s.data) && s.data[s.pos] == ',' { // without white space before it, as clients write
+			s.pos++
+			continue
+		}
+		if s.Accept(']') {
+			return n
+		}
+		s.Expect(',')
+	}
+	return n
+}
+
+// Skip passes over any value.
+func (s *Scanner) Skip() { s.skip(0) }
+
+func (s *Scanner) skip(depth int) {
+	if depth > maxSkipDepth {
+		s.Fail("values nested over %d deep", maxSkipDepth)
+		return
+	}
+	switch c := s.Peek(); {
+	case c == '{':
+		s.Object(func([]byte) { s.skip(depth + 1) })
+	case c == '[':
+		s.Array(func() { s.skip(depth + 1) })
+	case c == '"':
+		s.skipString()
+	case c == 't':
+		s.literal("true")
+	case c == 'f':
+		s.literal("false")
+	case c == 'n':
+		s.literal("null")
+	case c == '-' || c >= '0' && c <= '9':
+		s.skipNumber()
+	default:
+		s.Fail("a value expected")
+	}
+}
+
+func (s *Scanner) skipString() {
+	s.pos++
+	for s.pos < len(s.data) {
+		c := s.data[s.pos]
+		s.pos++
+		switch {
+		case c == '"':
+			return
+		case c < 0x20:
+			s.Fail("a control character in a string")
+			return
+		case c == '\\':
+			s.skipEscape()
+		}
+	}
+	s.Fail("unterminated string")
+}
+
+func (s *Scanner) skipEscape() {
+	if s.pos >= len(s.data) {
+		return
+	}
+	c := s.data[s.pos]
+	s.pos++
+	switch c {
+	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+	case 'u':
+		for range 4 {
+			if s.pos >= len(s.data) || !isHex(s.data[s.pos]) {
+				s.Fail("a malformed escape")
+				return
+			}
+			s.pos++
+		}
+	default:
+		s.Fail("a malformed escape")
+	}
+}
+
+func isHex(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
+}
+
+func (s *Scanner) skipNumber() {
+	next := func() byte {
+		if s.pos < len(s.data) {
+			return s.data[s.pos]
+		}
+		return 0
+	}
+	digits := func() {
+		start := s.pos
+		for next() >= '0' && next() <= '9' {
+			s.pos++
+		}
+		if s.pos == start {
+			s.Fail("a malformed number")
+		}
+	}
+	if next() == '-' {
+		s.pos++
+	}
+	if next() == '0' {
+		s.pos++
+	} else {
+		digits()
+	}
+	if next() == '.' {
+		s.pos++
+		digits()
+	}
+	if c := next(); c == 'e' || c == 'E' {
+		s.pos++
+		if c := next(); c == '+' || c == '-' {
+			s.pos++
+		}
+		digits()
+	}
+}
+
+// Once fails when a member was there before, and otherwise notes that it is.
+func (s *Scanner) Once(seen *bool, name []byte) {
+	if *seen {
+		s.Fail("member %s twice", name)
+	}
+	*seen = true
+}
+
+// AppendHex reads a string of hex, in either case, that is of at most limit bytes, and appends these to dst.
+func (s *Scanner) AppendHex(dst []byte, limit int) []byte {
+	text := s.text()
+	switch {
+	case s.err != nil:
+		return dst
+	case len(text)%2 != 0:
+		s.Fail("hex of half a byte")
+		return dst
+	case len(text)/2 > limit:
+		s.Fail("hex of over %d bytes", limit)
+		return dst
+	}
+	dst = slices.Grow(dst, len(text)/2)
+	for ; len(text) > 0; text = text[2:] {
+		high, low := nibble[text[0]], nibble[text[1]]
+		if high|low == noHex {
+			s.Fail("a string that is not hex")
+			return dst
+		}
+		dst = append(dst, high<<4|low)
+	}
+	return dst
+}
+
+// text reads a string up to the next quote, whatever is in it: for callers that refuse every escape and control character themselves.
+func (s *Scanner) text() []byte {
+	s.Expect('"')
+	if s.err != nil {
+		return nil
+	}
+	end := bytes.IndexByte(s.data[s.pos:], '"')
+	if end < 0 {
+		s.Fail("unterminated string")
+		return nil
+	}
+	text := s.data[s.pos:][:end]
+	s.pos += end + 1
+	return text
+}
+
+// noHex marks characters that are no hexadecimal digit. All its bits are set, so that it survives being combined with one that is.
+const noHex = 0xff
+
+// nibble has the value of each character as a hexadecimal digit.
+var nibble = func() (table [256]byte) {
+	for c := range table {
+		switch {
+		case c >= '0' && c <= '9':
+			table[c] = byte(c - '0')
+		case c >= 'a' && c <= 'f':
+			table[c] = byte(c - 'a' + 10)
+		case c >= 'A' && c <= 'F':
+			table[c] = byte(c - 'A' + 10)
+		default:
+			table[c] = noHex
+		}
+	}
+	return table
+}()
+
+// Base64 reads a string of base64 in the encoding given, as its encoder writes it, that is of at most limit bytes. A slash may be escaped, as some
+// writers of JSON do.
+func (s *Scanner) Base64(encoding *base64.Encoding, limit int) []byte {
+	text := s.text()
+	if bytes.IndexByte(text, '\\') >= 0 {
+		text = bytes.ReplaceAll(text, []byte(`\/`), []byte(`/`)) // no other escape is of a character that base64 has
+	}
+	switch {
+	case s.err != nil:
+		return nil
+	case len(text) > encoding.EncodedLen(limit):
+		s.Fail("base64 of over %d bytes", limit)
+		return nil
+	}
+	out := make([]byte, encoding.DecodedLen(len(text)))
+	n, err := encoding.Strict().Decode(out, text)
+	if err != nil || encoding.EncodedLen(n) != len(text) { // the decoder passes over line breaks
+		s.Fail("a string that is not base64 as an encoder writes it")
+		return nil
+	}
+	return out[:n:n]
+}
