@@ -131,3 +131,31 @@ func split[K comparable](raw cbor.RawMessage) (map[K]cbor.RawMessage, error) {
 	}
 	return m, nil
 }
+
+// ClaimMap splits a map of claims (RFC 8392, section 3) by the numbers they are registered under. Claims under names are passed over, as EAT wants of
+// those that are not known.
+func ClaimMap(raw cbor.RawMessage) (map[int64]cbor.RawMessage, error) {
+	if major(raw) != 5 {
+		return nil, errors.New("not a map")
+	}
+	var m map[any]cbor.RawMessage
+	if err := Unmarshal(raw, &m); err != nil {
+		return nil, err
+	}
+	out := make(map[int64]cbor.RawMessage, len(m))
+	for key, value := range m {
+		switch key := key.(type) {
+		case uint64:
+			if key > math.MaxInt64 {
+				return nil, errNoNumber
+			}
+			out[int64(key)] = value
+		case int64:
+			out[key] = value
+		case string:
+		default:
+			return nil, errors.New("a map with a key that is neither a number nor text")
+		}
+	}
+	return out, nil
+}
