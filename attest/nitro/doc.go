@@ -29,6 +29,7 @@
 //   - the form and every size above (CodeTooLarge, CodeMalformed);
 //   - the algorithm is ES384 (CodeAlgorithm); a register of another hash than SHA-384 is malformed;
 //   - user_data is the expected digest (CodeBinding);
+//   - no init-data was presented, since nothing carries its digest (CodeInitData);
 //   - the bundle begins with the pinned root, AWS Nitro Enclaves Root G1, and each certificate was signed by the one before it, with ECDSA and
 //     SHA-384 on P-384 throughout: authorities that may sign certificates, whose path length allows for those after them, and a last one that may sign
 //     data and is no authority; no critical extension but basic constraints and key usage (CodeCertMalformed, CodeCertUntrusted);

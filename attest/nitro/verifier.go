@@ -66,6 +66,9 @@ func (v *Verifier) Verify(ctx context.Context, in attest.Input) (*attest.Claims,
 	if err := in.Binding.Exact(d.UserData); err != nil {
 		return nil, err
 	}
+	if in.Init != nil {
+		return nil, attest.Refuse(attest.CodeInitData, "init-data was presented, and nothing in a Nitro document carries its digest")
+	}
 	if err := ctx.Err(); err != nil {
 		return nil, &attest.Unavailable{What: "time for the appraisal", Err: err}
 	}

@@ -192,6 +192,8 @@ func TestRefusals(t *testing.T) {
 	good := h.document(t, nil)
 	at := func(when time.Time) attest.Input { in := input(good); in.Time = when; return in }
 	bound := func(b attest.Binding) attest.Input { in := input(good); in.Binding = b; return in }
+	withInit := input(good)
+	withInit.Init = &attest.InitData{Algorithm: "sha256", Digest: make([]byte, 32)}
 	withBundle := func(bundle ...[]byte) []byte { return h.document(t, func(m map[string]any) { m["cabundle"] = bundle }) }
 	stamped := func(when time.Time) []byte {
 		return h.document(t, func(m map[string]any) { m["timestamp"] = when.UnixMilli() })
@@ -222,6 +224,7 @@ func TestRefusals(t *testing.T) {
 		"no user data":                 {input(data(nil)), attest.CodeBinding},
 		"empty user data":              {input(data([]byte{})), attest.CodeBinding},
 		"digest as the nonce":          {input(h.document(t, func(m map[string]any) { m["user_data"], m["nonce"] = nil, digest })), attest.CodeBinding},
+		"init-data":                    {withInit, attest.CodeInitData},
 		"another root":                 {input(other.document(t, nil)), attest.CodeCertUntrusted},
 		"bundle without the root":      {input(withBundle(h.bundle[1:]...)), attest.CodeCertUntrusted},
 		"bundle reversed":              {input(withBundle(h.bundle[3], h.bundle[2], h.bundle[1], h.bundle[0])), attest.CodeCertUntrusted},
