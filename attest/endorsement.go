@@ -24,6 +24,7 @@ type Endorsement struct {
 //	intel/tcb/{sgx|tdx}/{fmspc}        JSON, with Chain       intel/identity/{qe|tdqe}    JSON, with Chain
 //	intel/crl/{processor|platform}     DER list, with Chain   intel/crl/root              DER list by the Root CA
 //	nvidia/rim/{id}                    XML manifest           nvidia/ocsp/{sha256}        DER OCSP response for the certificate
+//	hygon/hsk_cek/{serial}             certificates of HSK and CEK, 832 and 2084 bytes, of the chip with that serial number
 //	jwks/{verifier}                    JSON Web Key Set
 //
 // Letters in hex are lower-case.
