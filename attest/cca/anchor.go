@@ -47,8 +47,9 @@ func (k *jwk) parse() (*ecdsa.PublicKey, error) {
 	return ecdsa.ParseUncompressedPublicKey(curve, point)
 }
 
-// ParseTrustAnchors reads a store of trust anchors as other CCA verifiers have it: a JSON array of {"pkey": JWK, "implementation-id": hex of 32 bytes,
-// "instance-id": hex of 33 bytes}. Anything else in it, a platform twice, and none at all are errors.
+// ParseTrustAnchors reads a store of trust anchors as other CCA verifiers have it: a JSON array of {"pkey": JWK,
+// "implementation-id": hex of 32 bytes, "instance-id": hex of 33 bytes}. Anything else in it, a platform twice, and
+// none at all are errors.
 func ParseTrustAnchors(data []byte) ([]TrustAnchor, error) {
 	if len(data) > MaxStore {
 		return nil, fmt.Errorf("cca: trust anchors of %d bytes: at most %d are read", len(data), MaxStore)
@@ -81,7 +82,7 @@ func ParseTrustAnchors(data []byte) ([]TrustAnchor, error) {
 // index checks trust anchors and returns them by platform.
 func index(anchors []TrustAnchor) (map[[instanceSize]byte]*TrustAnchor, error) {
 	if len(anchors) == 0 {
-		return nil, errors.New("cca: no trust anchor, and Arm publishes no root: without the keys of platforms no token could ever be verified")
+		return nil, errors.New("cca: no trust anchor, and Arm publishes no root: without the keys of platforms no token is ever verified")
 	}
 	out := make(map[[instanceSize]byte]*TrustAnchor, len(anchors))
 	for i := range anchors {
@@ -106,9 +107,10 @@ type ReferenceValue struct {
 	Components       []Component // exactly these, in any order; of each, what is not empty is compared
 }
 
-// ParseReferenceValues reads a store of reference values as other CCA verifiers have it: {"platform": [{"implementation-id": hex, "platform-configuration":
-// hex, "sw-components": [{"measurement-value": hex, "signer-id": hex, "component-type": text, "version": text, "hash-algo-id": text}]}], "realm": […]}. The last three
-// may be missing. The realm's values are not read: which measurements a realm may have is for a policy to say.
+// ParseReferenceValues reads a store of reference values as other CCA verifiers have it: {"platform":
+// [{"implementation-id": hex, "platform-configuration": hex, "sw-components": [{"measurement-value": hex, "signer-id":
+// hex, "component-type": text, "version": text, "hash-algo-id": text}]}], "realm": […]}. The last three may be missing.
+// The realm's values are not read: which measurements a realm may have is for a policy to say.
 func ParseReferenceValues(data []byte) ([]ReferenceValue, error) {
 	if len(data) > MaxStore {
 		return nil, fmt.Errorf("cca: reference values of %d bytes: at most %d are read", len(data), MaxStore)

@@ -52,7 +52,8 @@ const (
 
 // Security lifecycles: the upper byte says which, the lower is the implementation's. 0x30 is "secured".
 var lifecycles = [...]string{
-	0: "unknown", 1: "assembly-and-test", 2: "rot-provisioning", 3: "secured", 4: "non-cca-debug", 5: "recoverable-debug", 6: "decommissioned",
+	0: "unknown", 1: "assembly-and-test", 2: "rot-provisioning", lifecycleSecured: "secured",
+	4: "non-cca-debug", 5: "recoverable-debug", 6: "decommissioned",
 }
 
 const lifecycleSecured = 3

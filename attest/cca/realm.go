@@ -130,8 +130,8 @@ const (
 	typeEC2 = 2
 )
 
-// parseCOSEKey reads a key on P-256, P-384 or P-521 with both coordinates. Other members than these and the algorithm are an error: a key
-// that may be used for something else only would be used here.
+// parseCOSEKey reads a key on P-256, P-384 or P-521 with both coordinates. Other members than these and the algorithm
+// are an error: a key that may be used for something else only would be used here.
 func parseCOSEKey(raw []byte) (*ecdsa.PublicKey, error) {
 	m, err := cose.IntMap(raw)
 	if err != nil {

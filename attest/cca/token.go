@@ -44,8 +44,8 @@ type Token struct {
 	realm       *cose.Sign1
 }
 
-// Parse reads evidence in either form. JSON is recognised by its first character that is not white space being "{". It refuses
-// with CodeTooLarge, CodeMalformed and CodeVersionUnsupported.
+// Parse reads evidence in either form. JSON is recognised by its first character that is not white space being "{". It
+// refuses with CodeTooLarge, CodeMalformed and CodeVersionUnsupported.
 func Parse(data []byte) (*Token, error) {
 	if len(data) > MaxEvidence {
 		return nil, attest.Refuse(attest.CodeTooLarge, "evidence of %d bytes: at most %d are read", len(data), MaxEvidence)

@@ -23,8 +23,9 @@ type Config struct {
 	// TrustAnchors are the keys of platforms. At least one is required: [ParseTrustAnchors] reads them from a file.
 	TrustAnchors []TrustAnchor
 
-	// ReferenceValues are the good states of platforms' firmware. When there are any, a platform in another state has the tcb_status out-of-date; when
-	// there are none, every one has not-published. [ParseReferenceValues] reads them from a file.
+	// ReferenceValues are the good states of platforms' firmware. When there are any, a platform in another state has
+	// the tcb_status out-of-date; when there are none, every one has not-published. [ParseReferenceValues] reads them
+	// from a file.
 	ReferenceValues []ReferenceValue
 
 	// CacheSize is how many verified platform tokens are kept, 4096 when zero.
@@ -67,7 +68,8 @@ func New(cfg Config) (*Verifier, error) {
 // Kind returns attest.CCA.
 func (v *Verifier) Kind() attest.Kind { return attest.CCA }
 
-// Verify appraises a token in any form that [Parse] reads, as the package documentation describes. It implements attest.Verifier.
+// Verify appraises a token in any form that [Parse] reads, as the package documentation describes. It implements
+// attest.Verifier.
 func (v *Verifier) Verify(ctx context.Context, in attest.Input) (*attest.Claims, error) {
 	t, err := Parse(in.Evidence)
 	if err != nil {
@@ -87,7 +89,8 @@ func (v *Verifier) Verify(ctx context.Context, in attest.Input) (*attest.Claims,
 			"no trust anchor of the platform %x is configured: its maker has its key", t.Platform.InstanceID)
 	}
 	if anchor.ImplementationID != t.Platform.ImplementationID {
-		return nil, attest.Refuse(attest.CodeCertMismatch, "the platform %x says that it is of the implementation %x, and its trust anchor is for %x",
+		return nil, attest.Refuse(attest.CodeCertMismatch,
+			"the platform %x says that it is of the implementation %x, and its trust anchor is for %x",
 			t.Platform.InstanceID, t.Platform.ImplementationID, anchor.ImplementationID)
 	}
 	if err := ctx.Err(); err != nil {
@@ -143,7 +146,8 @@ func (t *Token) claims(keyDigest []byte) *attest.Claims {
 	}
 	for _, s := range p.Components {
 		c.Components = append(c.Components, attest.CCAComponent{
-			Type: s.Type, Measurement: hex.EncodeToString(s.Measurement), Signer: hex.EncodeToString(s.Signer), Version: s.Version, Hash: s.Hash,
+			Type: s.Type, Version: s.Version, Hash: s.Hash,
+			Measurement: hex.EncodeToString(s.Measurement), Signer: hex.EncodeToString(s.Signer),
 		})
 	}
 	for _, m := range r.ExtensibleMeasurements {
@@ -160,8 +164,8 @@ func (t *Token) claims(keyDigest []byte) *attest.Claims {
 	}
 }
 
-// bindInitData fills in the claims about the init-data document that was presented, nil when none was. One that is not carried is not a
-// refusal here; the policy baseline judges it.
+// bindInitData fills in the claims about the init-data document that was presented, nil when none was. One that is not
+// carried is not a refusal here; the policy baseline judges it.
 func bindInitData(claims *attest.Claims, field [personalizationSize]byte, init *attest.InitData) {
 	if init == nil {
 		return
@@ -174,8 +178,9 @@ func bindInitData(claims *attest.Claims, field [personalizationSize]byte, init *
 	}
 }
 
-// Personalization returns the personalisation value that carries init: its digest, filled with zeros to 64 bytes. A digest that is not as long
-// as its algorithm makes it is an error; an empty one would otherwise be carried by every realm that has no init-data.
+// Personalization returns the personalisation value that carries init: its digest, filled with zeros to 64 bytes. A
+// digest that is not as long as its algorithm makes it is an error; an empty one would otherwise be carried by every
+// realm that has no init-data.
 func Personalization(init *attest.InitData) (field [personalizationSize]byte, err error) {
 	size := map[string]int{"sha256": 32, "sha384": 48, "sha512": 64}[init.Algorithm]
 	if size == 0 || len(init.Digest) != size {

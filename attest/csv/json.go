@@ -8,7 +8,8 @@ import (
 	"github.com/vouchsafe/vouchsafe/internal/strictjson"
 )
 
-// MaxEvidence bounds evidence, in bytes: a page and three certificates as numbers, up to five characters each, and an event log of 256 KiB in base64.
+// MaxEvidence bounds evidence, in bytes: a page and three certificates as numbers, up to five characters each, and an
+// event log of 256 KiB in base64.
 const MaxEvidence = 512 << 10
 
 // Evidence is what a guest presents. Only its form is known to be right.

@@ -41,8 +41,8 @@ type publicKey struct {
 	identity []byte
 }
 
-// root is the Hygon root key (HRK). Hygon publishes its certificate at https://cert.hygon.cn/hrk; the same key is in Hygon's verifier of the projects
-// inclavare-containers (rats-tls, hygoncert.c) and librats, from where it was taken.
+// root is the Hygon root key (HRK). Hygon publishes its certificate at https://cert.hygon.cn/hrk; the same key is in
+// Hygon's verifier of the projects inclavare-containers (rats-tls, hygoncert.c) and librats, from where it was taken.
 const root = "04" +
 	"be62e14d62a4f14cf3d702db09563a75c80935e785cd1f502af5f21d92c2f62d" +
 	"3bab123a57bb7015584f8b97164e95384a640c10b9be884738744d68b41eb946"

@@ -76,7 +76,8 @@ type Report struct {
 // parseReport reads a page.
 func parseReport(magic, page []byte, flags uint32) (*Report, error) {
 	if len(magic) != len(extended) || len(page) != pageSize {
-		return nil, attest.Refuse(attest.CodeMalformed, "a report of %d bytes with a magic of %d, not %d and %d", len(page), len(magic), pageSize, len(extended))
+		return nil, attest.Refuse(attest.CodeMalformed, "a report of %d bytes with a magic of %d, not %d and %d",
+			len(page), len(magic), pageSize, len(extended))
 	}
 	r := new(Report)
 	switch {
@@ -85,7 +86,8 @@ func parseReport(magic, page []byte, flags uint32) (*Report, error) {
 	case flags == 1 && string(magic) == extended:
 		r.Version = 2
 	default:
-		return nil, attest.Refuse(attest.CodeVersionUnsupported, "a report with the magic %x and the flags %#x is not verified", magic, flags)
+		return nil, attest.Refuse(attest.CodeVersionUnsupported, "a report with the magic %x and the flags %#x is not verified",
+			magic, flags)
 	}
 	fields := page
 	if r.Version == 1 {
@@ -122,7 +124,8 @@ func unmask(data, mask []byte) []byte {
 // verify checks that pek signed the report.
 func (r *Report) verify(pek *publicKey) error {
 	if r.Usage != usagePEK || r.Algorithm != algorithmSM2 {
-		return attest.Refuse(attest.CodeAlgorithm, "the report is signed by a key of the usage %#x with the algorithm %#x, not by a PEK with SM2", r.Usage, r.Algorithm)
+		return attest.Refuse(attest.CodeAlgorithm,
+			"the report is signed by a key of the usage %#x with the algorithm %#x, not by a PEK with SM2", r.Usage, r.Algorithm)
 	}
 	if !pek.signed(r.signed, r.signature) {
 		return attest.Refuse(attest.CodeSignature, "the platform's key did not sign the report")

@@ -18,8 +18,8 @@ const maxCacheSize = 1 << 20
 
 // Config says what a Verifier relies on besides Hygon's root key, which is built in and cannot be added to.
 type Config struct {
-	// Endorsements has the certificates of HSK and CEK, for evidence that comes without: hygon/hsk_cek/{serial}. Nil means that such evidence cannot
-	// be judged.
+	// Endorsements has the certificates of HSK and CEK, for evidence that comes without: hygon/hsk_cek/{serial}. Nil
+	// means that such evidence cannot be judged.
 	Endorsements attest.Endorsements
 
 	// CacheSize is how many verified chains are kept, 4096 when zero.
@@ -107,8 +107,8 @@ func (v *Verifier) Verify(ctx context.Context, in attest.Input) (*attest.Claims,
 	return claims, nil
 }
 
-// cek returns the verified key of the chip, and where its certificate came from. Certificates that the evidence has are the evidence's fault; those
-// that it has not are not.
+// cek returns the verified key of the chip, and where its certificate came from. Certificates that the evidence has are
+// the evidence's fault; those that it has not are not.
 func (v *Verifier) cek(ctx context.Context, ev *Evidence) (*publicKey, string, error) {
 	if ev.HSKCEK != nil {
 		cek, err := v.authorities(ev.HSKCEK)

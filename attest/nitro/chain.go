@@ -23,8 +23,8 @@ import (
 //go:embed roots/aws-nitro-g1.pem
 var rootPEM []byte
 
-// pinned is the SHA-256 of the root, as "Verifying the root of trust" in AWS's user guide states it, so that a change to the file is a change to the
-// code too.
+// pinned is the SHA-256 of the root, as "Verifying the root of trust" in AWS's user guide states it, so that a change
+// to the file is a change to the code too.
 const pinned = "641a0321a3e244efe456463195d606317ed7cdcc3c1756e09893f3c68f79bb5b"
 
 // awsRoot returns the root that is built in.
@@ -78,7 +78,8 @@ type chain struct {
 // verifyBundle verifies certificates from the root to the authority that signs the certificates of an instance's enclaves.
 func verifyBundle(bundle [][]byte, root *x509.Certificate) (*authority, error) {
 	if !bytes.Equal(bundle[0], root.Raw) {
-		return nil, attest.Refuse(attest.CodeCertUntrusted, "the bundle does not begin with the root %q that is pinned", root.Subject.CommonName)
+		return nil, attest.Refuse(attest.CodeCertUntrusted, "the bundle does not begin with the root %q that is pinned",
+			root.Subject.CommonName)
 	}
 	a := &authority{cert: root, valid: span{root.NotBefore, root.NotAfter}}
 	for i, der := range bundle[1:] {
@@ -95,8 +96,8 @@ func verifyBundle(bundle [][]byte, root *x509.Certificate) (*authority, error) {
 		// The authorities after this one; the certificate of the enclave is none.
 		below := len(bundle) - i - 2
 		if limited := cert.MaxPathLen > 0 || cert.MaxPathLenZero; limited && below > cert.MaxPathLen {
-			return nil, attest.Refuse(attest.CodeCertUntrusted, "certificate %d of the bundle allows %d authorities below it, and there are %d",
-				i+1, cert.MaxPathLen, below)
+			return nil, attest.Refuse(attest.CodeCertUntrusted,
+				"certificate %d of the bundle allows %d authorities below it, and there are %d", i+1, cert.MaxPathLen, below)
 		}
 		if err := checkSigned(cert, a.cert); err != nil {
 			return nil, attest.Refuse(attest.CodeCertUntrusted, "certificate %d of the bundle: %w", i+1, err)

@@ -42,8 +42,9 @@ type Document struct {
 	message *cose.Sign1
 }
 
-// Parse reads a document, raw or in JSON. JSON is recognised by its first character that is not white space being "{": no CBOR array begins so. It
-// refuses with CodeTooLarge, CodeMalformed, and with CodeAlgorithm a document that is not signed with ES384.
+// Parse reads a document, raw or in JSON. JSON is recognised by its first character that is not white space being "{":
+// no CBOR array begins so. It refuses with CodeTooLarge, CodeMalformed, and with CodeAlgorithm a document that is not
+// signed with ES384.
 func Parse(data []byte) (*Document, error) {
 	if len(data) > MaxEvidence {
 		return nil, attest.Refuse(attest.CodeTooLarge, "evidence of %d bytes: at most %d are read", len(data), MaxEvidence)

@@ -14,7 +14,8 @@ import (
 	"github.com/vouchsafe/vouchsafe/attest/internal/verified"
 )
 
-// defaultCacheSize is how many enclaves, and how many instances, are remembered when Config does not say. One takes about 3 KiB.
+// defaultCacheSize is how many enclaves, and how many instances, are remembered when Config does not say. One takes
+// about 3 KiB.
 const defaultCacheSize = 4096
 
 // maxCacheSize bounds Config.CacheSize: 3 GiB of certificates are a mistake.
@@ -56,7 +57,8 @@ func newVerifier(cfg Config, root *x509.Certificate) (*Verifier, error) {
 // Kind returns attest.Nitro.
 func (v *Verifier) Kind() attest.Kind { return attest.Nitro }
 
-// Verify appraises a document in any form that [Parse] reads, as the package documentation describes. It implements attest.Verifier.
+// Verify appraises a document in any form that [Parse] reads, as the package documentation describes. It implements
+// attest.Verifier.
 func (v *Verifier) Verify(ctx context.Context, in attest.Input) (*attest.Claims, error) {
 	d, err := Parse(in.Evidence)
 	if err != nil {

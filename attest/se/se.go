@@ -2,28 +2,32 @@
 //
 // # Evidence
 //
-// [Parse] takes the JSON of KBS clients, all bytes in base64: {"measurement", "additional_data", "user_data", "cuid", "encr_measurement_key",
-// "encr_request_nonce", "image_hdr_tags"}. A measurement is an HMAC-SHA-512 of 64 bytes over the image's header tags (208 bytes), the identifier of the guest's
-// configuration (16), user data (at most 256), a nonce and additional data. Evidence has at most [MaxEvidence] bytes.
+// [Parse] takes the JSON of KBS clients, all bytes in base64: {"measurement", "additional_data", "user_data", "cuid",
+// "encr_measurement_key", "encr_request_nonce", "image_hdr_tags"}. A measurement is an HMAC-SHA-512 of 64 bytes over
+// the image's header tags (208 bytes), the identifier of the guest's configuration (16), user data (at most 256), a
+// nonce and additional data. Evidence has at most [MaxEvidence] bytes.
 //
 // # Why nothing is verified
 //
-// A response is not signed. It is a MAC, under a measurement key that whoever made the attestation request chose, and encrypted into the request for
-// the machine's ultravisor. So it proves something to the one who made the request, and to nobody else. The broker's challenge is a nonce, and carries
-// no request: the guest would have to make it itself, and would then know the key and could compute the measurement of any image without the machine.
+// A response is not signed. It is a MAC, under a measurement key that whoever made the attestation request chose, and
+// encrypted into the request for the machine's ultravisor. So it proves something to the one who made the request, and
+// to nobody else. The broker's challenge is a nonce, and carries no request: the guest would have to make it itself,
+// and would then know the key and could compute the measurement of any image without the machine.
 //
-// The response in its KBS form has the measurement key and the nonce with it, encrypted to an RSA key of the verifier's. That changes nothing: everybody who
-// has the public key can encrypt a key of his own choice to it.
+// The response in its KBS form has the measurement key and the nonce with it, encrypted to an RSA key of the
+// verifier's. That changes nothing: everybody who has the public key can encrypt a key of his own choice to it.
 //
-// To verify a response the broker would have to make an attestation request for each challenge (with host key documents, certificates and lists of IBM, and
-// the image's header, from files), keep its keys until the answer, and have a client that hands requests on. None of that is there. So what is well
-// formed is refused with CodeNotVerifiable, and a message that says so; policies never see claims of this kind. Guests on such machines can be given
-// secrets at build time instead, or attested by another verifier whose token the broker trusts (package attest/token).
+// To verify a response the broker would have to make an attestation request for each challenge (with host key
+// documents, certificates and lists of IBM, and the image's header, from files), keep its keys until the answer, and
+// have a client that hands requests on. None of that is there. So what is well formed is refused with
+// CodeNotVerifiable, and a message that says so; policies never see claims of this kind. Guests on such machines can be
+// given secrets at build time instead, or attested by another verifier whose token the broker trusts (package
+// attest/token).
 //
 // # Codes
 //
-// CodeTooLarge and CodeMalformed for what is no response; CodeBinding for one whose user data do not begin with the expected digest, padded with zeros to 64
-// bytes; else CodeNotVerifiable.
+// CodeTooLarge and CodeMalformed for what is no response; CodeBinding for one whose user data do not begin with the
+// expected digest, padded with zeros to 64 bytes; else CodeNotVerifiable.
 package se
 
 import (
@@ -118,6 +122,6 @@ func (*Verifier) Verify(_ context.Context, in attest.Input) (*attest.Claims, err
 		return nil, err
 	}
 	return nil, attest.Refuse(attest.CodeNotVerifiable,
-		"an attestation response of IBM Secure Execution proves something only to the one who made its request, and the broker's challenge carries none: "+
-			"have another verifier attest the guest and present its token")
+		"an attestation response of IBM Secure Execution proves something only to the one who made its request, "+
+			"and the broker's challenge carries none: have another verifier attest the guest and present its token")
 }

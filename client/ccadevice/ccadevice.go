@@ -1,10 +1,11 @@
-// Package ccadevice collects Arm CCA evidence in a realm: it asks the kernel's configfs-tsm interface (/sys/kernel/config/tsm/report, Linux 6.13 and later
-// with the driver arm-cca-guest) for a token, which is the evidence as it is.
+// Package ccadevice collects Arm CCA evidence in a realm: it asks the kernel's configfs-tsm interface
+// (/sys/kernel/config/tsm/report, Linux 6.13 and later with the driver arm-cca-guest) for a token, which is the
+// evidence as it is.
 //
 // The digest goes into the realm's challenge, 64 bytes, with zeros after it.
 //
-// Nothing is verified here but that the answer is about this digest: it is the broker that must not believe the guest. Needs the right to make
-// directories below the interface: root, usually.
+// Nothing is verified here but that the answer is about this digest: it is the broker that must not believe the guest.
+// Needs the right to make directories below the interface: root, usually.
 package ccadevice
 
 import (
@@ -44,7 +45,8 @@ func New(c Config) (*Device, error) {
 	if c.TSM == nil {
 		tsm, err := linuxtsm.MakeClient()
 		if err != nil {
-			return nil, fmt.Errorf("ccadevice: no configfs-tsm: it needs a realm with Linux 6.13 or later, the module arm-cca-guest, and configfs mounted: %w", err)
+			return nil, fmt.Errorf("ccadevice: no configfs-tsm: it needs a realm with Linux 6.13 or later, the module arm-cca-guest, "+
+				"and configfs mounted: %w", err)
 		}
 		c.TSM = tsm
 	}

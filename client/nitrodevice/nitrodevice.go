@@ -1,10 +1,12 @@
-// Package nitrodevice collects evidence in an AWS Nitro enclave: it asks the Nitro Secure Module, /dev/nsm, for an attestation document with the digest as its
-// user data, and nothing else in it.
+// Package nitrodevice collects evidence in an AWS Nitro enclave: it asks the Nitro Secure Module, /dev/nsm, for an
+// attestation document with the digest as its user data, and nothing else in it.
 //
-// The module takes requests and gives answers in CBOR (aws-nitro-enclaves-nsm-api): {"Attestation": {"user_data": bytes, "nonce": null, "public_key": null}} is
-// answered with {"Attestation": {"document": bytes}}, or {"Error": name}. Linux passes both on with one ioctl (include/uapi/linux/nsm.h).
+// The module takes requests and gives answers in CBOR (aws-nitro-enclaves-nsm-api): {"Attestation": {"user_data":
+// bytes, "nonce": null, "public_key": null}} is answered with {"Attestation": {"document": bytes}}, or {"Error": name}.
+// Linux passes both on with one ioctl (include/uapi/linux/nsm.h).
 //
-// Nothing is verified here but that the answer is a document about this digest: it is the broker that must not believe the guest.
+// Nothing is verified here but that the answer is a document about this digest: it is the broker that must not believe
+// the guest.
 package nitrodevice
 
 import (

@@ -17,7 +17,8 @@ const (
 	maxPairs    = 128
 )
 
-// mode is how all CBOR is decoded: a member twice, indefinite lengths, tags, text that is not UTF-8 and numbers that do not fit are errors.
+// mode is how all CBOR is decoded: a member twice, indefinite lengths, tags, text that is not UTF-8 and numbers that do
+// not fit are errors.
 var mode = sync.OnceValues(func() (cbor.DecMode, error) {
 	return cbor.DecOptions{
 		DupMapKey:         cbor.DupMapKeyEnforcedAPF,
@@ -34,7 +35,8 @@ var mode = sync.OnceValues(func() (cbor.DecMode, error) {
 	}.DecMode()
 })
 
-// Unmarshal decodes data, which must be one whole item, into v. No tag is taken: where a format has one, the caller takes it off.
+// Unmarshal decodes data, which must be one whole item, into v. No tag is taken: where a format has one, the caller
+// takes it off.
 func Unmarshal(data []byte, v any) error {
 	m, err := mode()
 	if err != nil {
@@ -132,8 +134,8 @@ func split[K comparable](raw cbor.RawMessage) (map[K]cbor.RawMessage, error) {
 	return m, nil
 }
 
-// ClaimMap splits a map of claims (RFC 8392, section 3) by the numbers they are registered under. Claims under names are passed over, as EAT wants of
-// those that are not known.
+// ClaimMap splits a map of claims (RFC 8392, section 3) by the numbers they are registered under. Claims under names
+// are passed over, as EAT wants of those that are not known.
 func ClaimMap(raw cbor.RawMessage) (map[int64]cbor.RawMessage, error) {
 	if major(raw) != 5 {
 		return nil, errors.New("not a map")

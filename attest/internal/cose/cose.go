@@ -1,13 +1,13 @@
-// Package cose reads and checks COSE_Sign1 messages (RFC 9052, section 4.2) as hardware signs them: one ECDSA signature, the algorithm alone in the
-// protected header, nothing in the unprotected one, the payload inside.
+// Package cose reads and checks COSE_Sign1 messages (RFC 9052, section 4.2) as hardware signs them: one ECDSA
+// signature, the algorithm alone in the protected header, nothing in the unprotected one, the payload inside.
 //
-// A message is taken in one encoding only: definite lengths, in the fewest bytes (RFC 8949, section 4.2.1), nothing after it, with the tag 18
-// before it or without. What it says apart from that is covered by its signature. So that two messages which differ anywhere but in that
-// tag are two messages, and there is no place in one where bytes can be hidden. Payloads are decoded by [Unmarshal], with
-// the same mode for every kind of evidence.
+// A message is taken in one encoding only: definite lengths, in the fewest bytes (RFC 8949, section 4.2.1), nothing
+// after it, with the tag 18 before it or without. What it says apart from that is covered by its signature. So that two
+// messages which differ anywhere but in that tag are two messages, and there is no place in one where bytes can be
+// hidden. Payloads are decoded by [Unmarshal], with the same mode for every kind of evidence.
 //
-// A signature has the curve that its algorithm names, and no other (RFC 9053, section 2.1, leaves that to profiles): ES256 is P-256, ES384 is P-384,
-// ES512 is P-521.
+// A signature has the curve that its algorithm names, and no other (RFC 9053, section 2.1, leaves that to profiles):
+// ES256 is P-256, ES384 is P-384, ES512 is P-521.
 package cose
 
 import (
@@ -137,7 +137,8 @@ func (m *Sign1) encode() []byte {
 // context is the first element of what a COSE_Sign1 message signs, encoded.
 const context = "\x6aSignature1"
 
-// Verify checks that key signed m (RFC 9052, section 4.4, with no external data). Its errors wrap [ErrAlgorithm] and [ErrSignature].
+// Verify checks that key signed m (RFC 9052, section 4.4, with no external data). Its errors wrap [ErrAlgorithm] and
+// [ErrSignature].
 func (m *Sign1) Verify(key *ecdsa.PublicKey) error {
 	curve := m.Algorithm.curve()
 	if curve == nil {

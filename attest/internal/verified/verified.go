@@ -1,5 +1,6 @@
-// Package verified remembers what verifiers have verified, so that they do it once: chains of certificates, by a digest of all that
-// the verdict depends on. Only what cannot change may be remembered; dates and revocation are judged at every use.
+// Package verified remembers what verifiers have verified, so that they do it once: chains of certificates, by a digest
+// of all that the verdict depends on. Only what cannot change may be remembered; dates and revocation are judged at
+// every use.
 package verified
 
 import (
@@ -12,7 +13,8 @@ import (
 // Key names what was verified.
 type Key [sha256.Size]byte
 
-// KeyOf returns the key of parts, in their order. No two lists of parts run into each other: each is hashed with its length before it.
+// KeyOf returns the key of parts, in their order. No two lists of parts run into each other: each is hashed with its
+// length before it.
 func KeyOf(parts ...[]byte) Key {
 	h := sha256.New()
 	var length [8]byte
@@ -26,8 +28,8 @@ func KeyOf(parts ...[]byte) Key {
 	return key
 }
 
-// Cache holds the most recently used values, up to a limit. Failures are not for it: whoever fills it then pays with what a root signed. It is
-// safe for concurrent use; the values must be too, since all callers get the same.
+// Cache holds the most recently used values, up to a limit. Failures are not for it: whoever fills it then pays with
+// what a root signed. It is safe for concurrent use; the values must be too, since all callers get the same.
 type Cache[T any] struct {
 	mu      sync.Mutex
 	limit   int

@@ -1,34 +1,39 @@
-// Package nitro computes what AWS Nitro Enclaves will measure of an enclave image file (EIF), so that a policy can name the values before
-// anything runs.
+// Package nitro computes what AWS Nitro Enclaves will measure of an enclave image file (EIF), so that a policy can name
+// the values before anything runs.
 //
 // # Format
 //
-// "Enclave Image File (EIF) Specification" of aws-nitro-enclaves-image-format, of 2024-06-21; versions 2 to 4. Numbers are big-endian. A header of 548 bytes:
-// magic ".eif"; version, flags (bit 0: aarch64), each 2 bytes; default memory and processors, each 8; 2 reserved; the number of sections, 2; 32 offsets
-// and 32 sizes, each 8; 4 reserved; CRC-32 (IEEE) of the whole file but these four bytes. Then the sections, each with a header of 12 bytes: type, flags, each 2, and the size of
-// its data, 8. Types: 1 kernel, 2 command line, 3 RAM disk, 4 signature, 5 metadata.
+// "Enclave Image File (EIF) Specification" of aws-nitro-enclaves-image-format, of 2024-06-21; versions 2 to 4. Numbers
+// are big-endian. A header of 548 bytes: magic ".eif"; version, flags (bit 0: aarch64), each 2 bytes; default memory
+// and processors, each 8; 2 reserved; the number of sections, 2; 32 offsets and 32 sizes, each 8; 4 reserved; CRC-32
+// (IEEE) of the whole file but these four bytes. Then the sections, each with a header of 12 bytes: type, flags, each
+// 2, and the size of its data, 8. Types: 1 kernel, 2 command line, 3 RAM disk, 4 signature, 5 metadata.
 //
 // # Measurements
 //
-// A register is SHA-384(48 zero bytes ‖ SHA-384(content)), and the content is data of sections, without their headers, in the order of the file:
+// A register is SHA-384(48 zero bytes ‖ SHA-384(content)), and the content is data of sections, without their headers,
+// in the order of the file:
 //
 //	PCR0   kernel, command line and all RAM disks
 //	PCR1   kernel, command line and the first RAM disk
 //	PCR2   all RAM disks but the first
 //	PCR8   the certificate that signed the image, in DER; there is none in an image that is not signed
 //
-// PCR3 (the instance's role) and PCR4 (the instance) are not of the image. Metadata is not measured, so nothing of it is returned.
+// PCR3 (the instance's role) and PCR4 (the instance) are not of the image. Metadata is not measured, so nothing of it
+// is returned.
 //
 // # What is checked
 //
-// All that makes the file one that the hypervisor would start, because measurements of another are good for nothing: the checksum, exactly one kernel and
-// one command line, RAM disks after the kernel, metadata in version 4, sections that are as the header says and fill the file without gaps, and that the
-// signature is over PCR0 by the key of its certificate. The certificate is not held against an authority: PCR8 names it, and it is for
-// the policy to know it. Its dates are not judged, as the measurement does not depend on them.
+// All that makes the file one that the hypervisor would start, because measurements of another are good for nothing:
+// the checksum, exactly one kernel and one command line, RAM disks after the kernel, metadata in version 4, sections
+// that are as the header says and fill the file without gaps, and that the signature is over PCR0 by the key of its
+// certificate. The certificate is not held against an authority: PCR8 names it, and it is for the policy to know it.
+// Its dates are not judged, as the measurement does not depend on them.
 //
 // # Limits
 //
-// At most 16 GiB and 32 sections. The file is read once, in order, in pieces; only a signature section, of at most 32 KiB, is held in memory.
+// At most 16 GiB and 32 sections. The file is read once, in order, in pieces; only a signature section, of at most 32
+// KiB, is held in memory.
 package nitro
 
 import (
@@ -130,8 +135,8 @@ type measurer struct {
 	signature        []byte
 }
 
-// Measure computes the registers of the image in r, which has size bytes. It reads it once from the start to the end, and stops when ctx ends.
-// Errors wrap [ErrImage], or are those of ctx and r.
+// Measure computes the registers of the image in r, which has size bytes. It reads it once from the start to the end,
+// and stops when ctx ends. Errors wrap [ErrImage], or are those of ctx and r.
 func Measure(ctx context.Context, r io.ReaderAt, size int64) (*Result, error) {
 	if size < headerSize || size > maxImage {
 		return nil, malformed("%d bytes: %d to %d are possible", size, headerSize, int64(maxImage))
@@ -231,7 +236,9 @@ func (m *measurer) result(h *header) (*Result, error) {
 	}
 	pcr0 := register(m.image.Sum(nil))
 	out := &Result{
-		PCR0: hex.EncodeToString(pcr0), PCR1: hex.EncodeToString(register(m.boot.Sum(nil))), PCR2: hex.EncodeToString(register(m.app.Sum(nil))),
+		PCR0:    hex.EncodeToString(pcr0),
+		PCR1:    hex.EncodeToString(register(m.boot.Sum(nil))),
+		PCR2:    hex.EncodeToString(register(m.app.Sum(nil))),
 		Version: int(h.version), Arch: "x86_64", Ramdisks: m.count[sectionRamdisk],
 	}
 	if h.flags&flagARM64 != 0 {

@@ -13,10 +13,11 @@ import (
 	"github.com/vouchsafe/vouchsafe/attest/internal/cose"
 )
 
-// verifySignature reads a signature section, checks that the key of its certificate signed the register PCR0 with the value pcr0, and returns
-// the certificate. The section is an array of {"signing_certificate": PEM, "signature": COSE_Sign1}, of which the hypervisor looks at the first; the payload of the
-// message is {"register_index": 0, "register_value": PCR0}. AWS's tools write the certificate, the message and the register as arrays of
-// numbers; strings of bytes are taken too.
+// verifySignature reads a signature section, checks that the key of its certificate signed the register PCR0 with the
+// value pcr0, and returns the certificate. The section is an array of {"signing_certificate": PEM, "signature":
+// COSE_Sign1}, of which the hypervisor looks at the first; the payload of the message is {"register_index": 0,
+// "register_value": PCR0}. AWS's tools write the certificate, the message and the register as arrays of numbers;
+// strings of bytes are taken too.
 func verifySignature(section, pcr0 []byte) (*x509.Certificate, error) {
 	entries, err := cose.Array(section, maxSections)
 	if err != nil {
