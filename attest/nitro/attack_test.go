@@ -152,7 +152,7 @@ func TestLengths(t *testing.T) {
 	for i := range data {
 		// A head with a length of one, two, four or eight bytes, and everything after it left as it is.
 		for _, head := range [][]byte{{0}, {1}, {0x17}, {0x18, 0xff}, {0x19, 0xff, 0xff}, {0x1a, 0xff, 0xff, 0xff, 0xff}, {0x1b, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}} {
-			if i > 400 && i%37 != 0 { // the members' heads are at the beginning and here and there
+			if i > 100 && i%37 != 0 { // the members' heads are at the beginning and here and there
 				continue
 			}
 			bad := slices.Clone(data)

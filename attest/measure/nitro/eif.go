@@ -133,7 +133,11 @@ type measurer struct {
 	crc              hash.Hash32
 	count            [sectionMetadata + 1]int // sections of each type so far
 	signature        []byte
+	buffer           []byte // that sections are read through
 }
+
+// maxPiece is how much of an image is held in memory at once, in bytes.
+const maxPiece = 256 << 10
 
 // Measure computes the registers of the image in r, which has size bytes. It reads it once from the start to the end,
 // and stops when ctx ends. Errors wrap [ErrImage], or are those of ctx and r.
@@ -150,6 +154,7 @@ func Measure(ctx context.Context, r io.ReaderAt, size int64) (*Result, error) {
 		return nil, err
 	}
 	m := &measurer{image: sha512.New384(), boot: sha512.New384(), app: sha512.New384(), crc: crc32.NewIEEE()}
+	m.buffer = make([]byte, min(size, maxPiece))
 	m.crc.Write(raw[:crcOffset])
 	at := int64(headerSize)
 	for i := range h.sections {
@@ -212,7 +217,7 @@ func (m *measurer) section(ctx context.Context, r io.ReaderAt, i int, at, n int6
 		return malformed("section %d is a second one of type %d", i, kind)
 	}
 	data := io.NewSectionReader(r, at+sectionHeaderSize, n)
-	copied, err := io.CopyBuffer(io.MultiWriter(to...), stopping{ctx, data}, make([]byte, 256<<10))
+	copied, err := io.CopyBuffer(io.MultiWriter(to...), stopping{ctx, data}, m.buffer)
 	if err == nil && copied != n {
 		err = io.ErrUnexpectedEOF
 	}
