@@ -177,6 +177,15 @@ func TestItems(t *testing.T) {
 	if _, err := Array(cbor.RawMessage{0x83, 1, 2, 3}, 2); err == nil {
 		t.Error("an array longer than the limit")
 	}
+	claims, err := ClaimMap(cbor.RawMessage{0xa3, 1, 2, 0x20, 3, 0x61, 'a', 4})
+	if err != nil || len(claims) != 2 || claims[1] == nil || claims[-1] == nil {
+		t.Error(claims, err)
+	}
+	for _, bad := range []cbor.RawMessage{{0xa2, 1, 1, 1, 2}, {0xa1, 0x41, 'a', 1}, {0xa1, 0xf6, 1}, {0xa1, 0xf9, 0x3c, 0, 1}, {0xa1, 0x1b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1}, {0x80}, nil} {
+		if claims, err := ClaimMap(bad); err == nil {
+			t.Errorf("%x: %v", []byte(bad), claims)
+		}
+	}
 	deep := append(bytes.Repeat([]byte{0x81}, 64), 0x80)
 	var v any
 	if err := Unmarshal(deep, &v); err == nil {

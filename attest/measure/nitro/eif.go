@@ -19,8 +19,9 @@
 //	PCR2   all RAM disks but the first
 //	PCR8   the certificate that signed the image, in DER; there is none in an image that is not signed
 //
-// PCR3 (the instance's role) and PCR4 (the instance) are not of the image. Metadata is not measured, so nothing of it
-// is returned.
+// Two more are not of the image: PCR3 is SHA-384(48 zero bytes ‖ ARN of the instance's IAM role), and PCR4 the same of the
+// instance's identifier; [RolePCR] and [InstancePCR] compute them. Metadata is not measured, so nothing of it is
+// returned.
 //
 // # What is checked
 //
@@ -254,18 +255,30 @@ func (m *measurer) result(h *header) (*Result, error) {
 		if err != nil {
 			return nil, malformed("its signature: %w", err)
 		}
-		content := sha512.Sum384(cert.Raw)
-		out.PCR8 = hex.EncodeToString(register(content[:]))
+		out.PCR8 = CertificatePCR(cert.Raw)
 	}
 	return out, nil
 }
 
-// register extends a register of zeros with the digest of its content.
+// register extends a register of zeros with content.
 func register(content []byte) []byte {
 	h := sha512.New384()
 	h.Write(make([]byte, sha512.Size384))
 	h.Write(content)
 	return h.Sum(nil)
+}
+
+// RolePCR returns PCR3 of enclaves on an instance with an IAM role, by the role's ARN, such as
+// arn:aws:iam::123456789012:role/payments.
+func RolePCR(arn string) string { return hex.EncodeToString(register([]byte(arn))) }
+
+// InstancePCR returns PCR4 of enclaves on an instance, by its identifier, such as i-1234567890abcdef0.
+func InstancePCR(id string) string { return hex.EncodeToString(register([]byte(id))) }
+
+// CertificatePCR returns PCR8 of images that are signed with a certificate, given in DER.
+func CertificatePCR(der []byte) string {
+	content := sha512.Sum384(der)
+	return hex.EncodeToString(register(content[:]))
 }
 
 // readFull fills b from the offset at.

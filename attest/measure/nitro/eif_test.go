@@ -130,6 +130,17 @@ func TestKnownAnswer(t *testing.T) {
 	}
 }
 
+// TestInstance: PCR4 of a real document (attest/nitro/testdata, where the figure is from) is that of the instance which the document names.
+func TestInstance(t *testing.T) {
+	const real = "45706d7b621e4620a332e147a5ddb000b049f73d47d3e61f6b03d2069152d4df6a4a786ad1c10102b955799a9dc96b44"
+	if got := InstancePCR("i-0a22e5c5f24d22174"); got != real {
+		t.Errorf("PCR4 is %s, not %s", got, real)
+	}
+	if RolePCR("arn:aws:iam::123456789012:role/a") == RolePCR("arn:aws:iam::123456789012:role/b") || CertificatePCR(nil) == InstancePCR("") {
+		t.Error("two contents have one register")
+	}
+}
+
 // TestOrder: data counts in the order of the file, so a command line before the kernel is another image.
 func TestOrder(t *testing.T) {
 	im := image{version: 3, flags: 1, parts: []part{{2, cmdline}, {1, kernel}, {3, ramdisk}}}
