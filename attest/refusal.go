@@ -46,6 +46,7 @@ const (
 	CodeTokenTime          Code = "token_expired"         // a token that is not good yet or no longer, or for longer than is accepted
 	CodeNotVerifiable      Code = "not_verifiable"        // evidence that nothing this broker can have would let it verify
 	CodeNotADevice         Code = "kind_not_a_device"     // evidence that cannot accompany a primary
+	CodeIdentity           Code = "identity_mismatch"     // an enclave or module that the evidence relies on is not its vendor's
 )
 
 // Refusal says that evidence is bad, and why, to the operator. It carries nothing secret, but more than a stranger

@@ -91,24 +91,16 @@ func hexUnlessZero(b []byte) string {
 // BindInitData fills in the claims about the init-data document init that was presented, nil when none was: whether hostData
 // carries it, and only if it does, what is in it. A document that is not the one carried is not a refusal here; the policy baseline judges it.
 func BindInitData(claims *attest.Claims, hostData [HostDataSize]byte, init *attest.InitData) {
-	if init == nil {
-		return
-	}
-	want, err := HostData(init)
-	bound := err == nil && want == hostData
-	claims.InitDataBound = attest.Ptr(bound)
-	if bound {
-		claims.InitDataClaims = init.Data
-	}
+	claims.BindInitData(hostData[:], init)
 }
 
 // HostData returns the HOST_DATA that carries init: its digest, cut off or filled with zeros to 32 bytes. A digest that is
 // not as long as its algorithm makes it is an error; an empty one would otherwise be carried by every guest that has no init-data.
 func HostData(init *attest.InitData) (field [HostDataSize]byte, err error) {
-	size := map[string]int{"sha256": 32, "sha384": 48, "sha512": 64}[init.Algorithm]
-	if size == 0 || len(init.Digest) != size {
-		return field, fmt.Errorf("snp: init-data with a digest of %d bytes by %.20q", len(init.Digest), init.Algorithm)
+	digest, err := init.Field(len(field))
+	if err != nil {
+		return field, fmt.Errorf("snp: %w", err)
 	}
-	copy(field[:], init.Digest)
+	copy(field[:], digest)
 	return field, nil
 }

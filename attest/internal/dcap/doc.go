@@ -1,0 +1,2 @@
+// Package dcap appraises quotes.
+package dcap

@@ -1,0 +1,2 @@
+// Package sgx appraises Intel SGX quotes.
+package sgx

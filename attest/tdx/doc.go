@@ -1,0 +1,2 @@
+// Package tdx appraises Intel TDX quotes.
+package tdx
