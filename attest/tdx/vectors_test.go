@@ -2,11 +2,13 @@ package tdx
 
 import (
 	"bytes"
-	"context"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
 	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -57,29 +59,138 @@ func realQuote() []byte {
 	return quote
 }
 
-// TestRealQuoteAndCollateral: everything is Intel's, and every clone has it.
+// TestRealQuoteAndCollateral: everything is Intel's, and every clone has it. The prototype is older than every level that Intel lists, so all that
+// can be said of it is the worst.
 func TestRealQuoteAndCollateral(t *testing.T) {
 	v, err := New(Config{Endorsements: intelService(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	claims, err := v.Verify(t.Context(), attest.Input{Evidence: realQuote(), Binding: attest.Unbound(), Time: recorded})
+	evidence := realQuote()
+	for range 2 {
+		claims, err := v.Verify(t.Context(), attest.Input{Evidence: evidence, Binding: attest.Unbound(), Time: recorded})
+		if err != nil {
+			t.Fatal(err)
+		}
+		in := claims.Intel
+		if claims.HardwareRoot != "intel-sgx" || *claims.Bound || *claims.Debug || *claims.MigrationAgent || !claims.Collateral.Current ||
+			claims.TCBStatus != "revoked" || in.Platform.Listed || in.QE.Status != "up-to-date" || in.FMSPC != "50806f000000" || in.PCESVN != 11 ||
+			in.Authority != "platform" || in.TCBEvaluationNumber != 15 || claims.TDX.SEPTVEDisable || !claims.TDX.ProtectionKeys {
+			t.Errorf("claims %+v\n%+v", claims, in)
+		}
+	}
+	// It is not bound to anything of today's.
+	_, err = v.Verify(t.Context(), attest.Input{Evidence: evidence, Binding: attest.BoundTo(dcaptest.Binding), Time: recorded})
+	wantCode(t, err, attest.CodeBinding)
+	// A month later the collateral is late, and within a grace it is not.
+	for grace, current := range map[time.Duration]bool{0: false, 60 * 24 * time.Hour: true} {
+		v, err := New(Config{Endorsements: intelService(t), Grace: grace})
+		if err != nil {
+			t.Fatal(err)
+		}
+		claims, err := v.Verify(t.Context(), attest.Input{Evidence: evidence, Binding: attest.Unbound(), Time: recorded.AddDate(0, 1, 0)})
+		if err != nil || claims.Collateral.Current != current || !claims.Collateral.Stale {
+			t.Errorf("grace %v: %+v, %v", grace, claims, err)
+		}
+	}
+	// When the certificate of who signed the collateral has run out, nothing can be said.
+	_, err = v.Verify(t.Context(), attest.Input{Evidence: evidence, Binding: attest.Unbound(), Time: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)})
+	wantUnavailable(t, err)
+	// And when the platform's has, it is refused.
+	_, err = v.Verify(t.Context(), attest.Input{Evidence: evidence, Binding: attest.Unbound(), Time: time.Date(2031, 1, 1, 0, 0, 0, 0, time.UTC)})
+	wantCode(t, err, attest.CodeCertExpired)
+}
+
+// TestVector is the shared quote, judged by Intel's collateral of the time, which is for the same family of processors.
+func TestVector(t *testing.T) {
+	quote := vectors.Read(t, "tdx/quote-v4.dat")
+	v, err := New(Config{Endorsements: intelService(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%+v", claims.Intel)
-	if claims.HardwareRoot != "intel-sgx" || *claims.Bound || *claims.Debug || *claims.MigrationAgent || !claims.Collateral.Current {
-		t.Errorf("claims %+v", claims)
+	for form, evidence := range map[string][]byte{"raw": quote, "KBS": kbs(quote, "null"), "filled up with zeros": append(bytes.Clone(quote), make([]byte, 3000)...)} {
+		claims, err := v.Verify(t.Context(), attest.Input{Evidence: evidence, Binding: attest.Unbound(), Time: recorded})
+		if err != nil {
+			t.Fatalf("%s: %v", form, err)
+		}
+		if !strings.HasPrefix(claims.Measurement, "705ee938") || !strings.HasPrefix(claims.ReportData, "7c71fe2c") || !*claims.Debug ||
+			claims.TCBStatus != "up-to-date" || !claims.Collateral.Current || claims.TDX.TDAttributes != "0100001000000000" {
+			t.Errorf("%s: claims %+v\n%+v\n%+v", form, claims, claims.TDX, claims.Intel)
+		}
+		field, err := hex.DecodeString(claims.ReportData)
+		if err != nil {
+			t.Fatal(err)
+		}
+		claims, err = v.Verify(t.Context(), attest.Input{Evidence: evidence, Binding: attest.BoundTo(field), Time: recorded})
+		if err != nil || !*claims.Bound {
+			t.Errorf("%s, with the report data it carries: %v", form, err)
+		}
+	}
+	names, err := EndorsementNames(quote)
+	if err != nil || !slices.Equal(names, []string{"intel/tcb/tdx/50806f000000", "intel/identity/tdqe", "intel/crl/platform", "intel/crl/root"}) {
+		t.Errorf("names %v, %v", names, err)
 	}
 }
 
-func TestVector(t *testing.T) {
-	evidence := vectors.Read(t, "tdx/quote-v4.dat")
-	_ = hex.EncodeToString
-	_ = json.Marshal
-	_ = base64.StdEncoding
-	_ = strings.HasPrefix
-	_ = context.Background
-	_ = dcap.TDX
-	_ = evidence
+// realWith is a verifier that trusts Intel's root for platforms and the world's for collateral, and the service that says info of the real platform.
+func realWith(tb testing.TB, info, identity dcaptest.Object) (*Verifier, *dcaptest.Service) {
+	tb.Helper()
+	intel, err := dcap.IntelRoots()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s := intelService(tb)
+	s.PutTCB(world(), dcap.TDX, &dcaptest.Machine{FMSPC: info["fmspc"].(string)}, info)
+	s.PutIdentity(world(), dcap.TDX, identity)
+	return verifier(tb, s, dcap.Roots{Platform: intel.Platform, Collateral: world().Root.Certificate}), s
+}
+
+// realIdentity is that of the quoting enclave that made the real quotes.
+func realIdentity(status string) dcaptest.Object {
+	identity := dcaptest.Identity(dcap.TDX, "UpToDate")
+	identity["mrsigner"] = "DC9E2A7C6F948F17474E34A7FC43ED030F7C1563F1BABDDF6340C82E0E54A8C5"
+	identity["tcbLevels"] = []dcaptest.Object{dcaptest.EnclaveLevel(4, status)}
+	return identity
+}
+
+// TestPaddedQuote is a real quote by a TDX module of version 1, as the kernel's older interface returns it. Its PCK is younger than the lists, which
+// are late then; who signed them is still valid.
+func TestPaddedQuote(t *testing.T) {
+	quote := cosQuote(t)
+	info := dcaptest.TCBInfo(dcap.TDX, "UpToDate")
+	names, err := EndorsementNames(quote)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info["fmspc"] = strings.TrimPrefix(names[0], "intel/tcb/tdx/")
+	info["tcbLevels"] = []dcaptest.Object{dcaptest.Level(dcap.TDX, 0, 0, "UpToDate")}
+	v, _ := realWith(t, info, realIdentity("UpToDate"))
+	at := time.Date(2024, 8, 1, 0, 0, 0, 0, time.UTC)
+	claims, err := v.Verify(t.Context(), attest.Input{Evidence: quote, Binding: attest.Unbound(), Time: at})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The module has SVN 4, between the levels 5 and 3 of TDX_01.
+	if claims.TCBStatus != "out-of-date" || claims.Intel.ModuleID != "TDX_01" || claims.Intel.Module.Status != "out-of-date" ||
+		claims.Intel.Platform.Status != "up-to-date" || claims.Collateral.Current || *claims.Debug {
+		t.Errorf("claims %+v\n%+v", claims, claims.Intel)
+	}
+}
+
+func cosQuote(tb testing.TB) []byte {
+	tb.Helper()
+	dir, err := exec.CommandContext(tb.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/google/go-tdx-guest").Output()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	quote, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(dir)), "testing/testdata/ccel/cos-113-tdx-quote.dat"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return quote
+}
+
+// kbs is a quote as KBS clients send it; log is JSON.
+func kbs(quote []byte, log string) []byte {
+	return []byte(`{"quote":"` + base64.StdEncoding.EncodeToString(quote) + `","cc_eventlog":` + log + `}`)
 }

@@ -73,7 +73,7 @@ func (w *World) Leaf(issuer *Authority, name string, serial int64, edit func(*x5
 		SerialNumber: big.NewInt(serial),
 		Subject: pkix.Name{CommonName: name, Organization: []string{"Intel Corporation"}, Locality: []string{"Santa Clara"},
 			Province: []string{"CA"}, Country: []string{"US"}},
-		NotBefore: Now.AddDate(-2, 0, 0), NotAfter: Now.AddDate(5, 0, 0), BasicConstraintsValid: true,
+		NotBefore: time.Date(2022, 1, 1, 0, 0, 0, 0, time.UTC), NotAfter: Now.AddDate(5, 0, 0), BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageDigitalSignature, SignatureAlgorithm: x509.ECDSAWithSHA256,
 	}
 	if edit != nil {
