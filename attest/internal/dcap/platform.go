@@ -97,12 +97,9 @@ func verifyChain(chain []byte, root *x509.Certificate) (*platform, *x509.Certifi
 	if cert.IsCA || cert.KeyUsage&x509.KeyUsageDigitalSignature == 0 {
 		return nil, nil, attest.Refuse(attest.CodeCertMalformed, "the PCK certificate is not for signing quoting enclaves' reports")
 	}
-	for _, ext := range cert.Extensions {
+	for _, ext := range cert.Extensions { // ParseCertificate makes sure that none is there twice
 		if !ext.Id.Equal(sgxArc) {
 			continue
-		}
-		if p.pck != nil {
-			return nil, nil, attest.Refuse(attest.CodeCertMalformed, "the PCK certificate has the SGX extension twice")
 		}
 		if p.pck, err = parsePCK(ext.Value); err != nil {
 			return nil, nil, attest.Refuse(attest.CodeCertMalformed, "the PCK certificate's SGX extension: %w", err)

@@ -55,6 +55,7 @@ type Quote struct {
 
 	Key        *ecdsa.PrivateKey // the attestation key
 	PCK        *ecdsa.PrivateKey // which signs QE
+	RawKey     []byte            // written for Key's public half where it is not nil
 	KeepReport bool              // whether QE covers what its report data says, be it right or not
 }
 
@@ -124,6 +125,9 @@ func (q *Quote) Signed() []byte {
 func (q *Quote) Bytes() []byte {
 	signed := q.Signed()
 	key := must(q.Key.PublicKey.Bytes())[1:]
+	if q.RawKey != nil {
+		key = q.RawKey
+	}
 	if !q.KeepReport {
 		digest := sha256.Sum256(slices.Concat(key, q.AuthData))
 		copy(q.QE[EnclaveReportData:], digest[:])
