@@ -10,6 +10,7 @@ import (
 	"encoding/binary"
 	"math/big"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -53,8 +54,14 @@ func TestRefusals(t *testing.T) {
 		"no chain":              {unsigned: func(q *dcaptest.Quote) { q.Chain = nil }, want: attest.CodeCertMissing},
 		"a chain of zeros":      {unsigned: func(q *dcaptest.Quote) { q.Chain = make([]byte, 9) }, want: attest.CodeCertMissing},
 		"a leaf alone":          {unsigned: func(q *dcaptest.Quote) { q.Chain = dcaptest.PEM(s.machine.PCK) }, want: attest.CodeCertMissing},
-		"the leaf and a root":   {unsigned: func(q *dcaptest.Quote) { q.Chain = dcaptest.PEM(s.machine.PCK, w.Root) }, want: attest.CodeCertMissing},
-		"the chain backwards":   {unsigned: func(q *dcaptest.Quote) { q.Chain = dcaptest.PEM(w.Root, w.Platform, s.machine.PCK) }, want: attest.CodeCertUntrusted},
+		"the leaf and a root":   {unsigned: func(q *dcaptest.Quote) { q.Chain = dcaptest.PEM(s.machine.PCK, w.Root) }, want: attest.CodeCertUntrusted},
+		"an issuer of nought": {unsigned: func(q *dcaptest.Quote) {
+			q.Chain = append(dcaptest.PEM(s.machine.PCK), strings.Replace(string(dcaptest.PEM(w.Platform)), "MII", "AII", 1)...)
+		}, want: attest.CodeCertMalformed},
+		"a root that is text": {unsigned: func(q *dcaptest.Quote) {
+			q.Chain = append(dcaptest.PEM(s.machine.PCK, w.Platform), "-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----"...)
+		}, want: attest.CodeCertMalformed},
+		"the chain backwards": {unsigned: func(q *dcaptest.Quote) { q.Chain = dcaptest.PEM(w.Root, w.Platform, s.machine.PCK) }, want: attest.CodeCertUntrusted},
 		"five certificates": {unsigned: func(q *dcaptest.Quote) {
 			q.Chain = dcaptest.PEM(s.machine.PCK, w.Platform, w.Root, w.Root, w.Root)
 		}, want: attest.CodeTooLarge},
@@ -71,7 +78,7 @@ func TestRefusals(t *testing.T) {
 		}, want: attest.CodeCertUntrusted},
 		"the wrong authority": {unsigned: func(q *dcaptest.Quote) {
 			q.Chain = dcaptest.PEM(byProcessor.PCK, w.Platform, w.Root)
-		}, want: attest.CodeCertMissing},
+		}, want: attest.CodeCertUntrusted},
 		"the root for the authority": {unsigned: func(q *dcaptest.Quote) {
 			leaf := w.Leaf(w.Root, "Intel SGX PCK Certificate", 5, nil)
 			q.Chain, q.PCK = dcaptest.PEM(leaf, w.Root), leaf.Key

@@ -2,7 +2,6 @@ package dcap
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -87,7 +86,7 @@ func (a *Appraiser) Appraise(ctx context.Context, q *Quote, in attest.Input) (*a
 		return nil, attest.Refuse(attest.CodeSignature, "the quote was not signed by the attestation key")
 	}
 	// Only now may the quote have collateral fetched: what it says of its platform is true.
-	c, items, err := a.collateral(ctx, q.TEE, p)
+	c, err := a.collateral(ctx, q.TEE, p)
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +108,7 @@ func (a *Appraiser) Appraise(ctx context.Context, q *Quote, in attest.Input) (*a
 		Bound:        attest.Ptr(in.Binding.IsBound()),
 		ReportData:   hex.EncodeToString(q.ReportData()),
 		Intel:        c.claims(p, launch, now),
-		Collateral:   a.freshness(c, p, items, in.Time),
+		Collateral:   a.freshness(c, p, in.Time),
 	}
 	claims.TCBStatus = claims.Intel.LaunchTCBStatus
 	if now != nil {
@@ -120,17 +119,20 @@ func (a *Appraiser) Appraise(ctx context.Context, q *Quote, in attest.Input) (*a
 
 // platform returns what vouches for the quote's attestation key, from the cache where it is there, valid at the time.
 func (a *Appraiser) platform(q *Quote, at time.Time) (*platform, error) {
-	k := key{"3", sha256.Sum256(q.certified)}
-	if q.Version > 3 {
-		k.as = "4" // the layout of the same bytes differs
+	chain, tail := cutChain(q.chain)
+	if err := checkTail(tail); err != nil {
+		return nil, err
 	}
+	k := q.platformKey(chain)
 	p := a.platforms.get(k)
 	if p == nil {
 		var err error
-		if p, err = verifyPlatform(q, a.roots.Platform); err != nil {
+		if p, err = verifyPlatform(q, chain, a.roots.Platform); err != nil {
 			return nil, err
 		}
-		a.platforms.put(k, p)
+		if p.canonical {
+			a.platforms.put(k, p)
+		}
 	}
 	return p, p.checkTime(at)
 }
@@ -155,14 +157,14 @@ func (c *collateral) evaluate(q *Quote, p *platform) (launch, now *evaluation, e
 }
 
 // freshness says how good what was relied on is at the time.
-func (a *Appraiser) freshness(c *collateral, p *platform, items []*attest.Endorsement, at time.Time) *attest.CollateralClaims {
+func (a *Appraiser) freshness(c *collateral, p *platform, at time.Time) *attest.CollateralClaims {
 	f := attest.Freshness{At: at, Grace: a.grace}
 	f.Certificate(p.notAfter)
 	for i, list := range [...]struct {
 		next   time.Time
 		signer *signer
 	}{{c.info.next, c.info.signer}, {c.identity.next, c.identity.signer}, {c.list.next, c.list.signer}, {c.root.next, c.root.signer}} {
-		f.List(list.next, items[i].Fetched)
+		f.List(list.next, c.items[i].Fetched)
 		f.Certificate(list.signer.notAfter)
 	}
 	return f.Claims("evidence", true)
@@ -170,40 +172,24 @@ func (a *Appraiser) freshness(c *collateral, p *platform, items []*attest.Endors
 
 // claims returns what the platform's certificate and the collateral say.
 func (c *collateral) claims(p *platform, launch, now *evaluation) *attest.IntelClaims {
-	claims := &attest.IntelClaims{
-		FMSPC:              hex.EncodeToString(p.pck.FMSPC[:]),
-		PCEID:              hex.EncodeToString(p.pck.PCEID[:]),
-		PPID:               hex.EncodeToString(p.pck.PPID[:]),
-		PlatformInstanceID: hex.EncodeToString(p.pck.Instance),
-		Authority:          p.authority,
-		CPUSVN:             hex.EncodeToString(p.pck.CPUSVN[:]),
-		SGXComponents:      hex.EncodeToString(p.pck.TCB[:]),
-		PCESVN:             int(p.pck.PCESVN),
-		SGXType:            p.pck.SGXType,
-
-		TCBEvaluationNumber: c.info.number,
-		TCBIssued:           c.info.issued.UTC(),
-		QEEvaluationNumber:  c.identity.number,
-		QEIssued:            c.identity.issued.UTC(),
-		QESVN:               int(p.qe.SVN),
-		QEMREnclave:         hex.EncodeToString(p.qe.MREnclave[:]),
-
-		LaunchTCBStatus: launch.status().String(),
-		Platform:        *launch.platform.claims(),
-		QE:              *launch.qe.claims(),
-		Module:          launch.module.claims(),
-		ModuleID:        launch.moduleID,
-		TCBDate:         dateOf(launch.platform, launch.module, launch.qe),
-		Advisories:      advisoriesOf(launch.platform, launch.module, launch.qe),
-	}
+	claims := new(attest.IntelClaims)
+	*claims = p.claims
 	if config := p.pck.Config; config != nil {
-		claims.DynamicPlatform, claims.CachedKeys, claims.SMTEnabled = &config.DynamicPlatform, &config.CachedKeys, &config.SMTEnabled
+		copied := *config
+		claims.DynamicPlatform, claims.CachedKeys, claims.SMTEnabled = &copied.DynamicPlatform, &copied.CachedKeys, &copied.SMTEnabled
 	}
+	claims.TCBEvaluationNumber, claims.TCBIssued = c.info.number, c.info.issued.UTC()
+	claims.QEEvaluationNumber, claims.QEIssued = c.identity.number, c.identity.issued.UTC()
+	claims.LaunchTCBStatus = launch.status().String()
+	claims.Platform, claims.QE = launch.platform.claims(), launch.qe.claims()
+	claims.Module, claims.ModuleID = launch.module.optional(), launch.moduleID
+	parts := []*verdict{&launch.platform, &launch.module, &launch.qe}
 	if now != nil {
 		claims.CurrentTCBStatus = now.status().String()
-		claims.CurrentPlatform, claims.CurrentModule, claims.CurrentModuleID = now.platform.claims(), now.module.claims(), now.moduleID
-		claims.TCBDate = dateOf(launch.platform, launch.module, launch.qe, now.platform, now.module)
-		claims.Advisories = advisoriesOf(launch.platform, launch.module, launch.qe, now.platform, now.module)
+		claims.CurrentPlatform = now.platform.optional()
+		claims.CurrentModule, claims.CurrentModuleID = now.module.optional(), now.moduleID
+		parts = append(parts, &now.platform, &now.module)
 	}
+	claims.TCBDate, claims.Advisories = dateOf(parts), advisoriesOf(parts)
 	return claims
 }

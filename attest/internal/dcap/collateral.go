@@ -28,33 +28,41 @@ const (
 	maxList = 8 << 20
 )
 
-// names are the endorsements one appraisal needs.
-type names struct{ tcb, identity, list, root string }
+// names are the endorsements that the appraisal of one platform needs.
+type names struct {
+	tcb, identity, list, root string
+
+	info string // what TCB info is held under: it was verified for the FMSPC in its name, and for one PCE
+}
 
 // namesOf returns what a platform of tee needs whose PCK the authority certified.
-func namesOf(tee TEE, fmspc [6]byte, authority string) names {
-	identity := "qe"
-	if tee == TDX {
-		identity = "tdqe"
-	}
-	return names{
-		tcb:      "intel/tcb/" + tee.path() + "/" + hex.EncodeToString(fmspc[:]),
-		identity: "intel/identity/" + identity,
+func namesOf(tee TEE, pck *PCK, authority string) names {
+	n := names{
+		tcb:      "intel/tcb/" + tee.path() + "/" + hex.EncodeToString(pck.FMSPC[:]),
+		identity: "intel/identity/qe",
 		list:     "intel/crl/" + authority,
 		root:     "intel/crl/root",
 	}
+	if tee == TDX {
+		n.identity = "intel/identity/tdqe"
+	}
+	n.info = n.tcb + "/" + hex.EncodeToString(pck.PCEID[:])
+	return n
 }
 
-func (n names) all() []string { return []string{n.tcb, n.identity, n.list, n.root} }
+func (n *names) all() [4]string { return [4]string{n.tcb, n.identity, n.list, n.root} }
 
 // Names returns the names of the endorsements that an appraisal of q needs, for fetching them ahead. It verifies the certificates that say
 // which platform it is, so that a quote cannot have names fetched that Intel does not have, but nothing else, and no dates. Its errors are those of the chain.
 func Names(q *Quote, roots Roots) ([]string, error) {
-	p, _, err := verifyChain(q.chain, roots.Platform)
+	chain, _ := cutChain(q.chain)
+	p, _, err := verifyChain(chain, roots.Platform)
 	if err != nil {
 		return nil, err
 	}
-	return namesOf(q.TEE, p.pck.FMSPC, p.authority).all(), nil
+	n := namesOf(q.TEE, p.pck, p.authority)
+	all := n.all()
+	return all[:], nil
 }
 
 // signer is who signed an item of collateral.
@@ -85,14 +93,14 @@ func (l *crl) revoked(issuer []byte, serial *big.Int) bool {
 
 // collateral is what one appraisal relies on besides the evidence.
 type collateral struct {
+	items      [4]*attest.Endorsement // as they were found, in the order of names.all
 	info       *tcbInfo
 	identity   *qeIdentity
 	list, root *crl
 }
 
 // lookup asks for everything before it gives up, so that all that is missing is fetched at once.
-func (a *Appraiser) lookup(ctx context.Context, names []string) ([]*attest.Endorsement, error) {
-	items := make([]*attest.Endorsement, len(names))
+func (a *Appraiser) lookup(ctx context.Context, names [4]string) (items [4]*attest.Endorsement, err error) {
 	var missing []string
 	var causes []error
 	var after time.Duration
@@ -111,45 +119,34 @@ func (a *Appraiser) lookup(ctx context.Context, names []string) ([]*attest.Endor
 		items[i] = item
 	}
 	if len(missing) > 0 {
-		return nil, &attest.Unavailable{What: "Intel's collateral " + strings.Join(missing, ", "), RetryAfter: after, Err: errors.Join(causes...)}
+		return items, &attest.Unavailable{What: "Intel's collateral " + strings.Join(missing, ", "), RetryAfter: after, Err: errors.Join(causes...)}
 	}
 	return items, nil
 }
 
-// collateral finds and verifies what the appraisal of p needs. All its errors are *attest.Unavailable: that collateral is bad is not the fault
-// of the evidence.
-func (a *Appraiser) collateral(ctx context.Context, tee TEE, p *platform) (*collateral, []*attest.Endorsement, error) {
-	names := namesOf(tee, p.pck.FMSPC, p.authority).all()
-	items, err := a.lookup(ctx, names)
-	if err != nil {
-		return nil, nil, err
+// collateral finds and verifies what the appraisal of p, by a quote of tee, needs. All its errors are *attest.Unavailable: that collateral is bad is not
+// the fault of the evidence.
+func (a *Appraiser) collateral(ctx context.Context, tee TEE, p *platform) (*collateral, error) {
+	c, err := new(collateral), error(nil)
+	if c.items, err = a.lookup(ctx, p.names.all()); err != nil {
+		return nil, err
 	}
-	c := new(collateral)
-	// What is held was verified for the platform it says, so that is a part of its name.
-	platform := names[0] + "/" + hex.EncodeToString(p.pck.PCEID[:])
-	for i, verify := range []func(item *attest.Endorsement) (err error){
-		func(item *attest.Endorsement) (err error) {
-			c.info, err = cached(a.infos, platform, item, func() (*tcbInfo, error) { return a.verifyTCBInfo(item, tee, p.pck) })
-			return err
-		},
-		func(item *attest.Endorsement) (err error) {
-			c.identity, err = cached(a.identities, names[1], item, func() (*qeIdentity, error) { return a.verifyIdentity(item, tee) })
-			return err
-		},
-		func(item *attest.Endorsement) (err error) {
-			c.list, err = cached(a.lists, names[2], item, func() (*crl, error) { return a.verifyPCKList(item, p.issuer) })
-			return err
-		},
-		func(item *attest.Endorsement) (err error) {
-			c.root, err = cached(a.lists, names[3], item, func() (*crl, error) { return verifyList(item.Data, a.roots.Platform) })
-			return err
-		},
-	} {
-		if err := verify(items[i]); err != nil {
-			return nil, nil, &attest.Unavailable{What: "good collateral for " + names[i], Err: err}
-		}
+	bad := func(name string, err error) (*collateral, error) {
+		return nil, &attest.Unavailable{What: "good collateral for " + name, Err: err}
 	}
-	return c, items, nil
+	if c.info, err = cached(a.infos, p.names.info, c.items[0], func() (*tcbInfo, error) { return a.verifyTCBInfo(c.items[0], tee, p.pck) }); err != nil {
+		return bad(p.names.tcb, err)
+	}
+	if c.identity, err = cached(a.identities, p.names.identity, c.items[1], func() (*qeIdentity, error) { return a.verifyIdentity(c.items[1], tee) }); err != nil {
+		return bad(p.names.identity, err)
+	}
+	if c.list, err = cached(a.lists, p.names.list, c.items[2], func() (*crl, error) { return a.verifyPCKList(c.items[2], p.issuer) }); err != nil {
+		return bad(p.names.list, err)
+	}
+	if c.root, err = cached(a.lists, p.names.root, c.items[3], func() (*crl, error) { return verifyList(c.items[3].Data, a.roots.Platform) }); err != nil {
+		return bad(p.names.root, err)
+	}
+	return c, nil
 }
 
 // cached returns what is held of item, or verifies and holds it.

@@ -3,6 +3,7 @@ package dcap
 import (
 	"bytes"
 	"encoding/base64"
+	"errors"
 
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/internal/strictjson"
@@ -33,21 +34,9 @@ func ParseEvidence(data []byte, limit int) (*Evidence, error) {
 	ev := new(Evidence)
 	raw := data
 	if text := bytes.TrimLeft(data, " \t\r\n"); len(text) > 0 && text[0] == '{' {
-		members, ok := scan(text)
-		if !ok {
-			var err error
-			if members, err = membersOf(data); err != nil {
-				return nil, attest.Refuse(attest.CodeMalformed, "the evidence: %w", err)
-			}
-		}
 		var err error
-		if raw, err = decode(members.quote); err != nil || len(raw) == 0 {
-			return nil, attest.Refuse(attest.CodeMalformed, "the evidence has no %s in base64", memberQuote)
-		}
-		if members.log != nil {
-			if ev.Log, err = decode(members.log); err != nil || len(ev.Log) == 0 {
-				return nil, attest.Refuse(attest.CodeMalformed, "the member %s is not base64 of an event log", memberLog)
-			}
+		if raw, ev.Log, err = read(text); err != nil {
+			return nil, attest.Refuse(attest.CodeMalformed, "the evidence: %w", err)
 		}
 	}
 	var err error
@@ -57,69 +46,77 @@ func ParseEvidence(data []byte, limit int) (*Evidence, error) {
 	return ev, nil
 }
 
+// read returns quote and log from JSON.
+func read(text []byte) (quote, log []byte, err error) {
+	if m, ok := scan(text); ok {
+		if quote, log, err = m.decode(); err == nil {
+			return quote, log, nil
+		}
+	}
+	m, err := membersOf(text)
+	if err != nil {
+		return nil, nil, err
+	}
+	return m.decode()
+}
+
 // wireMembers are the values of the members that count, as base64; nil where they are absent or null.
 type wireMembers struct{ quote, log []byte }
 
-// scan reads the JSON that clients do send: an object of the two members, strings without escapes or null. It leaves anything else to
-// membersOf, which reads all JSON and takes ten times as long as this, and nearly as long as verifying the quote.
+// decode decodes the values.
+func (m wireMembers) decode() (quote, log []byte, err error) {
+	if quote, err = decode(m.quote); err != nil || len(quote) == 0 {
+		return nil, nil, errors.New("it has no " + memberQuote + " in base64")
+	}
+	if m.log != nil {
+		if log, err = decode(m.log); err != nil || len(log) == 0 {
+			return nil, nil, errors.New("the member " + memberLog + " is not base64 of an event log")
+		}
+	}
+	return quote, log, nil
+}
+
+// scan takes the values out of the JSON that clients do send: an object of the two members, strings or null. It reads no escapes, so what it returns
+// counts only if it decodes as base64, in which a string that JSON reads otherwise has no place. All else it leaves to membersOf, which reads all JSON
+// and takes nearly as long as verifying the quote does.
 func scan(text []byte) (m wireMembers, ok bool) {
-	space := func() { text = bytes.TrimLeft(text, " \t\r\n") }
-	next := func(c byte) bool {
-		if space(); len(text) == 0 || text[0] != c {
+	next := func(token string) bool {
+		text = bytes.TrimLeft(text, " \t\r\n")
+		if len(text) < len(token) || string(text[:len(token)]) != token {
 			return false
 		}
-		text = text[1:]
+		text = text[len(token):]
 		return true
 	}
-	// str reads a string that means what is written: none of its characters is an escape, a control or beyond ASCII.
-	str := func() ([]byte, bool) {
-		end := bytes.IndexByte(text, '"')
-		if end < 0 {
-			return nil, false
-		}
-		s := text[:end:end]
-		for _, c := range s {
-			if c < 0x20 || c >= 0x7f || c == '\\' {
-				return nil, false
-			}
-		}
-		text = text[end+1:]
-		return s, true
-	}
-	seen := map[string]bool{}
-	for first := true; ; first = false {
-		if first && !next('{') || !first && !next(',') {
-			return m, false
-		}
-		if !next('"') {
-			return m, false
-		}
-		name, good := str()
-		if !good || seen[string(name)] || !next(':') {
-			return m, false
-		}
-		seen[string(name)] = true
-		var value []byte
-		if space(); bytes.HasPrefix(text, []byte("null")) {
-			text = text[len("null"):]
-		} else if !next('"') {
-			return m, false
-		} else if value, good = str(); !good {
-			return m, false
-		}
-		switch string(name) {
-		case memberQuote:
-			m.quote = value
-		case memberLog:
-			m.log = value
+	var seen [2]bool
+	for separator := "{"; next(separator); separator = "," {
+		var to *[]byte
+		switch {
+		case next(`"`+memberQuote+`"`) && !seen[0]:
+			to, seen[0] = &m.quote, true
+		case next(`"`+memberLog+`"`) && !seen[1]:
+			to, seen[1] = &m.log, true
 		default:
 			return m, false
 		}
-		if next('}') {
-			space()
-			return m, len(text) == 0
+		switch {
+		case !next(":"):
+			return m, false
+		case next("null"):
+		case next(`"`):
+			end := bytes.IndexByte(text, '"')
+			if end < 0 {
+				return m, false
+			}
+			*to, text = text[:end:end], text[end+1:]
+		default:
+			return m, false
+		}
+		if next("}") {
+			return m, len(bytes.TrimLeft(text, " \t\r\n")) == 0
 		}
 	}
+	return m, false
 }
 
 // membersOf reads the members of any JSON object. Those that are not known are passed over, as clients of other versions have had some; one that

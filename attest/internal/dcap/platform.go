@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"crypto/x509"
+	"encoding/hex"
 	"encoding/pem"
 	"math/big"
 	"time"
@@ -37,16 +38,83 @@ type platform struct {
 	authority string            // "processor" or "platform"
 	issuer    *x509.Certificate // that authority's certificate
 	serial    *big.Int          // of the PCK certificate
+	canonical bool              // whether the chain is written in the one way in which it is held
 	notBefore time.Time         // the latest of the chain
 	notAfter  time.Time         // the earliest of the chain
 	qe        EnclaveReport
-	key       *ecdsa.PublicKey // the attestation key
+	key       *ecdsa.PublicKey   // the attestation key
+	names     names              // of the endorsements that judge the platform
+	claims    attest.IntelClaims // what the certificate and the quoting enclave say; the rest is not filled in
+}
+
+// platformKey names what vouches for the quote's attestation key by everything that verifyPlatform's answer depends on, and by nothing else: what is
+// presented for nothing, such as a root, must not make places of its own in the cache. Sizes of parts are fixed or written before them.
+func (q *Quote) platformKey(chain []byte) key {
+	h := sha256.New()
+	h.Write(q.key)
+	h.Write(q.qeReport)
+	h.Write(q.qeSignature)
+	h.Write([]byte{byte(len(q.qeAuthorData)), byte(len(q.qeAuthorData) >> 8)})
+	h.Write(q.qeAuthorData)
+	h.Write(chain)
+	k := key{as: q.TEE.path()} // on which the names of endorsements depend
+	h.Sum(k.digest[:0])
+	return k
+}
+
+// beginPEM and endPEM are the lines around a certificate.
+var (
+	beginPEM = []byte("-----BEGIN CERTIFICATE-----")
+	endPEM   = []byte("-----END CERTIFICATE-----")
+)
+
+// cutChain returns a chain up to the end of its second certificate, all of it where there are fewer, and the rest.
+func cutChain(chain []byte) (head, tail []byte) {
+	at := 0
+	for range 2 {
+		end := bytes.Index(chain[at:], endPEM)
+		if end < 0 {
+			return chain, nil
+		}
+		at += end + len(endPEM)
+	}
+	return chain[:at], chain[at:]
+}
+
+// checkTail makes sure that what follows the certificates which count is at most two more, which nobody looks into. It is done at every use, since
+// what is held says nothing of it.
+func checkTail(tail []byte) error {
+	rest := bytes.TrimRight(tail, "\x00\r\n\t ")
+	for n := 2; len(rest) > 0; n++ {
+		rest = bytes.TrimLeft(rest, "\r\n\t ")
+		if n == maxCertificates {
+			return attest.Refuse(attest.CodeTooLarge, "a certificate chain of more than %d certificates", maxCertificates)
+		}
+		end := bytes.Index(rest, endPEM)
+		if !bytes.HasPrefix(rest, beginPEM) || end < len(beginPEM) || !isBase64(rest[len(beginPEM):end]) {
+			return attest.Refuse(attest.CodeCertMalformed, "the certificate chain has other things than certificates in it")
+		}
+		rest = rest[end+len(endPEM):]
+	}
+	return nil
+}
+
+// isBase64 reports whether all characters are of base64 or end a line.
+func isBase64(text []byte) bool {
+	for _, c := range text {
+		switch {
+		case c >= 'A' && c <= 'Z', c >= 'a' && c <= 'z', c >= '0' && c <= '9', c == '+', c == '/', c == '=', c == '\n', c == '\r':
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // verifyPlatform verifies that the root vouches for the PCK, the PCK signed the quoting enclave's report, and that covers the attestation key.
 // It refuses with CodeCertMissing, CodeCertMalformed, CodeCertUntrusted, CodeSignature, CodeKeyNotReported and CodeMalformed.
-func verifyPlatform(q *Quote, root *x509.Certificate) (*platform, error) {
-	p, cert, err := verifyChain(q.chain, root)
+func verifyPlatform(q *Quote, chain []byte, root *x509.Certificate) (*platform, error) {
+	p, cert, err := verifyChain(chain, root)
 	if err != nil {
 		return nil, err
 	}
@@ -66,11 +134,24 @@ func verifyPlatform(q *Quote, root *x509.Certificate) (*platform, error) {
 	if err != nil {
 		return nil, attest.Refuse(attest.CodeMalformed, "the attestation key is not a point on P-256")
 	}
+	p.names = namesOf(q.TEE, p.pck, p.authority)
+	p.claims = attest.IntelClaims{
+		FMSPC:              hex.EncodeToString(p.pck.FMSPC[:]),
+		PCEID:              hex.EncodeToString(p.pck.PCEID[:]),
+		PPID:               hex.EncodeToString(p.pck.PPID[:]),
+		PlatformInstanceID: hex.EncodeToString(p.pck.Instance),
+		Authority:          p.authority,
+		CPUSVN:             hex.EncodeToString(p.pck.CPUSVN[:]),
+		SGXComponents:      hex.EncodeToString(p.pck.TCB[:]),
+		PCESVN:             int(p.pck.PCESVN),
+		SGXType:            p.pck.SGXType,
+		QESVN:              int(p.qe.SVN),
+		QEMREnclave:        hex.EncodeToString(p.qe.MREnclave[:]),
+	}
 	return p, nil
 }
 
-// verifyChain verifies a PCK certificate, the first in the chain, by the authority in the chain that issued it, and that by root. Other
-// certificates, such as the root that Intel's libraries put last, are not looked at.
+// verifyChain verifies a PCK certificate, the first in the chain, by the authority that issued it, the second, and that by root.
 func verifyChain(chain []byte, root *x509.Certificate) (*platform, *x509.Certificate, error) {
 	ders, err := splitChain(chain)
 	if err != nil {
@@ -80,13 +161,16 @@ func verifyChain(chain []byte, root *x509.Certificate) (*platform, *x509.Certifi
 	if err != nil {
 		return nil, nil, attest.Refuse(attest.CodeCertMalformed, "the PCK certificate: %w", err)
 	}
-	p := &platform{authority: authorities[cert.Issuer.CommonName], serial: cert.SerialNumber}
+	p := &platform{authority: authorities[cert.Issuer.CommonName], serial: cert.SerialNumber, canonical: isCanonical(chain, ders)}
 	if p.authority == "" {
 		return nil, nil, attest.Refuse(attest.CodeCertUntrusted,
 			"the PCK certificate was issued by %.60q, which is no authority that certifies platforms", cert.Issuer.CommonName)
 	}
-	if p.issuer, err = findIssuer(cert, ders[1:]); err != nil {
-		return nil, nil, err
+	if len(ders) < 2 {
+		return nil, nil, attest.Refuse(attest.CodeCertMissing, "the quote does not have the certificate of %q, which issued the PCK's", cert.Issuer.CommonName)
+	}
+	if p.issuer, err = x509.ParseCertificate(ders[1]); err != nil {
+		return nil, nil, attest.Refuse(attest.CodeCertMalformed, "the PCK certificate's issuer: %w", err)
 	}
 	if err := checkAuthority(p.issuer, root, cert.Issuer.CommonName); err != nil {
 		return nil, nil, attest.Refuse(attest.CodeCertUntrusted, "the PCK certificate's issuer: %w", err)
@@ -120,15 +204,14 @@ func verifyChain(chain []byte, root *x509.Certificate) (*platform, *x509.Certifi
 	return p, cert, nil
 }
 
-// findIssuer returns the certificate of the authority that cert names.
-func findIssuer(cert *x509.Certificate, ders [][]byte) (*x509.Certificate, error) {
+// isCanonical reports whether certificates are written as an encoder writes them. The same can be written in many ways, in which white space and the
+// last bits of base64 differ.
+func isCanonical(chain []byte, ders [][]byte) bool {
+	var text []byte
 	for _, der := range ders {
-		issuer, err := x509.ParseCertificate(der)
-		if err == nil && bytes.Equal(issuer.RawSubject, cert.RawIssuer) {
-			return issuer, nil
-		}
+		text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
 	}
-	return nil, attest.Refuse(attest.CodeCertMissing, "the quote does not have the certificate of %q, which issued the PCK's", cert.Issuer.CommonName)
+	return bytes.Equal(chain, bytes.TrimSuffix(text, []byte("\n")))
 }
 
 // splitChain takes certificates out of PEM, one to four. Libraries end the text with a zero byte or with none.
@@ -143,7 +226,7 @@ func splitChain(chain []byte) ([][]byte, error) {
 	var ders [][]byte
 	for len(rest) > 0 {
 		var block *pem.Block
-		if !bytes.HasPrefix(rest, []byte("-----BEGIN CERTIFICATE-----")) {
+		if !bytes.HasPrefix(rest, beginPEM) {
 			return nil, attest.Refuse(attest.CodeCertMalformed, "the certificate chain has other things than certificates in it")
 		}
 		if block, rest = pem.Decode(rest); block == nil || block.Type != "CERTIFICATE" || len(block.Headers) > 0 {

@@ -77,7 +77,6 @@ type Quote struct {
 	signature []byte
 
 	// What the platform's certificate vouches for the attestation key with. It is the same for every quote by the same key.
-	certified    []byte // all that follows the signature
 	key          []byte // the attestation key
 	qe           EnclaveReport
 	qeReport     []byte // the bytes of qe, which the PCK signed
@@ -145,6 +144,8 @@ func (q *Quote) parseBody(r *fields.Reader) error {
 		declared := uint32(0)
 		kind, declared = r.U16(), r.U32()
 		switch {
+		case r.Failed():
+			return attest.Refuse(attest.CodeMalformed, "the quote ends before its body")
 		case q.TEE == TDX && kind == bodyTD15:
 			size = td15Size
 		case q.TEE == TDX && kind != bodyTD10, q.TEE == SGX && kind != bodyEnclave:
@@ -172,7 +173,6 @@ func (q *Quote) parseSignature(section []byte) error {
 	malformed := func(format string, args ...any) error { return attest.Refuse(attest.CodeMalformed, format, args...) }
 	r := fields.NewReader(section, binary.LittleEndian)
 	q.signature = r.Bytes(signatureSize)
-	q.certified = r.Rest()
 	q.key = r.Bytes(keySize)
 	if q.Version > 3 {
 		kind, length := r.U16(), r.U32()

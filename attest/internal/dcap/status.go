@@ -88,12 +88,18 @@ func relaunched(launch, now status) status {
 	return launch | now
 }
 
-// claims returns v as a claim, nil when there is no such part.
-func (v *verdict) claims() *attest.IntelTCB {
+// claims returns v as a claim.
+func (v *verdict) claims() attest.IntelTCB {
+	return attest.IntelTCB{Status: v.status.String(), Listed: v.listed, Date: v.date, Advisories: slices.Clone(v.advisories)}
+}
+
+// optional returns v as a claim, nil when there is no such part.
+func (v *verdict) optional() *attest.IntelTCB {
 	if !v.part {
 		return nil
 	}
-	return &attest.IntelTCB{Status: v.status.String(), Listed: v.listed, Date: v.date, Advisories: slices.Clone(v.advisories)}
+	claims := v.claims()
+	return &claims
 }
 
 // evaluateSGX judges an SGX platform and its quoting enclave.
@@ -145,7 +151,7 @@ func atLeast(have, least []byte) bool {
 }
 
 // advisoriesOf returns the advisories of all verdicts, each once, in order.
-func advisoriesOf(verdicts ...verdict) []string {
+func advisoriesOf(verdicts []*verdict) []string {
 	var all []string
 	for _, v := range verdicts {
 		all = append(all, v.advisories...)
@@ -155,7 +161,7 @@ func advisoriesOf(verdicts ...verdict) []string {
 }
 
 // dateOf returns the earliest day of the verdicts on parts that reach a level; the zero time when there is none.
-func dateOf(verdicts ...verdict) (earliest time.Time) {
+func dateOf(verdicts []*verdict) (earliest time.Time) {
 	for _, v := range verdicts {
 		if v.listed && (earliest.IsZero() || v.date.Before(earliest)) {
 			earliest = v.date
