@@ -1,8 +1,6 @@
 package sgx
 
 import (
-	"encoding/hex"
-
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/attest/internal/dcap"
 )
@@ -11,18 +9,10 @@ import (
 func fill(claims *attest.Claims, version int, e *dcap.EnclaveReport) {
 	s := &attest.SGXClaims{
 		QuoteVersion: version,
-		MREnclave:    hex.EncodeToString(e.MREnclave[:]),
-		MRSigner:     hex.EncodeToString(e.MRSigner[:]),
 		ProductID:    int(e.ProductID),
 		SVN:          int(e.SVN),
-		ConfigID:     hex.EncodeToString(e.ConfigID[:]),
 		ConfigSVN:    int(e.ConfigSVN),
-		ExtProductID: hex.EncodeToString(e.ExtProductID[:]),
-		FamilyID:     hex.EncodeToString(e.FamilyID[:]),
 
-		Attributes:   hex.EncodeToString(e.Flags[:]) + hex.EncodeToString(e.XFRM[:]),
-		MiscSelect:   hex.EncodeToString(e.MiscSelect[:]),
-		CPUSVN:       hex.EncodeToString(e.CPUSVN[:]),
 		Mode64Bit:    e.Has(dcap.Enclave64Bit),
 		ProvisionKey: e.Has(dcap.EnclaveProvisionKey),
 		LaunchKey:    e.Has(dcap.EnclaveLaunchKey),
@@ -30,6 +20,17 @@ func fill(claims *attest.Claims, version int, e *dcap.EnclaveReport) {
 		CET:          e.Has(dcap.EnclaveCET),
 		AEXNotify:    e.Has(dcap.EnclaveAEXNotify),
 	}
+	attributes := e.Attributes()
+	dcap.WriteHex(
+		dcap.HexField{To: &s.MREnclave, From: e.MREnclave[:]},
+		dcap.HexField{To: &s.MRSigner, From: e.MRSigner[:]},
+		dcap.HexField{To: &s.ConfigID, From: e.ConfigID[:]},
+		dcap.HexField{To: &s.ExtProductID, From: e.ExtProductID[:]},
+		dcap.HexField{To: &s.FamilyID, From: e.FamilyID[:]},
+		dcap.HexField{To: &s.MiscSelect, From: e.MiscSelect[:]},
+		dcap.HexField{To: &s.CPUSVN, From: e.CPUSVN[:]},
+		dcap.HexField{To: &s.Attributes, From: attributes[:]},
+	)
 	claims.SGX = s
 	claims.Measurement = s.MREnclave
 	claims.InitData = s.ConfigID

@@ -10,30 +10,31 @@ import (
 // fill fills in what a TD report says.
 func fill(claims *attest.Claims, version int, t *dcap.TDReport) {
 	s := &attest.TDXClaims{
-		QuoteVersion:  version,
-		TDXVersion:    "1.0",
-		MRTD:          hex.EncodeToString(t.MRTD[:]),
-		MRConfigID:    hex.EncodeToString(t.MRConfigID[:]),
-		MROwner:       hex.EncodeToString(t.MROwner[:]),
-		MROwnerConfig: hex.EncodeToString(t.MROwnerConfig[:]),
-		RTMR0:         hex.EncodeToString(t.RTMR[0][:]),
-		RTMR1:         hex.EncodeToString(t.RTMR[1][:]),
-		RTMR2:         hex.EncodeToString(t.RTMR[2][:]),
-		RTMR3:         hex.EncodeToString(t.RTMR[3][:]),
+		QuoteVersion: version,
+		TDXVersion:   "1.0",
 
-		TDAttributes:   hex.EncodeToString(t.Attributes[:]),
-		XFAM:           hex.EncodeToString(t.XFAM[:]),
 		SEPTVEDisable:  t.Has(dcap.TDSEPTVEDisable),
 		Migratable:     t.Has(dcap.TDMigratable),
 		ProtectionKeys: t.Has(dcap.TDProtectionKeys),
 		KeyLocker:      t.Has(dcap.TDKeyLocker),
 		PerfMon:        t.Has(dcap.TDPerfMon),
-
-		TEETCBSVN:      hex.EncodeToString(t.TCBSVN[:]),
-		MRSEAM:         hex.EncodeToString(t.MRSEAM[:]),
-		MRSignerSEAM:   hex.EncodeToString(t.MRSignerSEAM[:]),
-		SEAMAttributes: hex.EncodeToString(t.SEAMAttributes[:]),
 	}
+	dcap.WriteHex(
+		dcap.HexField{To: &s.MRTD, From: t.MRTD[:]},
+		dcap.HexField{To: &s.MRConfigID, From: t.MRConfigID[:]},
+		dcap.HexField{To: &s.MROwner, From: t.MROwner[:]},
+		dcap.HexField{To: &s.MROwnerConfig, From: t.MROwnerConfig[:]},
+		dcap.HexField{To: &s.RTMR0, From: t.RTMR[0][:]},
+		dcap.HexField{To: &s.RTMR1, From: t.RTMR[1][:]},
+		dcap.HexField{To: &s.RTMR2, From: t.RTMR[2][:]},
+		dcap.HexField{To: &s.RTMR3, From: t.RTMR[3][:]},
+		dcap.HexField{To: &s.TDAttributes, From: t.Attributes[:]},
+		dcap.HexField{To: &s.XFAM, From: t.XFAM[:]},
+		dcap.HexField{To: &s.TEETCBSVN, From: t.TCBSVN[:]},
+		dcap.HexField{To: &s.MRSEAM, From: t.MRSEAM[:]},
+		dcap.HexField{To: &s.MRSignerSEAM, From: t.MRSignerSEAM[:]},
+		dcap.HexField{To: &s.SEAMAttributes, From: t.SEAMAttributes[:]},
+	)
 	if t.V15 {
 		s.TDXVersion = "1.5"
 		s.TEETCBSVN2 = hex.EncodeToString(t.TCBSVN2[:])

@@ -2,36 +2,29 @@ package dcap
 
 import (
 	"container/list"
-	"crypto/sha256"
 	"sync"
 )
 
-// key names what was verified by the digest of what it was verified from, and by how that was read.
-type key struct {
-	as     string
-	digest [sha256.Size]byte
-}
-
 // cache holds what was verified, the least recently used dropped first. What did not verify is not held, so an entry costs its maker something
 // that Intel signed. It is safe for concurrent use.
-type cache[T any] struct {
+type cache[K comparable, V any] struct {
 	mu      sync.Mutex
 	limit   int
-	entries map[key]*list.Element
-	recent  list.List // of *entry[T], most recent first
+	entries map[K]*list.Element
+	recent  list.List // of *entry[K, V], most recent first
 }
 
-type entry[T any] struct {
-	key   key
-	value *T
+type entry[K comparable, V any] struct {
+	key   K
+	value *V
 }
 
-func newCache[T any](limit int) *cache[T] {
-	return &cache[T]{limit: limit, entries: map[key]*list.Element{}}
+func newCache[K comparable, V any](limit int) *cache[K, V] {
+	return &cache[K, V]{limit: limit, entries: map[K]*list.Element{}}
 }
 
 // get returns what is held under k, nil when nothing is.
-func (c *cache[T]) get(k key) *T {
+func (c *cache[K, V]) get(k K) *V {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	element := c.entries[k]
@@ -39,19 +32,22 @@ func (c *cache[T]) get(k key) *T {
 		return nil
 	}
 	c.recent.MoveToFront(element)
-	return element.Value.(*entry[T]).value
+	return element.Value.(*entry[K, V]).value
 }
 
-func (c *cache[T]) put(k key, value *T) {
+// put holds value under k, in the place of what was held under it.
+func (c *cache[K, V]) put(k K, value *V) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.entries[k] != nil {
-		return // another caller verified the same meanwhile
+	if element := c.entries[k]; element != nil {
+		element.Value.(*entry[K, V]).value = value
+		c.recent.MoveToFront(element)
+		return
 	}
 	if len(c.entries) >= c.limit {
 		oldest := c.recent.Back()
 		c.recent.Remove(oldest)
-		delete(c.entries, oldest.Value.(*entry[T]).key)
+		delete(c.entries, oldest.Value.(*entry[K, V]).key)
 	}
-	c.entries[k] = c.recent.PushFront(&entry[T]{k, value})
+	c.entries[k] = c.recent.PushFront(&entry[K, V]{k, value})
 }

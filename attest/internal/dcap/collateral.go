@@ -149,9 +149,15 @@ func (a *Appraiser) collateral(ctx context.Context, tee TEE, p *platform) (*coll
 	return c, nil
 }
 
+// itemKey is what an item of collateral is held under: what it was verified as, and the digest of its bytes.
+type itemKey struct {
+	as     string
+	digest [sha256.Size]byte
+}
+
 // cached returns what is held of item, or verifies and holds it.
-func cached[T any](c *cache[T], as string, item *attest.Endorsement, verify func() (*T, error)) (*T, error) {
-	k := key{as, item.Digest}
+func cached[T any](c *cache[itemKey, T], as string, item *attest.Endorsement, verify func() (*T, error)) (*T, error) {
+	k := itemKey{as, item.Digest}
 	if k.digest == ([sha256.Size]byte{}) {
 		k.digest = sha256.Sum256(item.Data)
 	}

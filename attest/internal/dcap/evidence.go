@@ -2,7 +2,6 @@ package dcap
 
 import (
 	"bytes"
-	"encoding/base64"
 	"errors"
 
 	"github.com/vouchsafe/vouchsafe/attest"
@@ -138,14 +137,4 @@ func membersOf(data []byte) (m wireMembers, err error) {
 		*to = append([]byte{}, text...)
 	}
 	return m, nil
-}
-
-// decode reads standard base64 as an encoder writes it: padded, without line breaks, and without bits that no byte takes.
-func decode(text []byte) ([]byte, error) {
-	out := make([]byte, base64.StdEncoding.DecodedLen(len(text)))
-	n, err := base64.StdEncoding.Strict().Decode(out, text)
-	if err == nil && base64.StdEncoding.EncodedLen(n) != len(text) {
-		err = base64.CorruptInputError(0) // there were line breaks
-	}
-	return out[:n], err
 }

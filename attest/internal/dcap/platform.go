@@ -38,6 +38,7 @@ type platform struct {
 	authority string            // "processor" or "platform"
 	issuer    *x509.Certificate // that authority's certificate
 	serial    *big.Int          // of the PCK certificate
+	vouching  vouching          // what all this was verified from
 	canonical bool              // whether the chain is written in the one way in which it is held
 	notBefore time.Time         // the latest of the chain
 	notAfter  time.Time         // the earliest of the chain
@@ -47,19 +48,36 @@ type platform struct {
 	claims    attest.IntelClaims // what the certificate and the quoting enclave say; the rest is not filled in
 }
 
-// platformKey names what vouches for the quote's attestation key by everything that verifyPlatform's answer depends on, and by nothing else: what is
-// presented for nothing, such as a root, must not make places of its own in the cache. Sizes of parts are fixed or written before them.
-func (q *Quote) platformKey(chain []byte) key {
-	h := sha256.New()
-	h.Write(q.key)
-	h.Write(q.qeReport)
-	h.Write(q.qeSignature)
-	h.Write([]byte{byte(len(q.qeAuthorData)), byte(len(q.qeAuthorData) >> 8)})
-	h.Write(q.qeAuthorData)
-	h.Write(chain)
-	k := key{as: q.TEE.path()} // on which the names of endorsements depend
-	h.Sum(k.digest[:0])
-	return k
+// platformKey is what a platform is held under: an attestation key, and the TEE, on which the names of endorsements depend.
+type platformKey struct {
+	tee TEE
+	key [keySize]byte
+}
+
+// vouching is what vouches for an attestation key, as a quote has it: all that verifyPlatform's answer depends on, and nothing else. What is presented
+// for nothing, such as a root, is no part of it.
+type vouching struct {
+	report, signature, authorData []byte // of the quoting enclave
+	chain                         []byte // up to the end of the second certificate
+}
+
+// vouchingOf returns what vouches for the quote's attestation key, and the rest of its chain.
+func vouchingOf(q *Quote) (v vouching, tail []byte) {
+	chain, tail := cutChain(q.chain)
+	return vouching{q.qeReport, q.qeSignature, q.qeAuthorData, chain}, tail
+}
+
+// clone returns a copy that shares no memory with the evidence.
+func (v vouching) clone() vouching {
+	return vouching{bytes.Clone(v.report), bytes.Clone(v.signature), bytes.Clone(v.authorData), bytes.Clone(v.chain)}
+}
+
+// vouchesFor reports whether the quote has the very same, and returns the rest of its chain.
+func (v *vouching) vouchesFor(q *Quote) (tail []byte, same bool) {
+	if !bytes.Equal(q.qeReport, v.report) || !bytes.Equal(q.qeSignature, v.signature) || !bytes.Equal(q.qeAuthorData, v.authorData) {
+		return nil, false
+	}
+	return bytes.CutPrefix(q.chain, v.chain)
 }
 
 // beginPEM and endPEM are the lines around a certificate.
@@ -113,11 +131,12 @@ func isBase64(text []byte) bool {
 
 // verifyPlatform verifies that the root vouches for the PCK, the PCK signed the quoting enclave's report, and that covers the attestation key.
 // It refuses with CodeCertMissing, CodeCertMalformed, CodeCertUntrusted, CodeSignature, CodeKeyNotReported and CodeMalformed.
-func verifyPlatform(q *Quote, chain []byte, root *x509.Certificate) (*platform, error) {
-	p, cert, err := verifyChain(chain, root)
+func verifyPlatform(q *Quote, v vouching, root *x509.Certificate) (*platform, error) {
+	p, cert, err := verifyChain(v.chain, root)
 	if err != nil {
 		return nil, err
 	}
+	p.vouching = v.clone()
 	if !verifySignature(cert.PublicKey.(*ecdsa.PublicKey), q.qeReport, q.qeSignature) {
 		return nil, attest.Refuse(attest.CodeSignature, "the PCK did not sign the quoting enclave's report")
 	}

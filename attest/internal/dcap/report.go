@@ -40,8 +40,8 @@ func (e *EnclaveReport) Has(flag uint64) bool {
 	return binary.LittleEndian.Uint64(e.Flags[:])&flag != 0
 }
 
-// attributes returns ATTRIBUTES as identities write them.
-func (e *EnclaveReport) attributes() (a [16]byte) {
+// Attributes returns ATTRIBUTES as it stands in the report: flags, then XFRM.
+func (e *EnclaveReport) Attributes() (a [16]byte) {
 	copy(a[:], e.Flags[:])
 	copy(a[8:], e.XFRM[:])
 	return a

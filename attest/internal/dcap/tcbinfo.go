@@ -355,7 +355,7 @@ func (q *qeIdentity) check(e *EnclaveReport) error {
 	mismatch := func(format string, args ...any) error {
 		return attest.Refuse(attest.CodeIdentity, "the quoting enclave "+format, args...)
 	}
-	attributes := e.attributes()
+	attributes := e.Attributes()
 	switch {
 	case e.MRSigner != q.mrSigner:
 		return mismatch("was signed by %x, not %x", e.MRSigner, q.mrSigner)
