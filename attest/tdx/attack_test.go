@@ -69,14 +69,14 @@ func TestFlips(t *testing.T) {
 }
 
 func TestFlipsReal(t *testing.T) {
-	v, err := New(Config{Endorsements: intelService(t)})
+	v, err := New(Config{Endorsements: dcaptest.Recorded()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	verify := func(b []byte) (*attest.Claims, error) {
-		return v.Verify(t.Context(), attest.Input{Evidence: b, Binding: attest.Unbound(), Time: recorded})
+		return v.Verify(t.Context(), attest.Input{Evidence: b, Binding: attest.Unbound(), Time: dcaptest.RecordedAt})
 	}
-	t.Run("module", func(t *testing.T) { flips(t, realQuote(), verify) })
+	t.Run("module", func(t *testing.T) { flips(t, dcaptest.RecordedQuote(), verify) })
 	t.Run("vector", func(t *testing.T) { flips(t, vectors.Read(t, "tdx/quote-v4.dat"), verify) })
 }
 
@@ -281,7 +281,7 @@ func seeds(tb testing.TB, s *setup) [][]byte {
 	tb.Helper()
 	quote := s.quote(4, dcaptest.BodyTD10).Bytes()
 	return [][]byte{
-		quote, s.quote(5, dcaptest.BodyTD10).Bytes(), s.quote(5, dcaptest.BodyTD15).Bytes(), kbs(quote, "null"), kbs(quote, `"AAAA"`), realQuote(), cosQuote(tb),
+		quote, s.quote(5, dcaptest.BodyTD10).Bytes(), s.quote(5, dcaptest.BodyTD15).Bytes(), kbs(quote, "null"), kbs(quote, `"AAAA"`), dcaptest.RecordedQuote(), cosQuote(tb),
 	}
 }
 

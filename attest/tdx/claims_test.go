@@ -186,7 +186,7 @@ func TestWrongRoot(t *testing.T) {
 	}
 	_, err = verifyAt(t, v, s.quote(4, dcaptest.BodyTD10).Bytes(), dcaptest.Now)
 	wantCode(t, err, attest.CodeCertUntrusted)
-	_, err = s.verifier.Verify(t.Context(), attest.Input{Evidence: realQuote(), Binding: attest.Unbound(), Time: recorded})
+	_, err = s.verifier.Verify(t.Context(), attest.Input{Evidence: dcaptest.RecordedQuote(), Binding: attest.Unbound(), Time: dcaptest.RecordedAt})
 	wantCode(t, err, attest.CodeCertUntrusted)
 	_, err = EndorsementNames(s.quote(4, dcaptest.BodyTD10).Bytes())
 	wantCode(t, err, attest.CodeCertUntrusted)

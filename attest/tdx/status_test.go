@@ -134,7 +134,7 @@ func TestConvergedVector(t *testing.T) {
 		info["tcbLevels"] = []dcaptest.Object{dcaptest.Level(dcap.TDX, 0, 0, row[0])}
 		v, s := realWith(t, info, realIdentity(row[2]))
 		s.Items["intel/tcb/tdx/50806f000000"] = s.Items["intel/tcb/tdx/50806F000000"] // names are lower-case
-		claims, err := v.Verify(t.Context(), attest.Input{Evidence: quote, Binding: attest.Unbound(), Time: recorded})
+		claims, err := v.Verify(t.Context(), attest.Input{Evidence: quote, Binding: attest.Unbound(), Time: dcaptest.RecordedAt})
 		if err != nil || claims.TCBStatus != row[3] || claims.Intel.Module != nil || !claims.Collateral.Current {
 			t.Errorf("%v: %+v, %v", row, claims, err)
 		}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/hex"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,62 +12,22 @@ import (
 	"testing"
 	"time"
 
-	tdxtesting "github.com/google/go-tdx-guest/testing"
-	"github.com/google/go-tdx-guest/testing/testdata"
-
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/attest/internal/dcap"
 	"github.com/vouchsafe/vouchsafe/attest/internal/dcap/dcaptest"
 	"github.com/vouchsafe/vouchsafe/internal/vectors"
 )
 
-// recorded is a time at which the collateral that go-tdx-guest ships was current.
-var recorded = time.Date(2023, 6, 20, 12, 0, 0, 0, time.UTC)
-
-// header returns what the service sent in a header: PEM, escaped as in a URL.
-func header(tb testing.TB, h map[string][]string) []byte {
-	tb.Helper()
-	for _, values := range h {
-		text, err := url.QueryUnescape(values[0])
-		if err != nil {
-			tb.Fatal(err)
-		}
-		return []byte(text)
-	}
-	tb.Fatal("no header")
-	return nil
-}
-
-// intelService has what Intel's service sent in June 2023.
-func intelService(tb testing.TB) *dcaptest.Service {
-	tb.Helper()
-	s := new(dcaptest.Service)
-	s.Put("intel/tcb/tdx/50806f000000", testdata.TcbInfoBody, header(tb, tdxtesting.TcbInfoHeader))
-	s.Put("intel/identity/tdqe", testdata.QeIdentityBody, header(tb, tdxtesting.QeIdentityHeader))
-	s.Put("intel/crl/platform", testdata.PckCrlBody, header(tb, tdxtesting.PckCrlHeader))
-	s.Put("intel/crl/root", testdata.RootCrlBody, nil)
-	for _, item := range s.Items {
-		item.Fetched = recorded.Add(-time.Hour)
-	}
-	return s
-}
-
-// realQuote is of a prototype of Sapphire Rapids, without the text that its publisher added at the end.
-func realQuote() []byte {
-	quote, _, _ := bytes.Cut(testdata.RawQuote, []byte("\nextra bytes"))
-	return quote
-}
-
 // TestRealQuoteAndCollateral: everything is Intel's, and every clone has it. The prototype is older than every level that Intel lists, so all that
 // can be said of it is the worst.
 func TestRealQuoteAndCollateral(t *testing.T) {
-	v, err := New(Config{Endorsements: intelService(t)})
+	v, err := New(Config{Endorsements: dcaptest.Recorded()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	evidence := realQuote()
+	evidence := dcaptest.RecordedQuote()
 	for range 2 {
-		claims, err := v.Verify(t.Context(), attest.Input{Evidence: evidence, Binding: attest.Unbound(), Time: recorded})
+		claims, err := v.Verify(t.Context(), attest.Input{Evidence: evidence, Binding: attest.Unbound(), Time: dcaptest.RecordedAt})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -80,15 +39,15 @@ func TestRealQuoteAndCollateral(t *testing.T) {
 		}
 	}
 	// It is not bound to anything of today's.
-	_, err = v.Verify(t.Context(), attest.Input{Evidence: evidence, Binding: attest.BoundTo(dcaptest.Binding), Time: recorded})
+	_, err = v.Verify(t.Context(), attest.Input{Evidence: evidence, Binding: attest.BoundTo(dcaptest.Binding), Time: dcaptest.RecordedAt})
 	wantCode(t, err, attest.CodeBinding)
 	// A month later the collateral is late, and within a grace it is not.
 	for grace, current := range map[time.Duration]bool{0: false, 60 * 24 * time.Hour: true} {
-		v, err := New(Config{Endorsements: intelService(t), Grace: grace})
+		v, err := New(Config{Endorsements: dcaptest.Recorded(), Grace: grace})
 		if err != nil {
 			t.Fatal(err)
 		}
-		claims, err := v.Verify(t.Context(), attest.Input{Evidence: evidence, Binding: attest.Unbound(), Time: recorded.AddDate(0, 1, 0)})
+		claims, err := v.Verify(t.Context(), attest.Input{Evidence: evidence, Binding: attest.Unbound(), Time: dcaptest.RecordedAt.AddDate(0, 1, 0)})
 		if err != nil || claims.Collateral.Current != current || !claims.Collateral.Stale {
 			t.Errorf("grace %v: %+v, %v", grace, claims, err)
 		}
@@ -104,12 +63,12 @@ func TestRealQuoteAndCollateral(t *testing.T) {
 // TestVector is the shared quote, judged by Intel's collateral of the time, which is for the same family of processors.
 func TestVector(t *testing.T) {
 	quote := vectors.Read(t, "tdx/quote-v4.dat")
-	v, err := New(Config{Endorsements: intelService(t)})
+	v, err := New(Config{Endorsements: dcaptest.Recorded()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for form, evidence := range map[string][]byte{"raw": quote, "KBS": kbs(quote, "null"), "filled up with zeros": append(bytes.Clone(quote), make([]byte, 3000)...)} {
-		claims, err := v.Verify(t.Context(), attest.Input{Evidence: evidence, Binding: attest.Unbound(), Time: recorded})
+		claims, err := v.Verify(t.Context(), attest.Input{Evidence: evidence, Binding: attest.Unbound(), Time: dcaptest.RecordedAt})
 		if err != nil {
 			t.Fatalf("%s: %v", form, err)
 		}
@@ -121,7 +80,7 @@ func TestVector(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		claims, err = v.Verify(t.Context(), attest.Input{Evidence: evidence, Binding: attest.BoundTo(field), Time: recorded})
+		claims, err = v.Verify(t.Context(), attest.Input{Evidence: evidence, Binding: attest.BoundTo(field), Time: dcaptest.RecordedAt})
 		if err != nil || !*claims.Bound {
 			t.Errorf("%s, with the report data it carries: %v", form, err)
 		}
@@ -139,7 +98,7 @@ func realWith(tb testing.TB, info, identity dcaptest.Object) (*Verifier, *dcapte
 	if err != nil {
 		tb.Fatal(err)
 	}
-	s := intelService(tb)
+	s := dcaptest.Recorded()
 	s.PutTCB(world(), dcap.TDX, &dcaptest.Machine{FMSPC: info["fmspc"].(string)}, info)
 	s.PutIdentity(world(), dcap.TDX, identity)
 	return verifier(tb, s, dcap.Roots{Platform: intel.Platform, Collateral: world().Root.Certificate}), s
