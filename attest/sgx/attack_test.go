@@ -198,8 +198,8 @@ func TestMutations(t *testing.T) {
 	mutate.Run(t, seeds(s), checkVerify(s.verifier))
 }
 
-// BenchmarkVerify prints, as x-floor, how many times the bare check of the quote's signature an appraisal costs with a platform that is known, measured
-// in the same run. The budget is 1.3; cold is in the benchmark of package tdx, which does the same.
+// BenchmarkVerify prints, as x-floor, how many times the bare check of the quote's signature an appraisal costs with a platform that is
+// known, measured in the same run. The budget is 1.3; cold is in the benchmark of package tdx, which does the same.
 func BenchmarkVerify(b *testing.B) {
 	s := goodSetup(b)
 	q := s.quote(3)

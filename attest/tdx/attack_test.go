@@ -80,8 +80,8 @@ func TestFlipsReal(t *testing.T) {
 	t.Run("vector", func(t *testing.T) { flips(t, vectors.Read(t, "tdx/quote-v4.dat"), verify) })
 }
 
-// TestFlipsCollateral changes each byte of what the service sends. Nothing that is signed can change; what is not is white space and certificates that
-// are not looked at.
+// TestFlipsCollateral changes each byte of what the service sends. Nothing that is signed can change; what is not is white space and
+// certificates that are not looked at.
 func TestFlipsCollateral(t *testing.T) {
 	s := goodSetup(t)
 	evidence := s.quote(4, dcaptest.BodyTD10).Bytes()

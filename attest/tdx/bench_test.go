@@ -12,8 +12,9 @@ import (
 	"github.com/vouchsafe/vouchsafe/attest/internal/dcap/dcaptest"
 )
 
-// BenchmarkVerify prints, as x-floor, how many times the bare check of the quote's signature an appraisal costs, measured in the same run: warm, with a
-// platform that is known, and cold, with one that is not, and for the floor of cold the four signatures of the evidence. The budget of warm is 1.15.
+// BenchmarkVerify prints, as x-floor, how many times the bare check of the quote's signature an appraisal costs, measured in the same run:
+// warm, with a platform that is known, and cold, with one that is not, and for the floor of cold the four signatures of the evidence. The
+// budget of warm is 1.15.
 func BenchmarkVerify(b *testing.B) {
 	s := goodSetup(b)
 	q := s.quote(4, dcaptest.BodyTD10)

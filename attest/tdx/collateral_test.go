@@ -94,8 +94,8 @@ func TestFailingEndorsements(t *testing.T) {
 	wantUnavailable(t, err)
 }
 
-// TestBadCollateral: what is wrong with collateral is not the evidence's fault, and never makes it good. Each is tried before and after good collateral
-// was seen.
+// TestBadCollateral: what is wrong with collateral is not the evidence's fault, and never makes it good. Each is tried before and after
+// good collateral was seen.
 func TestBadCollateral(t *testing.T) {
 	w, other := world(), dcaptest.New()
 	tcb := func(edit func(dcaptest.Object)) func(*setup) {
@@ -242,7 +242,7 @@ func TestBadCollateral(t *testing.T) {
 		"list changed":              data(nameList, func(b []byte) []byte { b[len(b)-1] ^= 1; return b }),
 		"list cut off":              data(nameList, func(b []byte) []byte { return b[:len(b)-1] }),
 		"list in PEM":               data(nameList, func([]byte) []byte { return []byte("-----BEGIN X509 CRL-----") }),
-		"list over 8 MiB":           data(nameList, func(b []byte) []byte { return append(b, make([]byte, 8<<20)...) }),
+		"list over 1 MiB":           data(nameList, func(b []byte) []byte { return append(b, make([]byte, 1<<20)...) }),
 		"list partial":              data(nameList, func([]byte) []byte { return partialList(t, w.Platform) }),
 		"root's list by another":    data(nameRoot, func([]byte) []byte { return other.Root.List(next) }),
 		"root's list the authority": data(nameRoot, func([]byte) []byte { return w.Platform.List(next) }),

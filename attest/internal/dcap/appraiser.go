@@ -16,8 +16,8 @@ const (
 	// enclave, and it takes about 10 KiB with its certificates, so this is a fleet of two thousand hosts in 20 MiB.
 	defaultCacheSize = 2048
 	maxCacheSize     = 1 << 20
-	// collateralCacheSize is for TCB info, of which there is one for each processor family, and more than is needed of the rest.
-	collateralCacheSize = 64
+	infoCacheSize    = 64 // there is one for each family of processors and TEE
+	itemCacheSize    = 8  // of the rest: there are two identities and three lists, and for a while the ones before them
 )
 
 // maxGrace bounds Settings.Grace. Intel's lists are good for 30 days; who takes ones that are a year late wants none.
@@ -64,8 +64,7 @@ func New(s Settings, roots Roots) (*Appraiser, error) {
 	}
 	return &Appraiser{
 		endorsements: s.Endorsements, grace: s.Grace, roots: roots, platforms: newCache[platformKey, platform](size),
-		infos: newCache[itemKey, tcbInfo](collateralCacheSize), identities: newCache[itemKey, qeIdentity](collateralCacheSize),
-		lists: newCache[itemKey, crl](collateralCacheSize),
+		infos: newCache[itemKey, tcbInfo](infoCacheSize), identities: newCache[itemKey, qeIdentity](itemCacheSize), lists: newCache[itemKey, crl](itemCacheSize),
 	}, nil
 }
 

@@ -22,10 +22,10 @@ import (
 // nameSigner is the common name of the certificate whose key signs TCB info and identities.
 const nameSigner = "Intel SGX TCB Signing"
 
-// Limits of collateral, in bytes. TCB info has up to 30 KiB, and the longest list, that of the Platform CA, some hundreds.
+// Limits of collateral, in bytes. TCB info has some 10 KiB, and the lists are no longer; in memory they take ten times as much.
 const (
 	maxJSON = 1 << 20
-	maxList = 8 << 20
+	maxList = 1 << 20
 )
 
 // names are the endorsements that the appraisal of one platform needs.
@@ -53,7 +53,8 @@ func namesOf(tee TEE, pck *PCK, authority string) names {
 func (n *names) all() [4]string { return [4]string{n.tcb, n.identity, n.list, n.root} }
 
 // Names returns the names of the endorsements that an appraisal of q needs, for fetching them ahead. It verifies the certificates that say
-// which platform it is, so that a quote cannot have names fetched that Intel does not have, but nothing else, and no dates. Its errors are those of the chain.
+// which platform it is, so that a quote cannot have names fetched that Intel does not have, but nothing else, and no dates. Its errors are
+// those of the chain.
 func Names(q *Quote, roots Roots) ([]string, error) {
 	chain, _ := cutChain(q.chain)
 	p, _, err := verifyChain(chain, roots.Platform)
@@ -124,8 +125,8 @@ func (a *Appraiser) lookup(ctx context.Context, names [4]string) (items [4]*atte
 	return items, nil
 }
 
-// collateral finds and verifies what the appraisal of p, by a quote of tee, needs. All its errors are *attest.Unavailable: that collateral is bad is not
-// the fault of the evidence.
+// collateral finds and verifies what the appraisal of p, by a quote of tee, needs. All its errors are *attest.Unavailable: that collateral
+// is bad is not the fault of the evidence.
 func (a *Appraiser) collateral(ctx context.Context, tee TEE, p *platform) (*collateral, error) {
 	c, err := new(collateral), error(nil)
 	if c.items, err = a.lookup(ctx, p.names.all()); err != nil {
@@ -134,16 +135,24 @@ func (a *Appraiser) collateral(ctx context.Context, tee TEE, p *platform) (*coll
 	bad := func(name string, err error) (*collateral, error) {
 		return nil, &attest.Unavailable{What: "good collateral for " + name, Err: err}
 	}
-	if c.info, err = cached(a.infos, p.names.info, c.items[0], func() (*tcbInfo, error) { return a.verifyTCBInfo(c.items[0], tee, p.pck) }); err != nil {
+	if c.info, err = cached(a.infos, p.names.info, c.items[0], func() (*tcbInfo, error) {
+		return a.verifyTCBInfo(c.items[0], tee, p.pck)
+	}); err != nil {
 		return bad(p.names.tcb, err)
 	}
-	if c.identity, err = cached(a.identities, p.names.identity, c.items[1], func() (*qeIdentity, error) { return a.verifyIdentity(c.items[1], tee) }); err != nil {
+	if c.identity, err = cached(a.identities, p.names.identity, c.items[1], func() (*qeIdentity, error) {
+		return a.verifyIdentity(c.items[1], tee)
+	}); err != nil {
 		return bad(p.names.identity, err)
 	}
-	if c.list, err = cached(a.lists, p.names.list, c.items[2], func() (*crl, error) { return a.verifyPCKList(c.items[2], p.issuer) }); err != nil {
+	if c.list, err = cached(a.lists, p.names.list, c.items[2], func() (*crl, error) {
+		return a.verifyPCKList(c.items[2], p.issuer)
+	}); err != nil {
 		return bad(p.names.list, err)
 	}
-	if c.root, err = cached(a.lists, p.names.root, c.items[3], func() (*crl, error) { return verifyList(c.items[3].Data, a.roots.Platform) }); err != nil {
+	if c.root, err = cached(a.lists, p.names.root, c.items[3], func() (*crl, error) {
+		return verifyList(c.items[3].Data, a.roots.Platform)
+	}); err != nil {
 		return bad(p.names.root, err)
 	}
 	return c, nil
@@ -236,8 +245,8 @@ func (a *Appraiser) verifyIdentity(item *attest.Endorsement, tee TEE) (*qeIdenti
 	return identity, nil
 }
 
-// verifyPCKList verifies the list of the authority that issued a PCK certificate. issuer, from the evidence, was verified; should Intel have renewed the
-// authority's key, the item's chain has the new certificate.
+// verifyPCKList verifies the list of the authority that issued a PCK certificate. issuer, from the evidence, was verified; should Intel
+// have renewed the authority's key, the item's chain has the new certificate.
 func (a *Appraiser) verifyPCKList(item *attest.Endorsement, issuer *x509.Certificate) (*crl, error) {
 	list, err := verifyList(item.Data, issuer)
 	if err == nil || len(item.Chain) == 0 {
@@ -283,7 +292,7 @@ func verifyList(der []byte, issuer *x509.Certificate) (*crl, error) {
 	if at := slices.IndexFunc(list.Extensions, func(e pkix.Extension) bool { return e.Critical }); at >= 0 {
 		return nil, fmt.Errorf("the list has the critical extension %v, which is not known", list.Extensions[at].Id)
 	}
-	l := &crl{signer: signerOf(issuer), issuer: list.RawIssuer, serials: map[string]struct{}{}, next: list.NextUpdate}
+	l := &crl{signer: signerOf(issuer), issuer: bytes.Clone(list.RawIssuer), serials: map[string]struct{}{}, next: list.NextUpdate}
 	for _, e := range list.RevokedCertificateEntries {
 		l.serials[string(e.SerialNumber.Bytes())] = struct{}{}
 	}
@@ -297,8 +306,9 @@ func (c *collateral) checkSigners(now time.Time) error {
 		signer *signer
 	}{{"TCB info", c.info.signer}, {"identity", c.identity.signer}, {"revocation list", c.list.signer}, {"root's revocation list", c.root.signer}} {
 		if now.Before(s.signer.notBefore) || now.After(s.signer.notAfter) {
-			return &attest.Unavailable{What: "collateral by a signer that is valid", Err: fmt.Errorf("the certificate of who signed the %s is valid from %s to %s",
-				s.what, s.signer.notBefore.UTC().Format(time.RFC3339), s.signer.notAfter.UTC().Format(time.RFC3339))}
+			return &attest.Unavailable{What: "collateral by a signer that is valid", Err: fmt.Errorf(
+				"the certificate of who signed the %s is valid from %s to %s", s.what,
+				s.signer.notBefore.UTC().Format(time.RFC3339), s.signer.notAfter.UTC().Format(time.RFC3339))}
 		}
 		if c.root.revoked(s.signer.issuer, s.signer.serial) {
 			return &attest.Unavailable{What: "collateral by a signer that is not revoked", Err: fmt.Errorf("the root's list names who signed the %s", s.what)}
@@ -310,10 +320,12 @@ func (c *collateral) checkSigners(now time.Time) error {
 // checkRevocation refuses with CodeCertRevoked a platform whose PCK or authority is on a list.
 func (c *collateral) checkRevocation(p *platform) error {
 	if c.root.revoked(p.issuer.RawIssuer, p.issuer.SerialNumber) {
-		return attest.Refuse(attest.CodeCertRevoked, "the root's revocation list names %q with the serial number %x", p.issuer.Subject.CommonName, p.issuer.SerialNumber)
+		return attest.Refuse(attest.CodeCertRevoked, "the root's revocation list names %q with the serial number %x",
+			p.issuer.Subject.CommonName, p.issuer.SerialNumber)
 	}
 	if c.list.revoked(p.issuer.RawSubject, p.serial) {
-		return attest.Refuse(attest.CodeCertRevoked, "the revocation list of %q names the PCK certificate with the serial number %x", p.issuer.Subject.CommonName, p.serial)
+		return attest.Refuse(attest.CodeCertRevoked, "the revocation list of %q names the PCK certificate with the serial number %x",
+			p.issuer.Subject.CommonName, p.serial)
 	}
 	return nil
 }

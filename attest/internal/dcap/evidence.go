@@ -75,9 +75,9 @@ func (m wireMembers) decode() (quote, log []byte, err error) {
 	return quote, log, nil
 }
 
-// scan takes the values out of the JSON that clients do send: an object of the two members, strings or null. It reads no escapes, so what it returns
-// counts only if it decodes as base64, in which a string that JSON reads otherwise has no place. All else it leaves to membersOf, which reads all JSON
-// and takes nearly as long as verifying the quote does.
+// scan takes the values out of the JSON that clients do send: an object of the two members, strings or null. It reads no escapes, so what
+// it returns counts only if it decodes as base64, in which a string that JSON reads otherwise has no place. All else it leaves to
+// membersOf, which reads all JSON and takes nearly as long as verifying the quote does.
 func scan(text []byte) (m wireMembers, ok bool) {
 	next := func(token string) bool {
 		text = bytes.TrimLeft(text, " \t\r\n")

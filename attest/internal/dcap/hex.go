@@ -8,8 +8,8 @@ type HexField struct {
 	From []byte
 }
 
-// WriteHex writes claims. They share one string, since a report has some twenty fields, and a string of its own for each takes a tenth of the time that the
-// signature's check does.
+// WriteHex writes claims. They share one string, since a report has some twenty fields, and a string of its own for each takes a tenth of
+// the time that the signature's check does.
 func WriteHex(fields ...HexField) {
 	size := 0
 	for _, f := range fields {

@@ -54,8 +54,8 @@ type platformKey struct {
 	key [keySize]byte
 }
 
-// vouching is what vouches for an attestation key, as a quote has it: all that verifyPlatform's answer depends on, and nothing else. What is presented
-// for nothing, such as a root, is no part of it.
+// vouching is what vouches for an attestation key, as a quote has it: all that verifyPlatform's answer depends on, and nothing else. What
+// is presented for nothing, such as a root, is no part of it.
 type vouching struct {
 	report, signature, authorData []byte // of the quoting enclave
 	chain                         []byte // up to the end of the second certificate
@@ -186,7 +186,8 @@ func verifyChain(chain []byte, root *x509.Certificate) (*platform, *x509.Certifi
 			"the PCK certificate was issued by %.60q, which is no authority that certifies platforms", cert.Issuer.CommonName)
 	}
 	if len(ders) < 2 {
-		return nil, nil, attest.Refuse(attest.CodeCertMissing, "the quote does not have the certificate of %q, which issued the PCK's", cert.Issuer.CommonName)
+		return nil, nil, attest.Refuse(attest.CodeCertMissing,
+			"the quote does not have the certificate of %q, which issued the PCK's", cert.Issuer.CommonName)
 	}
 	if p.issuer, err = x509.ParseCertificate(ders[1]); err != nil {
 		return nil, nil, attest.Refuse(attest.CodeCertMalformed, "the PCK certificate's issuer: %w", err)

@@ -195,7 +195,7 @@ func (q *Quote) parseSignature(section []byte) error {
 	}
 	if kind != certificationChain {
 		return attest.Refuse(attest.CodeCertMissing,
-			"the quote has certification data of type %d instead of the PCK's certificate chain, type %d: configure the quoting library with a collateral service",
+			"the quote has certification data of type %d, not %d with the PCK's certificates: give the host's quoting library a collateral service",
 			kind, certificationChain)
 	}
 	return q.qe.parse(q.qeReport)

@@ -79,8 +79,9 @@ type evaluation struct {
 // status converges the parts: out of date and revoked parts make the whole so, and it needs what any part needs.
 func (e *evaluation) status() status { return e.platform.status | e.module.status | e.qe.status }
 
-// relaunched converges the state at launch and the state now, after updates that preserved the TD. A TD that was launched on what is out of date
-// may have been changed before the update; launching it again is all that is needed. Otherwise nothing is better than it was at launch, nor better than it is now.
+// relaunched converges the state at launch and the state now, after updates that preserved the TD. A TD that was launched on what is out of
+// date may have been changed before the update; launching it again is all that is needed. Otherwise nothing is better than it was at
+// launch, nor better than it is now.
 func relaunched(launch, now status) status {
 	if launch&outOfDate != 0 && launch&revoked == 0 && now&(outOfDate|revoked) == 0 {
 		return advisesRelaunch | (launch|now)&needsConfiguration
