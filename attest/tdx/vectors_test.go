@@ -2,8 +2,10 @@ package tdx
 
 import (
 	"bytes"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +13,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	tdxtesting "github.com/google/go-tdx-guest/testing"
+	"github.com/google/go-tdx-guest/verify"
 
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/attest/internal/dcap"
@@ -152,4 +157,51 @@ func cosQuote(tb testing.TB) []byte {
 // kbs is a quote as KBS clients send it; log is JSON.
 func kbs(quote []byte, log string) []byte {
 	return []byte(`{"quote":"` + base64.StdEncoding.EncodeToString(quote) + `","cc_eventlog":` + log + `}`)
+}
+
+// tdxGuest is go-tdx-guest's verdict: on chain and signatures, and with collateral on the platform's state too, which it takes if it is up to date.
+func tdxGuest(tb testing.TB, quote []byte, collateral bool) (err error) {
+	tb.Helper()
+	intel, rootsErr := dcap.IntelRoots()
+	if rootsErr != nil {
+		tb.Fatal(rootsErr)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(intel.Platform)
+	defer func() {
+		if p := recover(); p != nil { // some sizes are too much for it
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	at := dcaptest.RecordedAt
+	return verify.RawTdxQuote(quote, &verify.Options{
+		Now:          &verify.TimeSet{PckCertChain: at, TcbInfo: at, QeIdentity: at, PckCrl: at, RootCaCrl: at},
+		TrustedRoots: pool, GetCollateral: collateral, CheckRevocations: collateral, Getter: tdxtesting.TestGetter,
+	})
+}
+
+// TestOracle holds the verdict on a real quote and on changed ones against go-tdx-guest's. The root in the quote is left alone: it is nothing here, and
+// compared with the trusted one there.
+func TestOracle(t *testing.T) {
+	v, err := New(Config{Endorsements: dcaptest.Recorded()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	quote := dcaptest.RecordedQuote()
+	for at := -1; at < bytes.LastIndex(quote, []byte("-----BEGIN")); at += 1 + at/16 {
+		changed := bytes.Clone(quote)
+		if at >= 0 {
+			changed[at] ^= 1
+		}
+		_, ours := v.Verify(t.Context(), attest.Input{Evidence: changed, Binding: attest.Unbound(), Time: dcaptest.RecordedAt})
+		if theirs := tdxGuest(t, changed, false); (ours == nil) != (theirs == nil) || (ours == nil) != (at < 0) {
+			t.Errorf("byte %#x: %v here, %v by go-tdx-guest", at, ours, theirs)
+		}
+	}
+	if err := tdxGuest(t, quote, true); err == nil {
+		t.Error("go-tdx-guest takes the prototype for up to date")
+	}
+	if err := tdxGuest(t, vectors.Read(t, "tdx/quote-v4.dat"), true); err != nil {
+		t.Errorf("go-tdx-guest does not take the shared quote for up to date, as it is here: %v", err)
+	}
 }

@@ -136,9 +136,7 @@ func (a *Appraiser) platform(q *Quote, at time.Time) (*platform, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.canonical {
-		a.platforms.put(k, p)
-	}
+	a.platforms.put(k, p)
 	return p, p.checkTime(at)
 }
 

@@ -83,8 +83,7 @@
 //
 // # Cache
 //
-// What vouches for an attestation key is held under that key, with the certificates and signatures it was verified from, and a quote that
-// has the very same costs one signature. Bytes that do not matter make no places in the cache, and only the usual spelling of a chain is
-// held. Collateral is held under the digest of its bytes. Dates, revocation, identities and the trusted computing base are judged at
-// every use.
+// What vouches for an attestation key is held under that key, with the certificates and signatures it was verified from, and a quote
+// that has the very same costs one signature. There is one place for each key, so that bytes which do not matter make none. Collateral is
+// held under the digest of its bytes. Dates, revocation, identities and the trusted computing base are judged at every use.
 package dcap

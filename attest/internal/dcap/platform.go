@@ -39,7 +39,6 @@ type platform struct {
 	issuer    *x509.Certificate // that authority's certificate
 	serial    *big.Int          // of the PCK certificate
 	vouching  vouching          // what all this was verified from
-	canonical bool              // whether the chain is written in the one way in which it is held
 	notBefore time.Time         // the latest of the chain
 	notAfter  time.Time         // the earliest of the chain
 	qe        EnclaveReport
@@ -180,7 +179,7 @@ func verifyChain(chain []byte, root *x509.Certificate) (*platform, *x509.Certifi
 	if err != nil {
 		return nil, nil, attest.Refuse(attest.CodeCertMalformed, "the PCK certificate: %w", err)
 	}
-	p := &platform{authority: authorities[cert.Issuer.CommonName], serial: cert.SerialNumber, canonical: isCanonical(chain, ders)}
+	p := &platform{authority: authorities[cert.Issuer.CommonName], serial: cert.SerialNumber}
 	if p.authority == "" {
 		return nil, nil, attest.Refuse(attest.CodeCertUntrusted,
 			"the PCK certificate was issued by %.60q, which is no authority that certifies platforms", cert.Issuer.CommonName)
@@ -222,16 +221,6 @@ func verifyChain(chain []byte, root *x509.Certificate) (*platform, *x509.Certifi
 		}
 	}
 	return p, cert, nil
-}
-
-// isCanonical reports whether certificates are written as an encoder writes them. The same can be written in many ways, in which white space and the
-// last bits of base64 differ.
-func isCanonical(chain []byte, ders [][]byte) bool {
-	var text []byte
-	for _, der := range ders {
-		text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
-	}
-	return bytes.Equal(chain, bytes.TrimSuffix(text, []byte("\n")))
 }
 
 // splitChain takes certificates out of PEM, one to four. Libraries end the text with a zero byte or with none.
