@@ -152,15 +152,22 @@ type TPMClaims struct {
 	ClockSafe bool           `json:"clock_safe" doc:"whether the clock cannot have gone back"`
 }
 
-// BootClaims are what a TCG event log says, once it was replayed to the PCRs the quote covers. Only events of covered PCRs count.
+// BootClaims are what a TCG event log says, once it was replayed to the PCRs or RTMRs that the quote covers. Only events of covered
+// registers count.
 type BootClaims struct {
-	SecureBoot   *bool    `json:"secure_boot,omitempty" doc:"whether UEFI Secure Boot was on; needs PCR 7"`
-	CommandLine  string   `json:"command_line,omitempty" doc:"kernel command line; needs PCR 8, 9 or 12"`
-	Kernel       string   `json:"kernel,omitempty" doc:"hex digest of the kernel image by the quoted bank's hash; needs PCR 4, 8, 9 or 11"`
-	Initrd       string   `json:"initrd,omitempty" doc:"hex digest of the initial RAM disk; needs PCR 9"`
-	BootLoaders  []string `json:"boot_loaders,omitempty" doc:"hex Authenticode digests of the boot applications loaded, in order; needs PCR 4"`
-	SecureBootDB []string `json:"secure_boot_authorities,omitempty" doc:"hex SHA-256 of each certificate or hash that authorised a boot application; needs PCR 7"`
-	PCRs         []int    `json:"pcrs,omitempty" doc:"PCRs whose events were replayed to the quoted value"`
+	SecureBoot   *bool    `json:"secure_boot,omitempty" doc:"whether UEFI Secure Boot was on; needs PCR 7 or RTMR 0"`
+	CommandLine  string   `json:"command_line,omitempty" doc:"kernel command line; needs PCR 8, 9 or 12, or RTMR 2"`
+	LineDigest   string   `json:"command_line_digest,omitempty" doc:"hex digest, by the quoted bank's hash, of the command line as the kernel's EFI stub took it: UTF-16 with a final zero; needs PCR 9 or RTMR 2"`
+	Kernel       string   `json:"kernel,omitempty" doc:"hex digest of the kernel image by the quoted bank's hash; needs PCR 4, 8, 9 or 11, or RTMR 2"`
+	Initrd       string   `json:"initrd,omitempty" doc:"hex digest of the initial RAM disk; needs PCR 9 or 11, or RTMR 2"`
+	BootLoaders  []string `json:"boot_loaders,omitempty" doc:"hex Authenticode digests of the boot applications loaded, in order, the kernel among them where the firmware loads it; needs PCR 4 or RTMR 1, which has drivers of devices too"`
+	Firmware     []string `json:"firmware,omitempty" doc:"hex digests of the firmware's version and volumes, in order, from PCR 0; in a trust domain of the hand-off list and the configuration volume, from RTMR 0"`
+	SecureBootDB []string `json:"secure_boot_authorities,omitempty" doc:"hex SHA-256 of each certificate or hash that authorised a boot application; needs PCR 7 or RTMR 0"`
+
+	Variables map[string]string `json:"secure_boot_variables,omitempty" doc:"hex SHA-256 of the content of each variable that decides what may boot: PK, KEK, db, dbx; needs PCR 7 or RTMR 0"`
+
+	PCRs  []int `json:"pcrs,omitempty" doc:"PCRs whose events were replayed to the quoted value"`
+	RTMRs []int `json:"rtmrs,omitempty" doc:"RTMRs of a trust domain whose events were replayed to the quoted value"`
 }
 
 // SampleClaims are the members of unsigned test evidence.

@@ -13,6 +13,7 @@ import (
 
 // PCRs by what is measured into them (PFP 2.3.4; GRUB's and systemd's documentation).
 const (
+	pcrFirmware         = 0
 	pcrBootApplications = 4
 	pcrSecureBoot       = 7
 	pcrGRUBCommands     = 8
@@ -40,9 +41,8 @@ func Boot(log []byte, hash crypto.Hash, pcrs [][]byte) (*attest.BootClaims, erro
 
 // Boot returns what the covered PCRs prove of the boot.
 func (c *Covered) Boot() (*attest.BootClaims, error) {
-	claims := &attest.BootClaims{PCRs: c.PCRs, BootLoaders: c.bootLoaders()}
-	var err error
-	if claims.SecureBoot, claims.SecureBootDB, err = c.secureBoot(); err != nil {
+	claims := &attest.BootClaims{PCRs: c.PCRs, RTMRs: c.RTMRs, BootLoaders: c.bootLoaders(), Firmware: c.firmware()}
+	if err := c.secureBoot(claims); err != nil {
 		return nil, err
 	}
 	if err := c.linux(claims); err != nil {
@@ -66,16 +66,38 @@ func (c *Covered) isSeparator(e *Event) bool {
 }
 
 // bootLoaders returns the digests in PCR 4 that are not of a known string. Labels are not trusted: an application's digest cannot
-// be passed off as an action's.
+// be passed off as an action's. RTMR 1 of a trust domain has the partition table and more besides, in full: what is measured as it is logged
+// and does not start as a program does cannot be one.
 func (c *Covered) bootLoaders() []string {
 	var digests []string
 	for _, event := range c.Events(pcrBootApplications) {
 		action := slices.ContainsFunc(actions, func(known string) bool { return c.Measured(event, []byte(known)) })
+		if c.domain && !action {
+			action = !bytes.HasPrefix(event.Data, []byte("MZ")) && c.Measured(event, event.Data)
+		}
 		if !action && !c.isSeparator(event) {
 			digests = append(digests, hex.EncodeToString(c.Digest(event)))
 		}
 	}
 	return digests
+}
+
+// firmware returns the digests in PCR 0 before its separator; in a trust domain those in RTMR 0 before the Secure Boot variables. What follows
+// is not the firmware's own account of itself.
+func (c *Covered) firmware() []string {
+	var digests []string
+	for _, event := range c.Events(pcrFirmware) {
+		switch {
+		case c.domain && c.isSecureBoot(event):
+			return digests
+		case c.isSeparator(event) && c.domain:
+			return nil
+		case c.isSeparator(event):
+			return digests
+		}
+		digests = append(digests, hex.EncodeToString(c.Digest(event)))
+	}
+	return nil // nothing says where it ends
 }
 
 // linux fills in command line, kernel and initrd.
@@ -85,6 +107,7 @@ func (c *Covered) linux(claims *attest.BootClaims) error {
 		return err
 	}
 	stub, stubbed := c.stubCommandLine()
+	loaded := c.tagged(tagInitrd)
 	switch {
 	case commands.lines == 1 && !stubbed:
 		claims.CommandLine = commands.line
@@ -106,7 +129,36 @@ func (c *Covered) linux(claims *attest.BootClaims) error {
 	if claims.Initrd == "" {
 		claims.Initrd = c.section(".initrd")
 	}
+	switch {
+	case claims.Initrd == "":
+		claims.Initrd = loaded
+	case loaded != "" && loaded != claims.Initrd:
+		claims.Initrd = "" // the kernel took another one, or more than that one
+	}
+	claims.LineDigest = c.tagged(tagLoadOptions)
 	return nil
+}
+
+// Names under which Linux's EFI stub measures what it was given, in an event whose data is a number, a size and the name.
+const (
+	tagLoadOptions = "\xed\x22\x3b\x8f\x1a\x00\x00\x00LOADED_IMAGE::LoadOptions\x00"
+	tagInitrd      = "\xec\x22\x3b\x8f\x0d\x00\x00\x00Linux initrd\x00"
+)
+
+// tagged returns the digest that the kernel's EFI stub measured under a name, if all there are under it agree.
+func (c *Covered) tagged(name string) string {
+	digest := ""
+	for _, event := range c.Events(pcrGRUBFiles) {
+		if event.Type != Tag || string(event.Data) != name {
+			continue
+		}
+		found := hex.EncodeToString(c.Digest(event))
+		if digest != "" && digest != found {
+			return ""
+		}
+		digest = found
+	}
+	return digest
 }
 
 // Prefixes of GRUB's measurements: the present form and that of older Fedora builds.
@@ -170,6 +222,9 @@ func (c *Covered) text(event *Event, data []byte) (string, bool) {
 // stubCommandLine returns the command line that systemd-stub measured: the only event of PCR 12, UTF-16 with a final zero. Where there
 // are more (credentials, add-ons) it is not known which is what.
 func (c *Covered) stubCommandLine() (string, bool) {
+	if c.domain {
+		return c.domainCommandLine()
+	}
 	events := c.Events(pcrStubCommandLine)
 	if len(events) == 0 {
 		return "", false

@@ -6,7 +6,8 @@
 // The crypto-agile format only (PFP 10.2.2), little-endian: a first event in the old layout, EV_NO_ACTION with the signature
 // "Spec ID Event03", which names the hash banks; then events, each with a digest for every one of these banks. Nothing may
 // follow but padding, all bytes zero or all 0xff, as ACPI tables have it. A log of TPM 1.2 is refused with CodeVersionUnsupported. A
-// CCEL table of a TDX guest has the same format, its register indexes being 1 to 4 for RTMR 0 to 3.
+// CCEL table of a TDX guest has the same format, its register indexes being 0 for MRTD and 1 to 4 for RTMR 0 to 3 (UEFI 2.10, 38.4.1), and its only
+// bank SHA-384. [Boot] judges the first, [BootRTMR] the second.
 //
 // # What a replay proves
 //
@@ -15,6 +16,10 @@
 // are not looked at. For PCRs that only firmware and boot loaders extend (0 to 9, 14) a log that has events but gives
 // another value is refused with CodeEventLog. A running system goes on extending the others (10 by IMA, 11 to 13 and 15 by
 // systemd, 16 and up by anyone), so there a difference only means that the PCR is not covered. A log that covers no PCR is refused: it proves nothing.
+//
+// Of a trust domain's registers, only firmware extends RTMR 0 and 1: a log that has events of one but gives another value is refused. RTMR 2 and 3
+// are extended by running systems too, without an entry, so there a difference means not covered. Events under MRTD's index are not
+// looked at: the quote has MRTD itself, and no software extends it.
 //
 // # What a covered event proves
 //
@@ -26,11 +31,27 @@
 //     ran. Measured there twice: refused.
 //   - secure_boot_authorities: every db, MokList or shim certificate or hash measured into PCR 7 by which an image was admitted. If PCR 7
 //     has an event whose data is not what was measured, it could be one more, and the claim is absent.
+//   - secure_boot_variables: the content of PK, KEK, db and dbx as measured into PCR 7 before its separator, if every event there has the data
+//     that was measured.
+//   - firmware: every digest in PCR 0 before its separator.
 //   - boot_loaders: every digest in PCR 4 that is not one of the strings and separators which the PFP puts there, whatever its label.
 //   - command_line: GRUB's "kernel_cmdline: " in PCR 8, or the only measurement of systemd-stub in PCR 12, data checked against
 //     the digest.
 //   - kernel, initrd: GRUB's measurement in PCR 9 of the files that its command line and initrd command name; or the PE
-//     sections .linux and .initrd that systemd-stub measures into PCR 11 after their names.
+//     sections .linux and .initrd that systemd-stub measures into PCR 11 after their names; or the initrd that Linux's EFI stub says in PCR 9 it
+//     took. Where two of these differ, the claim is absent.
+//   - command_line_digest: what Linux's EFI stub says in PCR 9 it took; its log has no text.
+//
+// # What differs in a trust domain
+//
+// One register has what a PC keeps in several: PCRs 0, 1 and 7 are RTMR 0; 2 to 6 are RTMR 1; 8 to 15 are RTMR 2. So what would tell events apart by
+// their PCR must be told by content:
+//
+//   - RTMR 0 begins with two digests that no log has the data of, the hand-off list and the configuration volume of the firmware, and after the first
+//     separator up to three of ACPI tables. These are let pass there and nowhere else; they are claimed as firmware, not read.
+//   - boot_loaders are all digests in RTMR 1 but the known strings, separators, and what is logged in full and does not start as a program does, such as a
+//     partition table. A driver on a device is one of them, which a PC measures into PCR 2.
+//   - The command line of systemd-stub must be the only text of its kind in RTMR 2, and no other event may be able to hide a second.
 //
 // # Limits of that
 //

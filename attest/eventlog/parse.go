@@ -29,6 +29,7 @@ type EventType uint32
 const (
 	NoAction             EventType = 0x00000003 // not measured
 	Separator            EventType = 0x00000004
+	Tag                  EventType = 0x00000006 // of the kernel's own stub, among others
 	IPL                  EventType = 0x0000000d // boot loaders' own
 	EFIVariableConfig    EventType = 0x80000001
 	EFIBootApplication   EventType = 0x80000003
@@ -37,7 +38,7 @@ const (
 
 // Event is one measured event. Its slices alias the log.
 type Event struct {
-	PCR     int
+	PCR     int // in a CCEL table: 0 for MRTD, 1 to 4 for RTMR 0 to 3
 	Type    EventType
 	Data    []byte
 	digests []byte // digest of each bank, in the log's order of banks

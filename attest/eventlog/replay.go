@@ -47,12 +47,14 @@ func (l *Log) initial(pcr int, hash crypto.Hash) []byte {
 	return value
 }
 
-// Covered is a log of which some PCRs replayed to their quoted values.
+// Covered is a log of which some registers replayed to their quoted values: PCRs of a TPM or RTMRs of a trust domain.
 type Covered struct {
 	PCRs   []int // in ascending order
+	RTMRs  []int // in ascending order
 	log    *Log
 	hash   crypto.Hash
-	events map[int][]*Event
+	domain bool             // whether the registers are RTMRs
+	events map[int][]*Event // by the log's index of a covered register
 }
 
 // Cover replays the log and compares it with quoted values, pcrs[i] being that of PCR i. Its errors are *attest.Refusal with
@@ -76,16 +78,27 @@ func (l *Log) Cover(hash crypto.Hash, pcrs [][]byte) (*Covered, error) {
 	if len(c.PCRs) == 0 {
 		return nil, attest.Refuse(attest.CodeEventLog, "the event log covers no quoted PCR, so it proves nothing")
 	}
-	for i := range l.Events {
-		if event := &l.Events[i]; slices.Contains(c.PCRs, event.PCR) {
-			c.events[event.PCR] = append(c.events[event.PCR], event)
-		}
-	}
+	c.gather(c.PCRs)
 	return c, nil
 }
 
-// Events returns the events of a PCR, in order: none when it is not covered.
-func (c *Covered) Events(pcr int) []*Event { return c.events[pcr] }
+// gather keeps the events of covered registers.
+func (c *Covered) gather(indexes []int) {
+	for i := range c.log.Events {
+		if event := &c.log.Events[i]; slices.Contains(indexes, event.PCR) {
+			c.events[event.PCR] = append(c.events[event.PCR], event)
+		}
+	}
+}
+
+// Events returns the events of a PCR, in order: none when it is not covered. In a trust domain they are those of the register that what a
+// PC measures into this PCR goes to, and so events of several PCRs.
+func (c *Covered) Events(pcr int) []*Event {
+	if c.domain {
+		return c.events[rtmrOf(pcr)+1]
+	}
+	return c.events[pcr]
+}
 
 // Digest returns an event's digest in the quoted bank.
 func (c *Covered) Digest(e *Event) []byte { return c.log.Digest(e, c.hash) }
