@@ -60,10 +60,10 @@ var actions = []string{
 	"Booting to ",
 }
 
-// isSeparator reports whether an event's digest is that of a separator without error.
-func (c *Covered) isSeparator(e *Event) bool {
-	return c.Measured(e, []byte{0, 0, 0, 0}) || c.Measured(e, []byte{0xff, 0xff, 0xff, 0xff})
-}
+// separators are what a separator's digest is of, without error and with.
+var separators = []string{"\x00\x00\x00\x00", "\xff\xff\xff\xff"}
+
+func (c *Covered) isSeparator(e *Event) bool { return slices.Contains(separators, c.fixed(e)) }
 
 // bootLoaders returns the digests in PCR 4 that are not of a known string. Labels are not trusted: an application's digest cannot
 // be passed off as an action's. RTMR 1 of a trust domain has the partition table and more besides, in full: what is measured as it is logged
@@ -71,9 +71,9 @@ func (c *Covered) isSeparator(e *Event) bool {
 func (c *Covered) bootLoaders() []string {
 	var digests []string
 	for _, event := range c.Events(pcrBootApplications) {
-		action := slices.ContainsFunc(actions, func(known string) bool { return c.Measured(event, []byte(known)) })
+		action := slices.Contains(actions, c.fixed(event))
 		if c.domain && !action {
-			action = !bytes.HasPrefix(event.Data, []byte("MZ")) && c.Measured(event, event.Data)
+			action = !bytes.HasPrefix(event.Data, []byte("MZ")) && c.verbatim(event)
 		}
 		if !action && !c.isSeparator(event) {
 			digests = append(digests, hex.EncodeToString(c.Digest(event)))
@@ -230,7 +230,7 @@ func (c *Covered) stubCommandLine() (string, bool) {
 		return "", false
 	}
 	line, ok := decodeUTF16(bytes.TrimSuffix(events[0].Data, []byte{0, 0}))
-	if len(events) > 1 || !ok || len(line) > maxCommandLine || !c.Measured(events[0], events[0].Data) {
+	if len(events) > 1 || !ok || len(line) > maxCommandLine || !c.verbatim(events[0]) {
 		return "", true
 	}
 	return line, true
@@ -261,7 +261,7 @@ func (c *Covered) file(path string) string {
 func (c *Covered) section(name string) string {
 	events := c.Events(pcrStubSections)
 	for i, event := range events {
-		if i+1 < len(events) && c.Measured(event, append([]byte(name), 0)) {
+		if i+1 < len(events) && c.fixed(event) == name+"\x00" {
 			return hex.EncodeToString(c.Digest(events[i+1]))
 		}
 	}

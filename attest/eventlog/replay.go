@@ -55,6 +55,9 @@ type Covered struct {
 	hash   crypto.Hash
 	domain bool             // whether the registers are RTMRs
 	events map[int][]*Event // by the log's index of a covered register
+
+	strings map[string]string // known strings, by their digest
+	own     map[*Event]bool   // whether an event's digest is of its data, for those that were asked for
 }
 
 // Cover replays the log and compares it with quoted values, pcrs[i] being that of PCR i. Its errors are *attest.Refusal with
@@ -84,6 +87,7 @@ func (l *Log) Cover(hash crypto.Hash, pcrs [][]byte) (*Covered, error) {
 
 // gather keeps the events of covered registers.
 func (c *Covered) gather(indexes []int) {
+	c.prepare()
 	for i := range c.log.Events {
 		if event := &c.log.Events[i]; slices.Contains(indexes, event.PCR) {
 			c.events[event.PCR] = append(c.events[event.PCR], event)
@@ -104,8 +108,34 @@ func (c *Covered) Events(pcr int) []*Event {
 func (c *Covered) Digest(e *Event) []byte { return c.log.Digest(e, c.hash) }
 
 // Measured reports whether data is what an event's digest is of.
-func (c *Covered) Measured(e *Event, data []byte) bool {
+func (c *Covered) Measured(e *Event, data []byte) bool { return bytes.Equal(c.sum(data), c.Digest(e)) }
+
+func (c *Covered) sum(data []byte) []byte {
 	h := c.hash.New()
 	h.Write(data)
-	return bytes.Equal(h.Sum(nil), c.Digest(e))
+	return h.Sum(nil)
+}
+
+// verbatim reports whether an event's digest is of its data. It is asked several times of an event, and the data can be long.
+func (c *Covered) verbatim(e *Event) bool {
+	known, asked := c.own[e]
+	if !asked {
+		known = c.Measured(e, e.Data)
+		c.own[e] = known
+	}
+	return known
+}
+
+// fixed returns the string of a known set that an event's digest is of, "" when it is of none.
+func (c *Covered) fixed(e *Event) string { return c.strings[string(c.Digest(e))] }
+
+// prepare hashes the strings that are looked for in many events.
+func (c *Covered) prepare() {
+	c.own = make(map[*Event]bool)
+	c.strings = make(map[string]string)
+	for _, set := range [][]string{separators, actions, stubSections} {
+		for _, text := range set {
+			c.strings[string(c.sum([]byte(text)))] = text
+		}
+	}
 }

@@ -82,9 +82,10 @@ func (l *Log) CoverRTMR(rtmrs [4][]byte) (*Covered, error) {
 	return c, nil
 }
 
-// stubSections are the PE sections that systemd-stub measures, each after its name (systemd-stub(7)).
+// stubSections are the names of PE sections as systemd-stub measures them, each before the section (systemd-stub(7)).
 var stubSections = []string{
-	".linux", ".osrel", ".cmdline", ".initrd", ".ucode", ".splash", ".dtb", ".dtbauto", ".uname", ".sbat", ".pcrpkey", ".profile", ".hwids", ".efifw",
+	".linux\x00", ".osrel\x00", ".cmdline\x00", ".initrd\x00", ".ucode\x00", ".splash\x00", ".dtb\x00", ".dtbauto\x00",
+	".uname\x00", ".sbat\x00", ".pcrpkey\x00", ".profile\x00", ".hwids\x00", ".efifw\x00",
 }
 
 // domainCommandLine returns the command line that systemd-stub measured into RTMR 2: the only text in UTF-16 with a final zero that is
@@ -101,12 +102,12 @@ func (c *Covered) domainCommandLine() (string, bool) {
 			content = false
 			continue
 		}
-		content = slices.ContainsFunc(stubSections, func(name string) bool { return c.Measured(event, append([]byte(name), 0)) })
+		content = slices.Contains(stubSections, c.fixed(event))
 		text, ok := decodeUTF16(bytes.TrimSuffix(event.Data, []byte{0, 0}))
 		switch {
 		case content || c.isSeparator(event):
 		case lineEvent != nil && bytes.Equal(c.Digest(event), c.Digest(lineEvent)):
-		case lineEvent == nil && ok && bytes.HasSuffix(event.Data, []byte{0, 0}) && len(text) <= maxCommandLine && c.Measured(event, event.Data):
+		case lineEvent == nil && ok && bytes.HasSuffix(event.Data, []byte{0, 0}) && len(text) <= maxCommandLine && c.verbatim(event):
 			line, lineEvent = text, event
 		case lineEvent != nil && initrds == 0 && event.Type == Tag && string(event.Data) == tagInitrd:
 			initrds++

@@ -60,7 +60,7 @@ var owners = map[string][16]byte{"PK": guidGlobal, "KEK": guidGlobal, "db": guid
 // isSecureBoot reports whether an event is the variable SecureBoot, as measured.
 func (c *Covered) isSecureBoot(e *Event) bool {
 	v, ok := parseVariable(e.Data)
-	return ok && v.name == "SecureBoot" && v.guid == guidGlobal && c.Measured(e, e.Data)
+	return ok && v.name == "SecureBoot" && v.guid == guidGlobal && c.verbatim(e)
 }
 
 // secureBoot reads PCR 7.
@@ -79,7 +79,7 @@ func (c *Covered) secureBoot(claims *attest.BootClaims) error {
 		if !ok || v.name != "SecureBoot" || v.guid != guidGlobal {
 			continue
 		}
-		if !c.Measured(event, event.Data) {
+		if !c.verbatim(event) {
 			return attest.Refuse(attest.CodeEventLog, "the variable SecureBoot in the event log is not what was measured")
 		}
 		if claims.SecureBoot != nil || len(v.data) > 1 || (len(v.data) == 1 && v.data[0] > 1) {
@@ -104,7 +104,7 @@ func (c *Covered) secureBoot(claims *attest.BootClaims) error {
 func (c *Covered) variables(events []*Event) map[string]string {
 	found := make(map[string]string)
 	for _, event := range events {
-		if !c.Measured(event, event.Data) {
+		if !c.verbatim(event) {
 			return nil
 		}
 		v, ok := parseVariable(event.Data)
@@ -133,7 +133,7 @@ func variableName(v *variable) string {
 // preimage returns what an event's digest is of, where the log has it. In a trust domain that may be the content alone of a variable that
 // configures the boot (PFP 10.4.1, EV_EFI_VARIABLE_BOOT).
 func (c *Covered) preimage(e *Event) ([]byte, bool) {
-	if c.Measured(e, e.Data) {
+	if c.verbatim(e) {
 		return e.Data, true
 	}
 	if v, ok := parseVariable(e.Data); c.domain && ok && c.Measured(e, v.data) {
