@@ -158,7 +158,7 @@ func predictDirect(b builder, kernel []byte) {
 }
 
 func predictGRUB(b builder, variables func(name string) Variable) {
-	state := SecureBoot{true, variables("PK").Data, variables("KEK").Data, variables("db").Data, variables("dbx").Data}
+	state := SecureBoot{Enabled: true, PK: variables("PK").Data, KEK: variables("KEK").Data, DB: variables("db").Data, DBX: variables("dbx").Data}
 	b.SecureBoot(state)
 	b.ReadyToBoot()
 	b.NextOption()

@@ -64,13 +64,17 @@ func encodeUTF16(text string) []byte {
 // SecureBoot is the state of Secure Boot: the content of its variables, nil for one that is not set.
 type SecureBoot struct {
 	Enabled          bool
+	Unsupported      bool   // whether the firmware was built without Secure Boot, so that even the variable SecureBoot is not set
 	PK, KEK, DB, DBX []byte // lists of signatures (EFI_SIGNATURE_LIST), as the variables hold them
 }
 
 // SecureBoot adds what firmware measures of Secure Boot when it starts, and its separator.
 func (s *Sequence) SecureBoot(state SecureBoot) {
 	on := []byte{0}
-	if state.Enabled {
+	switch {
+	case state.Unsupported:
+		on = nil
+	case state.Enabled:
 		on[0] = 1
 	}
 	s.variables([]Variable{
