@@ -23,6 +23,6 @@
 // # Limits
 //
 // systemd-stub of version 252 measures no .uname and .sbat, 254 and later do; a stub's version is read from its section .sdmagic. Only 252 was run for
-// the tests here; the order of later sections is that of systemd's source (src/fundamental/uki.c). Version 253 is refused. Add-ons, credentials and system extensions beside an image
+// the tests here; which sections later ones measure, and in which order, is from systemd's source (src/fundamental/uki.c). Version 253 is refused. Add-ons, credentials and system extensions beside an image
 // change PCRs 9, 12 and 13, and are not predicted. An image of several profiles is refused.
 package boot

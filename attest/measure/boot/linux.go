@@ -36,8 +36,8 @@ func LineDigest(hash crypto.Hash, line string) ([]byte, error) {
 	return Sum(hash, bytes.NewReader(options))
 }
 
-// LinuxStub adds what Linux's EFI stub measures: the command line and the initrd it was given. initrd is nil for none. Linux before 5.18 measures no
-// initrd, before 6.3 no command line.
+// LinuxStub adds what Linux's EFI stub measures: the command line and the initrd it was given. initrd is nil for none. Kernels
+// older than 6.1 measure less.
 func (s *Sequence) LinuxStub(line string, initrd io.Reader) error {
 	options, err := loadOptions(line)
 	if err != nil {

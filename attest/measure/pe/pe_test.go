@@ -15,54 +15,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vouchsafe/vouchsafe/attest/measure/pe/petest"
 	"github.com/vouchsafe/vouchsafe/internal/mutate"
 )
-
-// part is a section to be written.
-type part struct {
-	name        string
-	data        []byte
-	virtualSize int
-}
-
-const (
-	testStart   = 0x80
-	testHeaders = 0x400
-	optional64  = 112 + 16*8
-)
-
-// write makes a PE32+ image with a certificate table at its end.
-func write(parts []part, trailing, certificates []byte) []byte {
-	image := make([]byte, testHeaders)
-	copy(image, "MZ")
-	put16 := func(at int, v uint16) { binary.LittleEndian.PutUint16(image[at:], v) }
-	put32 := func(at, v int) { binary.LittleEndian.PutUint32(image[at:], uint32(v)) }
-	put32(0x3c, testStart)
-	copy(image[testStart:], "PE\x00\x00")
-	put16(testStart+4+2, uint16(len(parts)))
-	put16(testStart+4+16, optional64)
-	optional := testStart + 24
-	put16(optional, 0x20b)
-	put32(optional+60, testHeaders)
-	put32(optional+64, 0x12345678)
-	put32(optional+108, 16)
-	offset := testHeaders
-	var body []byte
-	for i, p := range parts {
-		header := optional + optional64 + i*40
-		copy(image[header:], p.name)
-		put32(header+8, p.virtualSize)
-		put32(header+16, len(p.data))
-		put32(header+20, offset)
-		offset += len(p.data)
-		body = append(body, p.data...)
-	}
-	if certificates != nil {
-		put32(optional+112+4*8, offset+len(trailing))
-		put32(optional+112+4*8+4, len(certificates))
-	}
-	return bytes.Join([][]byte{image, body, trailing, certificates}, nil)
-}
 
 func parse(t testing.TB, image []byte) *File {
 	t.Helper()
@@ -82,13 +37,17 @@ func digest(t testing.TB, image []byte) string {
 	return hex.EncodeToString(sum)
 }
 
-var testParts = []part{{".text", []byte("text of the program"), 19}, {".linux", []byte("MZ and a kernel, padded\x00\x00"), 23}, {".bss", nil, 100}}
+var testParts = []petest.Part{
+	{Name: ".text", Data: []byte("text of the program"), VirtualSize: 19},
+	{Name: ".linux", Data: []byte("MZ and a kernel, padded\x00\x00"), VirtualSize: 23},
+	{Name: ".bss", VirtualSize: 100},
+}
 
 // TestAuthenticode has signing and the checksum change nothing, and every other byte change the digest.
 func TestAuthenticode(t *testing.T) {
-	signed := write(testParts, []byte("trailing"), bytes.Repeat([]byte{7}, 32))
+	signed := petest.Write(testParts, []byte("trailing"), bytes.Repeat([]byte{7}, 32))
 	want := digest(t, signed)
-	if unsigned := digest(t, write(testParts, []byte("trailing"), nil)); unsigned != want {
+	if unsigned := digest(t, petest.Write(testParts, []byte("trailing"), nil)); unsigned != want {
 		t.Error("a signature changes the digest")
 	}
 	covered := 0
@@ -100,26 +59,26 @@ func TestAuthenticode(t *testing.T) {
 			sum, err = f.Authenticode(crypto.SHA256)
 		}
 		signed[i] ^= 1
-		checksum := i >= testStart+24+64 && i < testStart+24+68
-		entry := i >= testStart+24+112+32 && i < testStart+24+112+40
+		checksum := i >= petest.Start+24+64 && i < petest.Start+24+68
+		entry := i >= petest.Start+24+112+32 && i < petest.Start+24+112+40
 		certificate := i >= len(signed)-32
 		same := err == nil && hex.EncodeToString(sum) == want
-		if same != (checksum || certificate || entry && i < testStart+24+112+36) {
+		if same != (checksum || certificate || entry && i < petest.Start+24+112+36) {
 			t.Errorf("byte %#x: the same digest %v, %v", i, same, err)
 		}
 		if !same {
 			covered++
 		}
 	}
-	if covered < testHeaders {
+	if covered < petest.Headers {
 		t.Errorf("%d bytes count", covered)
 	}
 }
 
 // TestDigestByHand computes the digest of a small image another way.
 func TestDigestByHand(t *testing.T) {
-	image := write(testParts, []byte("trailing"), []byte("certificates"))
-	checksum, entry := testStart+24+64, testStart+24+112+32
+	image := petest.Write(testParts, []byte("trailing"), []byte("certificates"))
+	checksum, entry := petest.Start+24+64, petest.Start+24+112+32
 	sum := sha256.Sum256(bytes.Join([][]byte{image[:checksum], image[checksum+4 : entry], image[entry+8 : len(image)-12]}, nil))
 	if got := digest(t, image); got != hex.EncodeToString(sum[:]) {
 		t.Errorf("%s, want %x", got, sum)
@@ -128,12 +87,12 @@ func TestDigestByHand(t *testing.T) {
 
 // TestSectionsOutOfOrder: they are hashed by their place in the file, not by their place in the table.
 func TestSectionsOutOfOrder(t *testing.T) {
-	image := write(testParts, nil, nil)
-	table := testStart + 24 + optional64
+	image := petest.Write(testParts, nil, nil)
+	table := petest.Table
 	first, second := bytes.Clone(image[table:table+40]), bytes.Clone(image[table+40:table+80])
 	copy(image[table:], second)
 	copy(image[table+40:], first)
-	checksum, entry := testStart+24+64, testStart+24+112+32
+	checksum, entry := petest.Start+24+64, petest.Start+24+112+32
 	sum := sha256.Sum256(bytes.Join([][]byte{image[:checksum], image[checksum+4 : entry], image[entry+8:]}, nil))
 	if got := digest(t, image); got != hex.EncodeToString(sum[:]) {
 		t.Errorf("%s, want %x", got, sum)
@@ -141,7 +100,7 @@ func TestSectionsOutOfOrder(t *testing.T) {
 }
 
 func TestSections(t *testing.T) {
-	f := parse(t, write(append(testParts, part{".osrel", []byte("ID=x"), 10}), nil, nil))
+	f := parse(t, petest.Write(append(testParts, petest.Part{Name: ".osrel", Data: []byte("ID=x"), VirtualSize: 10}), nil, nil))
 	for name, want := range map[string]string{
 		".text": "text of the program", ".linux": "MZ and a kernel, padded", ".bss": strings.Repeat("\x00", 100), ".osrel": "ID=x\x00\x00\x00\x00\x00\x00",
 	} {
@@ -163,27 +122,27 @@ func TestSections(t *testing.T) {
 }
 
 func TestMalformed(t *testing.T) {
-	good := write(testParts, nil, nil)
+	good := petest.Write(testParts, nil, nil)
 	change := func(at int, value ...byte) []byte {
 		image := bytes.Clone(good)
 		copy(image[at:], value)
 		return image
 	}
-	optional := testStart + 24
-	table := optional + optional64
+	optional := petest.Start + 24
+	table := petest.Table
 	for name, image := range map[string][]byte{
 		"nothing":                    nil,
 		"a script":                   []byte("#!/bin/sh" + strings.Repeat(" ", 100)),
-		"no PE header":               change(testStart, 'N', 'E'),
+		"no PE header":               change(petest.Start, 'N', 'E'),
 		"a header out of the file":   change(0x3c, 0xff, 0xff, 0xff, 0xff),
 		"a header at its end":        change(0x3c, byte(len(good)), byte(len(good)>>8)),
 		"an unknown optional header": change(optional, 0x07, 0x01),
-		"65535 sections":             change(testStart+4+2, 0xff, 0xff),
-		"200 sections":               change(testStart+4+2, 200, 0),
+		"65535 sections":             change(petest.Start+4+2, 0xff, 0xff),
+		"200 sections":               change(petest.Start+4+2, 200, 0),
 		"headers of 4 GiB":           change(optional+60, 0xff, 0xff, 0xff, 0xff),
 		"headers of nothing":         change(optional+60, 0, 0, 0, 0),
-		"an optional header of none": change(testStart+4+16, 0, 0),
-		"a directory past it":        change(testStart+4+16, 120, 0),
+		"an optional header of none": change(petest.Start+4+16, 0, 0),
+		"a directory past it":        change(petest.Start+4+16, 120, 0),
 		"a section in the headers":   change(table+20, 1, 0),
 		"a section in another":       change(table+40+20, 1, 4),
 		"a section past the end":     change(table+16, 0xff, 0xff, 0xff, 0x7f),
@@ -196,7 +155,7 @@ func TestMalformed(t *testing.T) {
 	if _, err := Parse(bytes.NewReader(nil), maxImage+1); !errors.Is(err, ErrFormat) {
 		t.Errorf("too large: %v", err)
 	}
-	long := write(testParts, nil, []byte("x"))
+	long := petest.Write(testParts, nil, []byte("x"))
 	binary.LittleEndian.PutUint32(long[optional+112+4*8+4:], 1000)
 	if _, err := parse(t, long).Authenticode(crypto.SHA256); !errors.Is(err, ErrFormat) {
 		t.Errorf("certificates that are longer than the rest: %v", err)
@@ -265,7 +224,7 @@ func check(t *testing.T, image []byte) {
 }
 
 func seeds() [][]byte {
-	return [][]byte{write(testParts, []byte("trailing"), []byte("certificates")), write(nil, nil, nil)}
+	return [][]byte{petest.Write(testParts, []byte("trailing"), []byte("certificates")), petest.Write(nil, nil, nil)}
 }
 
 func TestMutations(t *testing.T) { mutate.Run(t, seeds(), check) }
