@@ -21,6 +21,7 @@ import (
 	"filippo.io/age"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/vouchsafe/vouchsafe/attest/measure/pe/petest"
 	"github.com/vouchsafe/vouchsafe/broker/dev"
 	"github.com/vouchsafe/vouchsafe/client"
 	"github.com/vouchsafe/vouchsafe/client/virtualdevice"
@@ -91,11 +92,20 @@ func TestScripts(t *testing.T) {
 			env.Setenv("PATH", bin+string(filepath.ListSeparator)+env.Getenv("PATH"))
 			env.Setenv("VECTORS", vectors.Folder())
 			env.Setenv("TZ", "UTC")
+			measure, err := filepath.Abs(filepath.Join("..", "..", "attest", "measure"))
+			if err != nil {
+				return err
+			}
+			env.Setenv("MEASURE", measure)
 			return nil
 		},
 		Condition: func(condition string) (bool, error) {
 			if condition == "vectors" {
 				_, err := os.Stat(filepath.Join(vectors.Folder(), "snp"))
+				return err == nil, nil
+			}
+			if condition == "ovmf" { // Debian's package of that name, whose image has TDX metadata
+				_, err := os.Stat("/usr/share/ovmf/OVMF.fd")
 				return err == nil, nil
 			}
 			return false, fmt.Errorf("unknown condition %q", condition)
@@ -109,11 +119,20 @@ func TestScripts(t *testing.T) {
 			"mode":     mode,
 			"sigterm":  sigterm,
 			"touch":    touch,
+			"uki":      writeUKI,
 			"waitfor":  waitFor,
 			"waitfile": waitFile,
 			"waitcert": waitCert,
 		},
 	})
+}
+
+// writeUKI writes a small unified kernel image: uki FILE VERSION [SECTION CONTENT]…. Its kernel is another program without code.
+func writeUKI(ts *testscript.TestScript, _ bool, args []string) {
+	kernel := petest.Write(petest.Parts(".text", "code"), nil, nil)
+	sections := append([]string{".sdmagic", "#### LoaderInfo: systemd-stub " + args[1] + " ####", ".linux", string(kernel)}, args[2:]...)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), petest.Write(petest.Parts(sections...), nil, nil), 0o600))
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".kernel"), kernel, 0o600))
 }
 
 // freePort sets each variable that it is given to a port that nothing listens on.

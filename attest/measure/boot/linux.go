@@ -47,7 +47,12 @@ func (s *Sequence) LinuxStub(line string, initrd io.Reader) error {
 	if initrd == nil {
 		return nil
 	}
-	return s.Reader(pcrFiles, "initrd of the kernel", initrd)
+	return s.Initrd(initrd)
+}
+
+// Initrd adds the initrd that Linux's EFI stub was given.
+func (s *Sequence) Initrd(content io.Reader) error {
+	return s.Reader(pcrFiles, "initrd of the kernel", content)
 }
 
 // stubSections are the sections that systemd-stub measures, in its order, with the first version that measures each (systemd,
