@@ -11,11 +11,11 @@
 //
 // # What a replay proves
 //
-// A log is a claim by whoever presents it. A PCR is covered when its events, replayed from its reset value, give exactly the
-// value quoted: then the log has every digest that was extended, in order, and no other. Events of PCRs that are not covered
-// are not looked at. For PCRs that only firmware and boot loaders extend (0 to 9, 14) a log that has events but gives
-// another value is refused with CodeEventLog. A running system goes on extending the others (10 by IMA, 11 to 13 and 15 by
-// systemd, 16 and up by anyone), so there a difference only means that the PCR is not covered. A log that covers no PCR is refused: it proves nothing.
+// A log is a claim by whoever presents it. A PCR is covered when its events, replayed from its reset value, give exactly the value quoted:
+// then the log has every digest that was extended, in order, and no other. Events of PCRs that are not covered are not looked at. For PCRs
+// that only firmware and boot loaders extend (0 to 9, 14) a log that has events but gives another value is refused with CodeEventLog. A
+// running system goes on extending the others (10 by IMA, 11 to 13 and 15 by systemd, 16 and up by anyone), so there a difference only means
+// that the PCR is not covered. A log that covers no PCR is refused: it proves nothing.
 //
 // Of a trust domain's registers, only firmware extends RTMR 0 and 1: a log that has events of one but gives another value is refused. RTMR 2 and 3
 // are extended by running systems too, without an entry, so there a difference means not covered. Events under MRTD's index are not
@@ -55,7 +55,7 @@
 //
 // # Limits of that
 //
-// GRUB's digests do not cover its own labels: who can run GRUB commands could have measured any line as a command and relabel
-// it. So the claims command_line, kernel and initrd are as good as the boot loader's configuration is under control: ask
-// for secure_boot and boot_loaders besides, or pin PCRs 8 and 9 by value. And who controls the running system can append to any PCR, though never remove.
+// GRUB's digests do not cover its own labels: who can run GRUB commands could have measured any line as a command and relabel it. So the
+// claims command_line, kernel and initrd are as good as the boot loader's configuration is under control: ask for secure_boot and
+// boot_loaders besides, or pin PCRs 8 and 9 by value. And who controls the running system can append to any PCR, though never remove.
 package eventlog

@@ -89,9 +89,10 @@ var stubSections = []string{
 }
 
 // domainCommandLine returns the command line that systemd-stub measured into RTMR 2: the only text in UTF-16 with a final zero that is
-// measured as it is logged. The PCRs that tell a command line from sections and files on a PC are one register here, so every other event must be known
-// not to be another command line behind another's data: a section's name or, right after it, its content; the same line again, as the kernel
-// takes it; or once, and after the line, the initrd that the kernel took. Otherwise the line is not known, and the second result says that there is one.
+// measured as it is logged. The PCRs that tell a command line from sections and files on a PC are one register here, so every other event
+// must be known not to be another command line behind another's data: a section's name or, right after it, its content; the same line again,
+// as the kernel takes it; or once, and after the line, the initrd that the kernel took. Otherwise the line is not known, and the second
+// result says that there is one.
 func (c *Covered) domainCommandLine() (string, bool) {
 	line, lineEvent := "", (*Event)(nil)
 	known := true

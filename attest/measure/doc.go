@@ -6,7 +6,7 @@
 //   - [github.com/vouchsafe/vouchsafe/attest/measure/pe]: programs of UEFI: their sections, and their Authenticode digest
 //   - [github.com/vouchsafe/vouchsafe/attest/measure/ovmf]: the table at the end of a virtual machine's firmware
 //
-// Nothing here judges evidence, and no verifier imports it: a reference value that is computed wrongly refuses the guest, and one that is computed from
-// the wrong files admits what these files are. They are for whoever states the values, on the machine that built the image. All are
-// pure: bytes and readers go in, lower-case hex comes out.
+// Nothing here judges evidence, and no verifier imports it: a reference value that is computed wrongly refuses the guest, and one that is
+// computed from the wrong files admits what these files are. They are for whoever states the values, on the machine that built the image.
+// All are pure: bytes and readers go in, lower-case hex comes out.
 package measure

@@ -91,14 +91,18 @@ func (b *tdxBuild) predict(p *program) (*prediction, error) {
 	if volume, has := firmware.Volume(); has {
 		h := crypto.SHA384.New()
 		h.Write(volume)
-		result.Values = append(result.Values, predicted{Claim: "claims.boot.firmware[1]", Value: hex.EncodeToString(h.Sum(nil)), For: "the volume of variables as it is in the image", set: "-variables"})
+		result.Values = append(result.Values, predicted{
+			Claim: "claims.boot.firmware[1]", Value: hex.EncodeToString(h.Sum(nil)),
+			For: "the volume of variables as it is in the image", set: "-variables",
+		})
 	}
 	result.Unknown = append(result.Unknown, unknown{"claims.tdx.rtmr0", "it depends on the machine's memory, devices and ACPI tables"})
 	switch {
 	case b.kernel != "":
 		err = b.direct(result)
 	case b.uki != "":
-		result.Unknown = append(result.Unknown, unknown{"claims.tdx.rtmr1", "it has the partition table of the disk and the boot options that were tried; ask for claims.boot.boot_loaders"},
+		result.Unknown = append(result.Unknown,
+			unknown{"claims.tdx.rtmr1", "it has the disk's partition table and the boot options that were tried; ask for claims.boot.boot_loaders"},
 			unknown{"claims.tdx.rtmr2", "what a stub and a kernel measure without a TPM depends on their versions; the image's digest covers its sections"})
 		err = withUKI(b.uki, func(u *boot.UKI) error { return result.addPrograms(u, crypto.SHA384) })
 	}

@@ -171,8 +171,8 @@ func (pr *prediction) addPrograms(u *boot.UKI, hash crypto.Hash) error {
 	return nil
 }
 
-// addSections adds the claims that an event log proves of the sections of a unified kernel image; taken says whether its kernel takes the initrd and the command line as they
-// are there.
+// addSections adds the claims that an event log proves of the sections of a unified kernel image; taken says whether its kernel takes the
+// initrd and the command line as they are there.
 func (pr *prediction) addSections(u *boot.UKI, hash crypto.Hash, line string, taken bool) error {
 	sections, err := boot.Sections(u.Program, u.Version, hash)
 	if err != nil {

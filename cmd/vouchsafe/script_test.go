@@ -290,7 +290,8 @@ func touch(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// TestRunLeavesNothing: a run of the program in this process leaves nothing behind. It is here so that execute can be called by other programs' tests.
+// TestRunLeavesNothing: a run of the program in this process leaves nothing behind. It is here so that execute can be called by other
+// programs' tests.
 func TestRunLeavesNothing(t *testing.T) {
 	before := runtime.NumGoroutine()
 	for _, args := range [][]string{{"version"}, {"nonsense"}, {"secret", "list"}, {"policy", "check", "testdata/none.yaml"}} {

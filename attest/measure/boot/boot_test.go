@@ -210,8 +210,8 @@ func TestPredictedIsMeasured(t *testing.T) {
 	}
 }
 
-// patched returns the digest of the kernel of the direct boot as it was logged: QEMU writes into the header of a kernel that it hands to a guest which is not
-// confidential, so it is not the file's.
+// patched returns the digest of the kernel of the direct boot as it was logged: QEMU writes into the header of a kernel that it hands to a
+// guest which is not confidential, so it is not the file's.
 func patched(t *testing.T, hash crypto.Hash) []byte {
 	t.Helper()
 	log, err := eventlog.Parse(directLog)

@@ -17,12 +17,14 @@
 //
 // # What can be predicted
 //
-// PCRs 8, 9, 11 and 12, and so RTMR 2, are made of what the image's author controls. PCR 4 is too, but for how many boot options the firmware tries in vain before the right
-// one. PCR 7 is when the owner of the machine sets its variables. PCRs 0, 1, 2, 3, 5 and 6 depend on the machine: take them from one that is known to be good.
+// PCRs 8, 9, 11 and 12, and so RTMR 2, are made of what the image's author controls. PCR 4 is too, but for how many boot options the
+// firmware tries in vain before the right one. PCR 7 is when the owner of the machine sets its variables. PCRs 0, 1, 2, 3, 5 and 6 depend on
+// the machine: take them from one that is known to be good.
 //
 // # Limits
 //
-// systemd-stub of version 252 measures no .uname and .sbat, 254 and later do; a stub's version is read from its section .sdmagic. Only 252 was run for
-// the tests here; which sections later ones measure, and in which order, is from systemd's source (src/fundamental/uki.c). Version 253 is refused. Add-ons, credentials and system extensions beside an image
-// change PCRs 9, 12 and 13, and are not predicted. An image of several profiles is refused.
+// systemd-stub of version 252 measures no .uname and .sbat, 254 and later do; a stub's version is read from its section .sdmagic. Only 252
+// was run for the tests here; which sections later ones measure, and in which order, is from systemd's source (src/fundamental/uki.c).
+// Version 253 is refused. Add-ons, credentials and system extensions beside an image change PCRs 9, 12 and 13, and are not predicted. An
+// image of several profiles is refused.
 package boot

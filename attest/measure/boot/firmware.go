@@ -93,7 +93,8 @@ func (s *Sequence) variables(list []Variable) {
 	}
 }
 
-// Authority adds what admitted a program: of firmware, an entry of db, which is its owner's GUID and the certificate; of shim, what it measures of its lists.
+// Authority adds what admitted a program: of firmware, an entry of db, which is its owner's GUID and the certificate; of shim, what it
+// measures of its lists.
 func (s *Sequence) Authority(v Variable) {
 	s.Data(pcrSecureBoot, "Secure Boot authority "+v.Name, v.measured())
 }

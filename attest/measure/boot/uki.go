@@ -48,11 +48,13 @@ func ParseUKI(r io.ReaderAt, size int64) (*UKI, error) {
 	return u, nil
 }
 
-// UKI adds what is measured when firmware boots a unified kernel image: the image, its sections, and the kernel in it. line is a command line that is passed to it; "" for
-// none. It fails when line is passed to an image that has one, which uses its own or the other depending on Secure Boot.
+// UKI adds what is measured when firmware boots a unified kernel image: the image, its sections, and the kernel in it. line is a command
+// line that is passed to it; "" for none. It fails when line is passed to an image that has one, which uses its own or the other depending
+// on Secure Boot.
 //
-// Unless the result says otherwise, it adds what the kernel measures too. It cannot where the image has microcode, which the stub puts before the initrd, and where the
-// command line has control characters or spaces at its end, which versions of the stub treat differently: then PCR 9 is not known, and the first result says why.
+// Unless the result says otherwise, it adds what the kernel measures too. It cannot where the image has microcode, which the stub puts
+// before the initrd, and where the command line has control characters or spaces at its end, which versions of the stub treat differently:
+// then PCR 9 is not known, and the first result says why.
 func (s *Sequence) UKI(u *UKI, line string) (unknown string, err error) {
 	if line != "" && u.Line != "" {
 		return "", errors.New("the image has a command line of its own: which one it uses depends on Secure Boot")

@@ -20,8 +20,8 @@
 //
 // # Checks
 //
-// Every offset and size is held against the file before it is read, the headers are bounded, and sections that overlap each other or the headers, so that
-// bytes would be hashed twice, are errors: EDK II does not load such an image. Nothing is read into memory but the headers.
+// Every offset and size is held against the file before it is read, the headers are bounded, and sections that overlap each other or the
+// headers, so that bytes would be hashed twice, are errors: EDK II does not load such an image. Nothing is read into memory but the headers.
 package pe
 
 import (

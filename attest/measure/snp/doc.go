@@ -20,14 +20,15 @@
 //     and, for a kernel that is booted directly, the page with the table of the SHA-256 of command line, initrd and kernel.
 //  3. For each virtual processor, its save area (VMSA, APM table B-4): the registers it starts with, at the address that the ABI gives these.
 //
-// So the digest covers the firmware byte for byte, kernel, initrd and command line where they are booted directly, how many processors
-// there are, and their model as the hypervisor puts it into a register. It does not cover the guest's memory size, devices, disks, or a boot loader that
-// firmware finds on one: for these, see init-data, or a measured boot with a vTPM.
+// So the digest covers the firmware byte for byte, kernel, initrd and command line where they are booted directly, how many processors there
+// are, and their model as the hypervisor puts it into a register. It does not cover the guest's memory size, devices, disks, or a boot
+// loader that firmware finds on one: for these, see init-data, or a measured boot with a vTPM.
 //
 // # Hypervisors
 //
-// QEMU, Amazon EC2 and Google Compute Engine differ in registers that have no meaning for the guest, in the order of CPUID, and in whether working memory
-// is measured. Guest features (SEV_FEATURES) are a register too: 0x1 is SNP alone; hosts with Linux before 6.10 set 0x21 where debug swap is on by default.
+// QEMU, Amazon EC2 and Google Compute Engine differ in registers that have no meaning for the guest, in the order of CPUID, and in whether
+// working memory is measured. Guest features (SEV_FEATURES) are a register too: 0x1 is SNP alone; hosts with Linux before 6.10 set 0x21
+// where debug swap is on by default.
 //
 // # Limits
 //

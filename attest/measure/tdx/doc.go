@@ -24,13 +24,14 @@
 //
 // # RTMRs
 //
-// What a boot extends into RTMRs, [github.com/vouchsafe/vouchsafe/attest/measure/boot] builds, event by event. [Sequence] has what is particular to EDK II in a TDX guest:
+// What a boot extends into RTMRs, [github.com/vouchsafe/vouchsafe/attest/measure/boot] builds, event by event. [Sequence] has what is
+// particular to EDK II in a TDX guest:
 //
 //   - RTMR 0 begins with the digest of the hand-off list, which depends on the size of the guest's memory, and of the CFV, which is known.
 //     It has the Secure Boot variables, a separator, three ACPI tables that the hypervisor makes, and boot variables, which name devices.
 //   - RTMR 1 has the programs that are loaded, and the partition table of the disk they are on.
 //   - RTMR 2 has what a boot loader or the kernel measures: command line, initrd, and GRUB's or systemd-stub's own.
 //
-// So RTMR 1 and 2 can be predicted for a kernel that the hypervisor hands over, RTMR 2 for a unified kernel image. RTMR 0 needs digests from a guest of the same
-// shape: policies better ask for the claims that its events prove, the Secure Boot variables and the firmware's digests.
+// So RTMR 1 and 2 can be predicted for a kernel that the hypervisor hands over, RTMR 2 for a unified kernel image. RTMR 0 needs digests from
+// a guest of the same shape: policies better ask for the claims that its events prove, the Secure Boot variables and the firmware's digests.
 package tdx
