@@ -157,7 +157,7 @@ type TPMClaims struct {
 type BootClaims struct {
 	SecureBoot   *bool    `json:"secure_boot,omitempty" doc:"whether UEFI Secure Boot was on; needs PCR 7 or RTMR 0"`
 	CommandLine  string   `json:"command_line,omitempty" doc:"kernel command line; needs PCR 8, 9 or 12, or RTMR 2"`
-	LineDigest   string   `json:"command_line_digest,omitempty" doc:"hex digest, by the quoted bank's hash, of the command line as the kernel's EFI stub took it: UTF-16 with a final zero; needs PCR 9 or RTMR 2"`
+	LineDigest   string   `json:"command_line_digest,omitempty" doc:"hex digest, by the quoted bank's hash, of the command line as the kernel's EFI stub took it: UTF-16 with a final zero; needs PCR 9 or RTMR 2, with no boot loader's events before it but systemd-stub's"`
 	Kernel       string   `json:"kernel,omitempty" doc:"hex digest of the kernel image by the quoted bank's hash; needs PCR 4, 8, 9 or 11, or RTMR 2"`
 	Initrd       string   `json:"initrd,omitempty" doc:"hex digest of the initial RAM disk; needs PCR 9 or 11, or RTMR 2"`
 	BootLoaders  []string `json:"boot_loaders,omitempty" doc:"hex Authenticode digests of the boot applications loaded, in order, the kernel among them where the firmware loads it; needs PCR 4 or RTMR 1, which has drivers of devices too"`
@@ -168,6 +168,16 @@ type BootClaims struct {
 
 	PCRs  []int `json:"pcrs,omitempty" doc:"PCRs whose events were replayed to the quoted value"`
 	RTMRs []int `json:"rtmrs,omitempty" doc:"RTMRs of a trust domain whose events were replayed to the quoted value"`
+
+	LoaderSays *LoaderClaims `json:"loader_says,omitempty" doc:"what a boot loader other than systemd-stub says in a trust domain's log; whoever controls its configuration, as the host does, can have it say anything"`
+}
+
+// LoaderClaims are what a boot loader's log says and nothing proves: its labels are not covered by what it measures, and its configuration is on a disk.
+type LoaderClaims struct {
+	CommandLine string `json:"command_line,omitempty" doc:"kernel command line"`
+	LineDigest  string `json:"command_line_digest,omitempty" doc:"hex SHA-384 of the command line as the kernel's EFI stub took it"`
+	Kernel      string `json:"kernel,omitempty" doc:"hex SHA-384 of the kernel image"`
+	Initrd      string `json:"initrd,omitempty" doc:"hex SHA-384 of the initial RAM disk"`
 }
 
 // SampleClaims are the members of unsigned test evidence.

@@ -102,25 +102,18 @@ func (c *Covered) firmware() []string {
 
 // linux fills in command line, kernel and initrd.
 func (c *Covered) linux(claims *attest.BootClaims) error {
-	commands, err := c.grub()
+	if c.domain {
+		return c.domainLinux(claims)
+	}
+	said, err := c.loaderSays()
 	if err != nil {
 		return err
 	}
 	stub, stubbed := c.stubCommandLine()
-	loaded := c.tagged(tagInitrd)
 	switch {
-	case commands.lines == 1 && !stubbed:
-		claims.CommandLine = commands.line
-		image, _, _ := strings.Cut(commands.line, " ")
-		if claims.Kernel = c.file(image); claims.Kernel == "" {
-			claims.Kernel = c.file(oldKernelLabel)
-		}
-		if len(commands.initrds) == 1 {
-			if claims.Initrd = c.file(commands.initrds[0]); claims.Initrd == "" {
-				claims.Initrd = c.file(oldInitrdLabel)
-			}
-		}
-	case commands.lines == 0 && stubbed:
+	case said != nil && !stubbed:
+		claims.CommandLine, claims.Kernel, claims.Initrd = said.CommandLine, said.Kernel, said.Initrd
+	case said == nil && stubbed:
 		claims.CommandLine = stub
 	}
 	if claims.Kernel == "" {
@@ -129,36 +122,64 @@ func (c *Covered) linux(claims *attest.BootClaims) error {
 	if claims.Initrd == "" {
 		claims.Initrd = c.section(".initrd")
 	}
-	switch {
-	case claims.Initrd == "":
-		claims.Initrd = loaded
-	case loaded != "" && loaded != claims.Initrd:
-		claims.Initrd = "" // the kernel took another one, or more than that one
-	}
-	claims.LineDigest = c.tagged(tagLoadOptions)
+	line, initrd := c.taken(c.Events(pcrGRUBFiles))
+	claims.LineDigest = hex.EncodeToString(line)
+	claims.Initrd = agreed(claims.Initrd, initrd)
 	return nil
 }
 
-// Names under which Linux's EFI stub measures what it was given, in an event whose data is a number, a size and the name.
+// loaderSays returns what GRUB says it booted, when it says it of one kernel; nil otherwise.
+func (c *Covered) loaderSays() (*attest.LoaderClaims, error) {
+	commands, err := c.grub()
+	if err != nil || commands.lines != 1 {
+		return nil, err
+	}
+	said := &attest.LoaderClaims{CommandLine: commands.line}
+	image, _, _ := strings.Cut(commands.line, " ")
+	if said.Kernel = c.file(image); said.Kernel == "" {
+		said.Kernel = c.file(oldKernelLabel)
+	}
+	if len(commands.initrds) == 1 {
+		if said.Initrd = c.file(commands.initrds[0]); said.Initrd == "" {
+			said.Initrd = c.file(oldInitrdLabel)
+		}
+	}
+	return said, nil
+}
+
+// agreed returns the digest of an initrd, by the hex digest that a boot loader measured and the digest that the kernel did, either of which
+// may not be known. It is "" when they differ: then the kernel took another one, or more than that one.
+func agreed(loader string, kernel []byte) string {
+	took := hex.EncodeToString(kernel)
+	switch {
+	case loader == "" || loader == took:
+		return took
+	case kernel == nil:
+		return loader
+	}
+	return ""
+}
+
+// Data of the events by which Linux's EFI stub measures what it was given: a number, a size and a name.
 const (
 	tagLoadOptions = "\xed\x22\x3b\x8f\x1a\x00\x00\x00LOADED_IMAGE::LoadOptions\x00"
 	tagInitrd      = "\xec\x22\x3b\x8f\x0d\x00\x00\x00Linux initrd\x00"
 )
 
-// tagged returns the digest that the kernel's EFI stub measured under a name, if all there are under it agree.
-func (c *Covered) tagged(name string) string {
-	digest := ""
-	for _, event := range c.Events(pcrGRUBFiles) {
-		if event.Type != Tag || string(event.Data) != name {
-			continue
-		}
-		found := hex.EncodeToString(c.Digest(event))
-		if digest != "" && digest != found {
-			return ""
-		}
-		digest = found
+// taken returns the digests of the command line and the initrd that Linux's EFI stub took, nil for those that are not known. They must be
+// the first events: no label is covered by a digest, so behind another event the true ones could hide, and whoever controls the running
+// system can append others.
+func (c *Covered) taken(events []*Event) (line, initrd []byte) {
+	is := func(name string) bool {
+		return len(events) > 0 && events[0].Type == Tag && string(events[0].Data) == name
 	}
-	return digest
+	if is(tagLoadOptions) {
+		line, events = c.Digest(events[0]), events[1:]
+	}
+	if is(tagInitrd) {
+		initrd = c.Digest(events[0])
+	}
+	return line, initrd
 }
 
 // Prefixes of GRUB's measurements: the present form and that of older Fedora builds.
@@ -222,9 +243,6 @@ func (c *Covered) text(event *Event, data []byte) (string, bool) {
 // stubCommandLine returns the command line that systemd-stub measured: the only event of PCR 12, UTF-16 with a final zero. Where there
 // are more (credentials, add-ons) it is not known which is what.
 func (c *Covered) stubCommandLine() (string, bool) {
-	if c.domain {
-		return c.domainCommandLine()
-	}
 	events := c.Events(pcrStubCommandLine)
 	if len(events) == 0 {
 		return "", false

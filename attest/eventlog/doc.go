@@ -40,18 +40,24 @@
 //   - kernel, initrd: GRUB's measurement in PCR 9 of the files that its command line and initrd command name; or the PE
 //     sections .linux and .initrd that systemd-stub measures into PCR 11 after their names; or the initrd that Linux's EFI stub says in PCR 9 it
 //     took. Where two of these differ, the claim is absent.
-//   - command_line_digest: what Linux's EFI stub says in PCR 9 it took; its log has no text.
+//   - command_line_digest: what Linux's EFI stub says in PCR 9 it took, when it is the first event there; its log has no text.
 //
 // # What differs in a trust domain
 //
-// One register has what a PC keeps in several: PCRs 0, 1 and 7 are RTMR 0; 2 to 6 are RTMR 1; 8 to 15 are RTMR 2. So what would tell events apart by
-// their PCR must be told by content:
+// The host controls disks, and so what a boot loader is configured to do. And one register has what a PC keeps in several: PCRs 0, 1 and 7
+// are RTMR 0; 2 to 6 are RTMR 1; 8 to 15 are RTMR 2. So what would tell events apart by their PCR must be told by content, and what a
+// boot loader's configuration can forge is not claimed:
 //
-//   - RTMR 0 begins with two digests that no log has the data of, the hand-off list and the configuration volume of the firmware, and after the first
-//     separator up to three of ACPI tables. These are let pass there and nowhere else; they are claimed as firmware, not read.
-//   - boot_loaders are all digests in RTMR 1 but the known strings, separators, and what is logged in full and does not start as a program does, such as a
-//     partition table. A driver on a device is one of them, which a PC measures into PCR 2.
-//   - The command line of systemd-stub must be the only text of its kind in RTMR 2, and no other event may be able to hide a second.
+//   - RTMR 0 begins with two digests that no log has the data of, the hand-off list and the configuration volume of the firmware, and after
+//     the first separator up to three of ACPI tables. These are let pass there and nowhere else; the first two are claimed as firmware.
+//   - boot_loaders are all digests in RTMR 1 but the known strings, separators, and what is logged in full and does not start as a program
+//     does, such as a partition table. A driver on a device is one of them, which a PC measures into PCR 2.
+//   - RTMR 2 is read from its start, and only as far as no event can be another one behind a label: systemd-stub's sections, each after its
+//     name, a command line that was passed to it, then what the kernel took. So kernel, initrd, command_line and command_line_digest are
+//     proved for a unified kernel image, and the last two digests for a kernel that the hypervisor hands over. A kernel that is given neither
+//     command line nor initrd measures nothing, and leaves room for whoever controls the running system to append both: compare both,
+//     and boot_loaders.
+//   - Of any other boot loader, loader_says has what its labels say. It is good for finding out; nothing proves it. Compare RTMR 2 by value.
 //
 // # Limits of that
 //

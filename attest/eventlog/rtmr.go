@@ -3,6 +3,7 @@ package eventlog
 import (
 	"bytes"
 	"crypto"
+	"encoding/hex"
 	"slices"
 
 	"github.com/vouchsafe/vouchsafe/attest"
@@ -88,39 +89,81 @@ var stubSections = []string{
 	".uname\x00", ".sbat\x00", ".pcrpkey\x00", ".profile\x00", ".hwids\x00", ".efifw\x00",
 }
 
-// domainCommandLine returns the command line that systemd-stub measured into RTMR 2: the only text in UTF-16 with a final zero that is
-// measured as it is logged. The PCRs that tell a command line from sections and files on a PC are one register here, so every other event
-// must be known not to be another command line behind another's data: a section's name or, right after it, its content; the same line again,
-// as the kernel takes it; or once, and after the line, the initrd that the kernel took. Otherwise the line is not known, and the second
-// result says that there is one.
-func (c *Covered) domainCommandLine() (string, bool) {
-	line, lineEvent := "", (*Event)(nil)
-	known := true
-	content := false // the event is a section's content
-	initrds := 0
-	for _, event := range c.Events(pcrStubCommandLine) {
-		if content {
-			content = false
+// domainLinux fills in command line, kernel and initrd from RTMR 2. In a trust domain it is the host that controls disks, and so what a
+// boot loader is configured to do; and the register has what a PC keeps in several PCRs. So it is read from its start, and only as far as
+// every event is known not to be another one behind a label: the sections that systemd-stub measures, each right after its name; a command
+// line that was passed to the stub, which is measured as it is logged; then what the kernel took. Whoever controls the running system can
+// only append.
+//
+// What any other boot loader measured is reported as what it says.
+func (c *Covered) domainLinux(claims *attest.BootClaims) error {
+	sections, passed, rest := c.stub(c.Events(pcrStubSections))
+	line, initrd := c.taken(rest)
+	claims.LineDigest = hex.EncodeToString(line)
+	claims.Kernel = sections[".linux\x00"]
+	claims.Initrd = agreed(sections[".initrd\x00"], initrd)
+	if passed != nil && (bytes.Equal(line, c.Digest(passed)) || line == nil && len(rest) == 0) {
+		claims.CommandLine, _ = commandLine(passed)
+	}
+	if len(rest) == 0 || line != nil || initrd != nil {
+		return nil
+	}
+	said, err := c.loaderSays()
+	if err != nil {
+		return err
+	}
+	if said == nil {
+		said = &attest.LoaderClaims{}
+	}
+	said.LineDigest = hex.EncodeToString(c.labelled(tagLoadOptions))
+	said.Initrd = agreed(said.Initrd, c.labelled(tagInitrd))
+	if *said != (attest.LoaderClaims{}) {
+		claims.LoaderSays = said
+	}
+	return nil
+}
+
+// stub reads the events that systemd-stub begins a register with: the hex digest of each section by its name as measured, the first of each
+// name; a command line that was passed to it, nil when there is none; and what follows.
+func (c *Covered) stub(events []*Event) (sections map[string]string, passed *Event, rest []*Event) {
+	sections = make(map[string]string)
+	for len(events) > 0 {
+		name := c.fixed(events[0])
+		switch {
+		case slices.Contains(stubSections, name) && len(events) > 1:
+			if sections[name] == "" {
+				sections[name] = hex.EncodeToString(c.Digest(events[1]))
+			}
+			events = events[2:]
+		case c.isSeparator(events[0]):
+			events = events[1:]
+		default:
+			if _, is := commandLine(events[0]); !is || passed != nil || !c.verbatim(events[0]) {
+				return sections, passed, events
+			}
+			passed, events = events[0], events[1:]
+		}
+	}
+	return sections, passed, nil
+}
+
+// commandLine returns the text of an event whose data is a command line as an EFI program is given it: UTF-16 with a final zero.
+func commandLine(e *Event) (string, bool) {
+	data, ended := bytes.CutSuffix(e.Data, []byte{0, 0})
+	text, ok := decodeUTF16(data)
+	return text, ok && ended && len(text) <= maxCommandLine
+}
+
+// labelled returns the digest of the events of RTMR 2 that are labelled as one of the kernel's, if they agree.
+func (c *Covered) labelled(name string) (digest []byte) {
+	for _, event := range c.Events(pcrGRUBFiles) {
+		if event.Type != Tag || string(event.Data) != name {
 			continue
 		}
-		content = slices.Contains(stubSections, c.fixed(event))
-		text, ok := decodeUTF16(bytes.TrimSuffix(event.Data, []byte{0, 0}))
-		switch {
-		case content || c.isSeparator(event):
-		case lineEvent != nil && bytes.Equal(c.Digest(event), c.Digest(lineEvent)):
-		case lineEvent == nil && ok && bytes.HasSuffix(event.Data, []byte{0, 0}) && len(text) <= maxCommandLine && c.verbatim(event):
-			line, lineEvent = text, event
-		case lineEvent != nil && initrds == 0 && event.Type == Tag && string(event.Data) == tagInitrd:
-			initrds++
-		default:
-			known = false
+		if digest != nil && !bytes.Equal(digest, c.Digest(event)) {
+			return nil
 		}
+		digest = c.Digest(event)
 	}
-	switch {
-	case lineEvent == nil:
-		return "", false
-	case !known:
-		return "", true
-	}
-	return line, true
+	return digest
 }

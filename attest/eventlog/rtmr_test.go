@@ -78,7 +78,8 @@ func TestRealDomains(t *testing.T) {
 			if err != nil || !slices.Equal(claims.RTMRs, []int{0, 1, 2}) || claims.PCRs != nil {
 				t.Fatalf("%+v, %v", claims, err)
 			}
-			if claims.SecureBoot == nil || *claims.SecureBoot || len(claims.BootLoaders) != 2 || len(claims.Firmware) != 2 || claims.CommandLine == "" || claims.Kernel == "" {
+			if claims.SecureBoot == nil || *claims.SecureBoot || len(claims.BootLoaders) != 2 || len(claims.Firmware) != 2 || claims.LoaderSays == nil ||
+				claims.LoaderSays.CommandLine == "" || claims.LoaderSays.Kernel == "" || claims.CommandLine+claims.Kernel+claims.Initrd != "" {
 				t.Errorf("%+v", claims)
 			}
 		})
@@ -103,11 +104,14 @@ func TestDomainClaims(t *testing.T) {
 		add("initrd", claims.Initrd)
 		add("line", claims.LineDigest)
 		add("text", claims.CommandLine)
+		if said := claims.LoaderSays; said != nil {
+			add("said", said.Kernel, said.Initrd, said.LineDigest, said.CommandLine)
+		}
 		return strings.Join(text, " ")
 	}
 	for name, want := range map[string]string{
 		"grub": "rtmrs=[0 1 2] secure=true firmware=05dc148f,696d17fe loaders=4637fb5c,eb68d5c4,4637fb5c,4f194711,ea83db0b " +
-			"authorities=48e99b99,ed1fe72c kernel= initrd=15485f8c line=f45887f3 text=",
+			"authorities=48e99b99,ed1fe72c kernel= initrd= line= text= said=,15485f8c,f45887f3,",
 		"ovmf": "rtmrs=[0 1 2] secure=false firmware=0b8772e5,344bc51c loaders=a2ccae1e authorities= kernel= initrd=b15af928 line=4230f848 text=",
 		"gcp":  "rtmrs=[0 1] secure=false firmware=458994da,6c1819b2 loaders=8a00de1d,476f35ba authorities= kernel= initrd= line= text=",
 	} {
@@ -130,7 +134,7 @@ func TestDomainClaims(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = "rtmrs=[0 1 2] secure=false firmware=a916fc3f,344bc51c loaders=6bc98a48,299852a8 authorities= kernel=2e3d20fb initrd=fda8a563 line=124042f7 text=/vmlinuz"
+	const want = "rtmrs=[0 1 2] secure=false firmware=a916fc3f,344bc51c loaders=6bc98a48,299852a8 authorities= kernel= initrd= line= text= said=2e3d20fb,fda8a563,124042f7,/vmlinuz"
 	if got := prefixes(claims); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
@@ -254,7 +258,7 @@ func flips(t *testing.T, log []byte, step int) {
 		want, have := reflect.ValueOf(*truth), reflect.ValueOf(*got)
 		for f := range want.NumField() {
 			name := want.Type().Field(f).Name
-			if have.Field(f).IsZero() || name == "RTMRs" || reflect.DeepEqual(have.Field(f).Interface(), want.Field(f).Interface()) {
+			if have.Field(f).IsZero() || name == "RTMRs" || name == "LoaderSays" || reflect.DeepEqual(have.Field(f).Interface(), want.Field(f).Interface()) {
 				continue
 			}
 			if name == "BootLoaders" && len(got.BootLoaders) > len(truth.BootLoaders) {
@@ -389,13 +393,15 @@ func TestDomainLinux(t *testing.T) {
 		"a stub's line":                        {sections().true(3, IPL, line), "quiet"},
 		"before the sections":                  {newDomain().true(3, IPL, line).event(3, IPL, []byte(".linux\x00"), nil).event(3, IPL, []byte("kernel"), nil), "quiet"},
 		"and the kernel's measurements":        {initrd(options(sections().true(3, IPL, line), line), []byte("rd")), "quiet"},
+		"and what was appended":                {options(sections().true(3, IPL, line), line).true(3, IPL, other), "quiet"},
 		"the kernel took another":              {options(sections().true(3, IPL, line), other), ""},
 		"the true line behind the initrd":      {initrd(sections(), other).true(3, IPL, line), ""},
-		"and behind a second initrd":           {initrd(initrd(sections().true(3, IPL, line), []byte("rd")), other), ""},
+		"something after it":                   {initrd(sections().true(3, IPL, line), []byte("rd")), ""},
 		"an add-on's line":                     {sections().true(3, IPL, line).true(3, IPL, other), ""},
 		"the true line behind another's data":  {sections().event(3, IPL, other, []byte("credentials")).true(3, IPL, line), ""},
 		"the true line behind the false one's": {sections().event(3, IPL, other, line).true(3, IPL, line), ""},
-		"GRUB's line":                          {newDomain().event(3, IPL, []byte("/vmlinuz quiet"), []byte("kernel_cmdline: /vmlinuz quiet")), "/vmlinuz quiet"},
+		"the kernel's behind a label":          {newDomain().event(3, IPL, other, []byte("/grub.cfg")).true(3, IPL, line), ""},
+		"GRUB's line":                          {newDomain().event(3, IPL, []byte("/vmlinuz quiet"), []byte("kernel_cmdline: /vmlinuz quiet")), ""},
 		"GRUB's and a stub's":                  {newDomain().event(3, IPL, []byte("/vmlinuz"), []byte("kernel_cmdline: /vmlinuz")).true(3, IPL, line), ""},
 		"GRUB's behind a label, a stub's":      {newDomain().event(3, IPL, []byte("/vmlinuz"), []byte("grub_cmd: x")).true(3, IPL, line), ""},
 		"in RTMR 1":                            {newDomain().true(2, IPL, line), ""},
@@ -406,21 +412,64 @@ func TestDomainLinux(t *testing.T) {
 			}
 		})
 	}
+	// A host booted the kernel with another command line and initrd. What they started runs as root, appends what a good boot
+	// would have measured, and presents a log in which the true events have other labels.
+	t.Run("a boot that the host chose, relabelled", func(t *testing.T) {
+		for _, hidden := range []string{"/boot/grub.cfg\x00", "MokList\x00", tagInitrd, "grub_cmd: x"} {
+			d := newDomain().event(3, IPL, other, []byte(hidden)).event(3, IPL, []byte("evil"), []byte(hidden))
+			d.log = initrd(options(d, line), []byte("rd")).log
+			claims, err := d.boot(t)
+			if err != nil || claims.LineDigest+claims.Initrd+claims.Kernel+claims.CommandLine != "" {
+				t.Errorf("%q: %+v, %v", hidden, claims, err)
+			}
+		}
+		evil := options(options(newDomain(), other), line)
+		if claims, err := evil.boot(t); err != nil || claims.LineDigest == hexSum(line) {
+			t.Errorf("a second command line: %+v, %v", claims, err)
+		}
+		late := initrd(options(newDomain(), line), []byte("rd")).event(3, IPL, []byte(".linux\x00"), nil).event(3, IPL, []byte("kernel"), nil)
+		if claims, err := late.boot(t); err != nil || claims.Kernel != "" {
+			t.Errorf("sections that were appended: %+v, %v", claims, err)
+		}
+	})
+	t.Run("the kernel's measurements in PCR 9", func(t *testing.T) {
+		sum := sha256.Sum256(line)
+		tagged := func(b *builder, measured []byte) *builder { return b.event(9, Tag, measured, []byte(tagLoadOptions)) }
+		claims, err := tagged(tagged(newLog(), line), other).boot(t)
+		if err != nil || claims.LineDigest != hex.EncodeToString(sum[:]) || claims.LoaderSays != nil {
+			t.Errorf("%+v, %v", claims, err)
+		}
+		claims, err = tagged(newLog().event(9, IPL, other, []byte("/grub.cfg\x00")), line).boot(t)
+		if err != nil || claims.LineDigest != "" {
+			t.Errorf("behind another event: %+v, %v", claims, err)
+		}
+	})
+	t.Run("GRUB says", func(t *testing.T) {
+		d := newDomain().event(3, IPL, []byte("/vmlinuz quiet"), []byte("kernel_cmdline: /vmlinuz quiet")).event(3, IPL, []byte("k"), []byte("/vmlinuz\x00"))
+		claims, err := options(d, line).boot(t)
+		if err != nil || claims.LoaderSays == nil || claims.LoaderSays.CommandLine != "/vmlinuz quiet" || claims.LoaderSays.Kernel != hexSum([]byte("k")) ||
+			claims.LoaderSays.LineDigest != hexSum(line) || claims.LineDigest != "" {
+			t.Errorf("%+v, %v", claims, err)
+		}
+		_, err = newDomain().event(3, IPL, []byte("/vmlinuz init=/bin/sh"), []byte("kernel_cmdline: /vmlinuz quiet")).boot(t)
+		refused(t, err, attest.CodeEventLog)
+	})
 	t.Run("what the kernel took", func(t *testing.T) {
 		claims, err := initrd(options(newDomain(), line), []byte("rd")).boot(t)
 		took, rd := sha512.Sum384(line), sha512.Sum384([]byte("rd"))
 		if err != nil || claims.LineDigest != hex.EncodeToString(took[:]) || claims.Initrd != hex.EncodeToString(rd[:]) {
 			t.Errorf("%+v, %v", claims, err)
 		}
-		claims, err = options(options(newDomain(), line), other).boot(t)
-		if err != nil || claims.LineDigest != "" {
-			t.Errorf("two lines: %+v, %v", claims, err)
-		}
 		claims, err = initrd(sections().event(3, IPL, []byte(".initrd\x00"), nil).event(3, IPL, []byte("rd"), nil), []byte("another")).boot(t)
 		if err != nil || claims.Initrd != "" || claims.Kernel == "" {
 			t.Errorf("an initrd that is not the stub's: %+v, %v", claims, err)
 		}
 	})
+}
+
+func hexSum(data []byte) string {
+	sum := sha512.Sum384(data)
+	return hex.EncodeToString(sum[:])
 }
 
 // checkDomain has what parses covered by its own replay.
