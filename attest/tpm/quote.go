@@ -61,12 +61,43 @@ type Quote struct {
 	FirmwareVersion uint64      // vendor's own
 	Bank            crypto.Hash // hash bank of the selection
 	Selected        []int       // PCRs quoted, in ascending order
+	Selections      []Selection // as the quote has them
 	PCRDigest       []byte      // hash of the values of the PCRs quoted, in order, by the signature's hash
 }
 
-// ParseQuote parses a TPMS_ATTEST (part 2, 10.12.12). Its errors are *attest.Refusal: CodeMalformed, CodeAlgorithm for a bank that is
-// not SHA-256, SHA-384 or SHA-512, and CodePCRSelection for a selection over several banks.
+// Selection is a TPMS_PCR_SELECTION (part 2, 10.6.2).
+type Selection struct {
+	Algorithm uint16      // TPM_ALG_ID of the bank
+	Bank      crypto.Hash // SHA-256, SHA-384 or SHA-512; zero for any other
+	PCRs      []int       // in ascending order
+}
+
+// maxSelections bounds the selections of one quote: a TPM has as many banks as hashes, which are up to 16 (HASH_COUNT).
+const maxSelections = 16
+
+// ParseQuote parses a TPMS_ATTEST (part 2, 10.12.12) over PCRs of one bank. Its errors are *attest.Refusal: CodeMalformed, CodeTooLarge,
+// CodeAlgorithm for a bank that is not SHA-256, SHA-384 or SHA-512, and CodePCRSelection for several selections.
 func ParseQuote(message []byte) (*Quote, error) {
+	q, err := parseQuote(message, 1, 1)
+	if err != nil {
+		return nil, err
+	}
+	only := q.Selections[0]
+	if only.Bank == 0 {
+		return nil, attest.Refuse(attest.CodeAlgorithm, "the quote selects PCR bank %#x, which is not accepted", only.Algorithm)
+	}
+	q.Bank, q.Selected = only.Bank, only.PCRs
+	return q, nil
+}
+
+// ParseAnyQuote parses a TPMS_ATTEST of type quote, whatever it selects, for callers that say what is wrong with a selection: a TPM quotes
+// one bank in several selections too, and then digests the values in the order of the selections, so that the PCRs in the quote are
+// not in ascending order. Only Selections says what was quoted; Bank and Selected are zero. Its errors are *attest.Refusal with
+// CodeMalformed, CodeTooLarge, or CodePCRSelection for more selections than a TPM has banks.
+func ParseAnyQuote(message []byte) (*Quote, error) { return parseQuote(message, 0, maxSelections) }
+
+// parseQuote parses a quote with least to most selections.
+func parseQuote(message []byte, least, most uint32) (*Quote, error) {
 	if len(message) > maxMessage {
 		return nil, attest.Refuse(attest.CodeTooLarge, "a quote of %d bytes; the limit is %d", len(message), maxMessage)
 	}
@@ -81,28 +112,31 @@ func ParseQuote(message []byte) (*Quote, error) {
 	safe := r.U8()
 	q.ClockSafe = safe == 1
 	q.FirmwareVersion = r.U64()
-	if banks := r.U32(); !r.Failed() && banks != 1 {
-		return nil, attest.Refuse(attest.CodePCRSelection, "the quote selects PCRs of %d banks; one is expected", banks)
+	count := r.U32()
+	if !r.Failed() && (count < least || count > most) {
+		return nil, attest.Refuse(attest.CodePCRSelection, "the quote has %d selections of PCRs; %d to %d are expected", count, least, most)
 	}
-	bank := r.U16()
-	selection := r.Bytes(uint32(r.U8()))
+	for range count {
+		q.Selections = append(q.Selections, readSelection(r))
+	}
 	q.PCRDigest = r.sized()
 	if err := r.done(); err != nil || safe > 1 {
 		return nil, attest.Refuse(attest.CodeMalformed, "the quote is not a well-formed TPMS_ATTEST")
 	}
-	var known bool
-	if q.Bank, known = hashes[bank]; !known {
-		return nil, attest.Refuse(attest.CodeAlgorithm, "the quote selects PCR bank %#x, which is not accepted", bank)
-	}
-	q.Selected = make([]int, 0, NumPCRs)
-	for i, octet := range selection {
+	return q, nil
+}
+
+func readSelection(r reader) Selection {
+	s := Selection{Algorithm: r.U16()}
+	s.Bank = hashes[s.Algorithm]
+	for i, octet := range r.Bytes(uint32(r.U8())) {
 		for bit := range 8 {
 			if octet>>bit&1 == 1 {
-				q.Selected = append(q.Selected, 8*i+bit)
+				s.PCRs = append(s.PCRs, 8*i+bit)
 			}
 		}
 	}
-	return q, nil
+	return s
 }
 
 // CheckPCRs holds the quote against PCR values 0 to 23 of one bank: the quote must select exactly these and its digest, by
