@@ -1,0 +1,176 @@
+package azure
+
+import (
+	"context"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/subtle"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/attest/eventlog"
+	"github.com/vouchsafe/vouchsafe/attest/snp"
+	"github.com/vouchsafe/vouchsafe/attest/tpm"
+)
+
+// initDataPCR is extended with the init-data digest.
+const initDataPCR = 8
+
+// Config says what vouches for the paravisor.
+type Config struct {
+	// Hardware verifies the report that the paravisor had its processor make: a verifier of kind snp, which makes this one of kind az-snp-vtpm, or
+	// of kind tdx, which makes it one of kind az-tdx-vtpm. It is asked with an SEV-SNP report, extended by the certificate where
+	// the guest presented it, or with a TD quote. Required.
+	Hardware attest.Verifier
+}
+
+// Verifier verifies evidence of one of the two kinds. The package documentation says what it checks.
+type Verifier struct {
+	kind     attest.Kind
+	report   ReportType
+	hardware attest.Verifier
+}
+
+// New returns a Verifier.
+func New(config Config) (*Verifier, error) {
+	if config.Hardware == nil {
+		return nil, errors.New("azure: no verifier of the hardware's report is configured")
+	}
+	v := &Verifier{hardware: config.Hardware}
+	switch kind := config.Hardware.Kind(); kind {
+	case attest.SNP:
+		v.kind, v.report = attest.AzSNPvTPM, TypeSNP
+	case attest.TDX:
+		v.kind, v.report = attest.AzTDXvTPM, TypeTDX
+	default:
+		return nil, fmt.Errorf("azure: a verifier of kind %q cannot verify a confidential VM's hardware: snp and tdx can", kind)
+	}
+	return v, nil
+}
+
+// Kind returns [attest.AzSNPvTPM] or [attest.AzTDXvTPM].
+func (v *Verifier) Kind() attest.Kind { return v.kind }
+
+// Verify implements [attest.Verifier]. What costs little is checked first; the hardware's report, which costs most and may need collateral, last.
+func (v *Verifier) Verify(ctx context.Context, in attest.Input) (*attest.Claims, error) {
+	evidence, err := ParseEvidence(v.kind, in.Evidence)
+	if err != nil {
+		return nil, err
+	}
+	quote, err := evidence.checkQuote(in.Binding)
+	if err != nil {
+		return nil, err
+	}
+	if in.Init != nil && len(in.Init.Digest) != sha256.Size {
+		return nil, attest.Refuse(attest.CodeInitData, "init-data with a digest of %d bytes: PCR 8 binds digests of %d",
+			len(in.Init.Digest), sha256.Size)
+	}
+	report, err := ParseHCLReport(evidence.HCLReport)
+	if err != nil {
+		return nil, err
+	}
+	if report.Type != v.report {
+		return nil, attest.Refuse(attest.CodeMalformed, "the HCL report is of type %d; evidence of kind %s has type %d", report.Type, v.kind, v.report)
+	}
+	fresh := report.Runtime.carries(quote.ExtraData)
+	if evidence.Version >= 2 && !fresh {
+		return nil, attest.Refuse(attest.CodeBinding, "user-data in the HCL report is not what the quote covers, as layout %d has it", evidence.Version)
+	}
+	if err := evidence.checkSignature(report.Runtime.AK); err != nil {
+		return nil, err
+	}
+	claims, err := v.verifyHardware(ctx, in, evidence, report)
+	if err != nil {
+		return nil, err
+	}
+	hostData := claims.InitData
+	claims.Kind = v.kind
+	claims.Bound = attest.Ptr(in.Binding.IsBound())
+	claims.ReportData = hex.EncodeToString(quote.ExtraData)
+	claims.Azure = azureClaims(evidence, report, fresh, hostData)
+	if claims.TPM, err = tpmClaims(quote, evidence.PCRs, report.Runtime.AK); err != nil {
+		return nil, err
+	}
+	bindInitData(claims, in.Init, evidence.PCRs[initDataPCR])
+	if len(evidence.EventLog) > 0 {
+		if claims.Boot, err = eventlog.Boot(evidence.EventLog, quote.Bank, evidence.PCRs); err != nil {
+			return nil, err
+		}
+	}
+	return claims, nil
+}
+
+// verifyHardware has the hardware's report verified and returns what it proves.
+func (v *Verifier) verifyHardware(ctx context.Context, in attest.Input, evidence *Evidence, report *HCLReport) (*attest.Claims, error) {
+	digest := report.Digest()
+	ask := attest.Input{Namespace: in.Namespace, Binding: attest.BoundTo(digest[:]), Time: in.Time}
+	if v.report == TypeSNP {
+		ask.Evidence = append(report.Hardware[:len(report.Hardware):len(report.Hardware)], snp.Certificates{VCEK: evidence.VCEK}.Table()...)
+	} else {
+		ask.Evidence = evidence.TDQuote
+	}
+	proved, err := v.hardware.Verify(ctx, ask)
+	var refusal *attest.Refusal
+	if errors.As(err, &refusal) && refusal.Code == attest.CodeBinding {
+		return nil, attest.Refuse(attest.CodeKeyNotReported, "the hardware's report is not about the HCL report, and so not about its attestation key: %w", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if proved == nil || proved.Kind != v.hardware.Kind() || proved.Bound == nil || !*proved.Bound {
+		return nil, &attest.Unavailable{What: "a verdict on the hardware's report", Err: errors.New("azure: its verifier broke its contract")}
+	}
+	// The paravisor runs at VMPL 0. Whatever runs below it, the guest among that, can have a report made about any data, a key of its own
+	// included: but the report then says so.
+	if v.report == TypeSNP && (proved.VMPL == nil || *proved.VMPL != 0) {
+		return nil, attest.Refuse(attest.CodeKeyNotReported, "the report is not by the paravisor at VMPL 0, so its key need not be a TPM's")
+	}
+	claims := *proved
+	claims.InitDataBound, claims.InitDataClaims = nil, nil
+	return &claims, nil
+}
+
+// bindInitData holds PCR 8 against the init-data presented, whose digest has 32 bytes.
+func bindInitData(claims *attest.Claims, init *attest.InitData, pcr []byte) {
+	claims.InitData = ""
+	if init == nil {
+		return
+	}
+	want := sha256.Sum256(append(make([]byte, sha256.Size), init.Digest...))
+	bound := subtle.ConstantTimeCompare(pcr, want[:]) == 1
+	claims.InitDataBound = &bound
+	if bound {
+		claims.InitData = hex.EncodeToString(init.Digest)
+		claims.InitDataClaims = init.Data
+	}
+}
+
+func tpmClaims(quote *tpm.Quote, pcrs [][]byte, ak *rsa.PublicKey) (*attest.TPMClaims, error) {
+	spki, err := x509.MarshalPKIXPublicKey(ak)
+	if err != nil {
+		return nil, attest.Refuse(attest.CodeMalformed, "the attestation key: %w", err)
+	}
+	claims := &attest.TPMClaims{
+		AKName: tpm.SPKIDigest(spki), Bank: "sha256", PCRs: make(map[int]string, len(pcrs)),
+		Clock: int64(quote.Clock), ClockSafe: quote.ClockSafe,
+	}
+	for i, value := range pcrs {
+		claims.PCRs[i] = hex.EncodeToString(value)
+	}
+	return claims, nil
+}
+
+func azureClaims(evidence *Evidence, report *HCLReport, fresh bool, hostData string) *attest.AzureClaims {
+	config := report.Runtime.config
+	return &attest.AzureClaims{
+		LayoutVersion: evidence.Version, ReportType: int(report.Type),
+		UserData: hex.EncodeToString(report.Runtime.UserData), UserDataBound: fresh,
+		VMUniqueID: config.VMUniqueID, RootCertThumbprint: config.RootCertThumbprint, HardwareSealingPolicy: config.HardwareSealingPolicy,
+		SecureBoot: config.SecureBoot, TPMEnabled: config.TPMEnabled, TPMPersisted: config.TPMPersisted,
+		ConsoleEnabled: config.ConsoleEnabled, InteractiveConsole: config.InteractiveConsole, FilteredDevices: config.FilteredDevices,
+		HostData: hostData,
+	}
+}
