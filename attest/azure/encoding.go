@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"strings"
 
 	"github.com/vouchsafe/vouchsafe/internal/strictjson"
 )
@@ -15,6 +16,7 @@ import (
 // different evidence and a byte that was changed on the way is noticed.
 
 var (
+	errString  = errors.New("not a string without escapes")
 	errHex     = errors.New("not lower-case hex")
 	errBase64  = errors.New("not base64url as an encoder writes it")
 	errNumbers = errors.New("not an array of numbers from 0 to 255")
@@ -25,19 +27,25 @@ var (
 // decoder decodes a member to at most limit bytes.
 type decoder func(value json.RawMessage, limit int) ([]byte, error)
 
+// plainString returns a JSON string that is known to be well-formed and is written without escapes, which no encoding of bytes here needs.
+func plainString(value json.RawMessage) (string, error) {
+	if len(value) < 2 || value[0] != '"' || bytes.IndexByte(value, '\\') >= 0 {
+		return "", errString
+	}
+	return string(value[1 : len(value)-1]), nil
+}
+
 // lowerHex decodes a string of lower-case hex.
 func lowerHex(value json.RawMessage, limit int) ([]byte, error) {
-	text, err := strictjson.String(value)
+	text, err := plainString(value)
 	if err != nil {
 		return nil, err
 	}
 	if len(text) > hex.EncodedLen(limit) {
 		return nil, errSize
 	}
-	for i := range len(text) {
-		if c := text[i]; c >= 'A' && c <= 'F' {
-			return nil, errHex
-		}
+	if strings.ContainsAny(text, "ABCDEF") {
+		return nil, errHex
 	}
 	b, err := hex.DecodeString(text)
 	if err != nil {
@@ -48,7 +56,7 @@ func lowerHex(value json.RawMessage, limit int) ([]byte, error) {
 
 // base64URL decodes a string of base64url, with its padding or without.
 func base64URL(value json.RawMessage, limit int) ([]byte, error) {
-	text, err := strictjson.String(value)
+	text, err := plainString(value)
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +84,7 @@ func numbers(value json.RawMessage, limit int) ([]byte, error) {
 	if !is {
 		return nil, errNumbers
 	}
-	rest = bytes.TrimLeft(rest, jsonSpace)
+	rest = skipSpace(rest)
 	out := make([]byte, 0, min(limit, len(rest)/2+1))
 	if bytes.Equal(rest, []byte("]")) {
 		return out, nil
@@ -95,19 +103,25 @@ func numbers(value json.RawMessage, limit int) ([]byte, error) {
 			return nil, errSize
 		}
 		out = append(out, byte(number))
-		rest = bytes.TrimLeft(rest[digits:], jsonSpace)
+		rest = skipSpace(rest[digits:])
 		switch {
 		case len(rest) == 1 && rest[0] == ']':
 			return out, nil
 		case len(rest) > 0 && rest[0] == ',':
-			rest = bytes.TrimLeft(rest[1:], jsonSpace)
+			rest = skipSpace(rest[1:])
 		default:
 			return nil, errNumbers
 		}
 	}
 }
 
-const jsonSpace = " \t\r\n"
+// skipSpace returns b without white space before it.
+func skipSpace(b []byte) []byte {
+	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t' || b[0] == '\r' || b[0] == '\n') {
+		b = b[1:]
+	}
+	return b
+}
 
 // pemCertificate decodes a string that is one certificate in PEM.
 func pemCertificate(value json.RawMessage, limit int) ([]byte, error) {
@@ -138,14 +152,38 @@ func pemCertificate(value json.RawMessage, limit int) ([]byte, error) {
 // maxList bounds the text of a list, in bytes: 24 PCR values as numbers, each on a line of its own and indented deeply.
 const maxList = 64 << 10
 
-// list splits a JSON array.
+// list splits a JSON array that is known to be well-formed.
 func list(value json.RawMessage) ([]json.RawMessage, error) {
 	if len(value) > maxList {
 		return nil, errSize
 	}
-	var elements []json.RawMessage
-	if len(value) == 0 || value[0] != '[' || json.Unmarshal(value, &elements) != nil {
+	if len(value) < 2 || value[0] != '[' {
 		return nil, errors.New("not an array")
 	}
-	return elements, nil
+	inner := value[1 : len(value)-1]
+	if len(skipSpace(inner)) == 0 {
+		return nil, nil
+	}
+	var elements []json.RawMessage
+	depth, start := 0, 0
+	for i := 0; i < len(inner); i++ {
+		switch inner[i] {
+		case '[', '{':
+			depth++
+		case ']', '}':
+			depth--
+		case '"':
+			for i++; inner[i] != '"'; i++ {
+				if inner[i] == '\\' {
+					i++
+				}
+			}
+		case ',':
+			if depth == 0 {
+				elements = append(elements, bytes.TrimSpace(inner[start:i]))
+				start = i + 1
+			}
+		}
+	}
+	return append(elements, bytes.TrimSpace(inner[start:])), nil
 }

@@ -222,6 +222,34 @@ func TestMarshal(t *testing.T) {
 	}
 }
 
+// TestList holds the splitting of an array against encoding/json.
+func TestList(t *testing.T) {
+	for _, text := range []string{
+		`[]`, "[ \n]", `[1]`, `["a","b"]`, ` ["a" , [1,2] ,{"x":[",","]"]}, "\"],[" ,"\\", null ]`, `[[[]],"]","[\\\""]`, `["",""]`,
+	} {
+		text = strings.TrimSpace(text)
+		var want []json.RawMessage
+		if err := json.Unmarshal([]byte(text), &want); err != nil {
+			t.Fatal(err)
+		}
+		got, err := list(json.RawMessage(text))
+		if err != nil || len(got) != len(want) {
+			t.Errorf("%s: %q, %v", text, got, err)
+			continue
+		}
+		for i := range want {
+			if !bytes.Equal(got[i], want[i]) {
+				t.Errorf("%s: element %d is %s", text, i, got[i])
+			}
+		}
+	}
+	for _, text := range []string{``, `"x"`, `{}`, `null`, `1`, "[" + strings.Repeat(" ", maxList) + "]"} {
+		if got, err := list(json.RawMessage(text)); err == nil {
+			t.Errorf("%.20s is a list: %q", text, got)
+		}
+	}
+}
+
 // TestEncodings has spellings of bytes that decoders take and encoders do not write.
 func TestEncodings(t *testing.T) {
 	for _, test := range []struct {
@@ -230,7 +258,7 @@ func TestEncodings(t *testing.T) {
 		good   []string // all of which are the same bytes
 		bad    []string
 	}{
-		{"hex", lowerHex, []string{`"00ff"`, `"\u00300ff"`}, []string{`"00FF"`, `"0ff"`, `"0xff"`, `" 00ff"`, `[0,255]`, `null`, `00`, ``, `"00ff00"`}},
+		{"hex", lowerHex, []string{`"00ff"`}, []string{`"00FF"`, `"0ff"`, `"0xff"`, `" 00ff"`, `"\u00300ff"`, `[0,255]`, `null`, `00`, ``, `"00ff00"`}},
 		{"base64url", base64URL, []string{`"AP8="`, `"AP8"`}, []string{`"AP8=="`, `"AP9="`, `"AP9"`, `"AP8=\n"`, `"AP\n8="`, `"AP_/"`, `"AP8AP8"`, `"A"`, `7`, ``}},
 		{"numbers", numbers, []string{`[0,255]`, "[ 0 ,\n255\t]"}, []string{
 			`[0,256]`, `[00,255]`, `[0,-1]`, `[0,1.0]`, `[0,1e1]`, `[0,255,]`, `[,0]`, `[0,255,1]`, `[0 255]`, `[null,1]`, `["0",1]`, `[[0],1]`, `[0,255`, `[`, `"AP8="`, ``,
