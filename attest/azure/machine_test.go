@@ -13,59 +13,17 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
-	"fmt"
 	"testing"
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/attest/azure/azuretest"
 	"github.com/vouchsafe/vouchsafe/attest/snp"
 	"github.com/vouchsafe/vouchsafe/attest/virtual"
 )
 
 // digest is what fresh evidence is bound to: as long as a runtime-data digest.
 var digest = bytes.Repeat([]byte{0xd1}, 48)
-
-// developmentSNP has the development TEE, whose reports have SEV-SNP's layout, stand for a verifier of kind snp.
-type developmentSNP struct{ *virtual.Verifier }
-
-func (developmentSNP) Kind() attest.Kind { return attest.SNP }
-
-func (v developmentSNP) Verify(ctx context.Context, in attest.Input) (*attest.Claims, error) {
-	claims, err := v.Verifier.Verify(ctx, in)
-	if err == nil {
-		claims.Kind, claims.HardwareRoot = attest.SNP, attest.RootGenoa
-	}
-	return claims, err
-}
-
-// developmentTDX stands for a verifier of kind tdx. It checks what this package relies on, that the quote's own report data is the binding, and
-// no signature: it takes a quote of version 4 for what it says.
-type developmentTDX struct{}
-
-// Of a TDX quote of version 4, in bytes.
-const (
-	quoteReportData = 48 + 520
-	quoteMRTD       = 48 + 136
-	quoteBodyEnd    = 48 + 584
-)
-
-func (developmentTDX) Kind() attest.Kind { return attest.TDX }
-
-func (developmentTDX) Verify(_ context.Context, in attest.Input) (*attest.Claims, error) {
-	if len(in.Evidence) < quoteBodyEnd || binary.LittleEndian.Uint16(in.Evidence) != 4 {
-		return nil, attest.Refuse(attest.CodeMalformed, "not a quote")
-	}
-	if err := in.Binding.Padded(in.Evidence[quoteReportData:quoteBodyEnd]); err != nil {
-		return nil, err
-	}
-	return &attest.Claims{
-		Kind: attest.TDX, HardwareRoot: attest.RootIntel, Bound: attest.Ptr(in.Binding.IsBound()),
-		Measurement: hex.EncodeToString(in.Evidence[quoteMRTD:][:48]), InitData: hex.EncodeToString(make([]byte, 48)),
-		Debug: attest.Ptr(false), MigrationAgent: attest.Ptr(false), TCBStatus: attest.TCBUpToDate,
-		Collateral: &attest.CollateralClaims{Current: true}, TDX: &attest.TDXClaims{QuoteVersion: 4},
-		Intel: &attest.IntelClaims{FMSPC: "00"},
-	}, nil
-}
 
 // A machine makes evidence of a pretended confidential VM: its processor is the development TEE, or nothing for TDX, and its virtual TPM
 // is a key made here.
@@ -91,13 +49,11 @@ func newMachine(tb testing.TB, kind attest.Kind) *machine {
 	if m.ak, err = rsa.GenerateKey(rand.Reader, akBits); err != nil {
 		tb.Fatal(err)
 	}
-	hardware := attest.Verifier(developmentTDX{})
+	hardware := azuretest.VerifyTDX()
 	if kind == attest.AzSNPvTPM {
-		v, err := virtual.NewVerifier(root.Certificate())
-		if err != nil {
+		if hardware, err = azuretest.VerifySNP(root.Certificate()); err != nil {
 			tb.Fatal(err)
 		}
-		hardware = developmentSNP{v}
 	}
 	if m.verifier, err = New(Config{Hardware: hardware}); err != nil {
 		tb.Fatal(err)
@@ -176,7 +132,8 @@ func (m *machine) evidence(change func(*parts)) []byte {
 		p.reportData = sum[:]
 	}
 	hardware, vcek, td := m.hardware(p)
-	hcl := envelope(variable, hardware, map[attest.Kind]uint32{attest.AzSNPvTPM: 2, attest.AzTDXvTPM: 4}[m.kind])
+	reportType := map[attest.Kind]uint32{attest.AzSNPvTPM: azuretest.SNP, attest.AzTDXvTPM: azuretest.TDX}[m.kind]
+	hcl := azuretest.Envelope(string(variable), hardware, reportType, 2600)
 	if p.hcl != nil {
 		hcl = p.hcl(hcl)
 	}
@@ -212,15 +169,9 @@ func (m *machine) quote(p *parts) (message, signature []byte) {
 
 // variable returns the variable data.
 func (m *machine) variable(p *parts) []byte {
-	key := func(id, operation string) string {
-		return fmt.Sprintf(`{"kid":"%s","key_ops":["%s"],"kty":"RSA","e":"AQAB","n":"%s"}`, id, operation,
-			base64.RawURLEncoding.EncodeToString(m.ak.N.Bytes()))
-	}
-	userData := make([]byte, 64)
-	copy(userData, p.userData)
-	text := fmt.Sprintf(`{"keys":[%s,%s],"vm-configuration":{"console-enabled":true,"secure-boot":true,"tpm-enabled":true,`+
-		`"vmUniqueId":"26F8BC30-774E-4290-8E7A-535F3B672AEE"},"user-data":"%X"}`,
-		key("HCLAkPub", "sign"), key("HCLEkPub", "encrypt"), userData)
+	ak := &m.ak.PublicKey
+	keys := azuretest.Key("HCLAkPub", "sign", ak) + "," + azuretest.Key("HCLEkPub", "encrypt", ak)
+	text := azuretest.VariableData(keys, p.userData)
 	if p.variable != nil {
 		text = p.variable(text)
 	}
@@ -241,33 +192,12 @@ func (m *machine) hardware(p *parts) (report, vcek, td []byte) {
 		}
 		return extended[:snp.ReportSize], parsed.Certificates.VCEK, nil
 	}
-	report = make([]byte, tdReportSize)
-	report[0] = 0x81
-	copy(report[tdReportData:], p.reportData)
-	td = make([]byte, quoteBodyEnd+64)
-	td[0] = 4
-	copy(td[quoteReportData:], p.reportData)
+	report = azuretest.TDReport(p.reportData)
+	td = azuretest.TDQuote(report)
 	if p.tdQuote != nil {
 		td = p.tdQuote(td)
 	}
 	return report, nil, td
-}
-
-// envelope returns an HCL report as it is in its NV index.
-func envelope(variable, hardware []byte, kind uint32) []byte {
-	u32 := binary.LittleEndian.AppendUint32
-	out := []byte("HCLA")
-	for _, n := range []int{1, variableOffset + len(variable), 2, 0, 0, 0, 0} {
-		out = u32(out, uint32(n))
-	}
-	area := make([]byte, hardwareSize)
-	copy(area, hardware)
-	out = append(out, area...)
-	for _, n := range []int{dataHeaderSize + len(variable), 1, int(kind), 1, len(variable)} {
-		out = u32(out, uint32(n))
-	}
-	out = append(out, variable...)
-	return append(out, make([]byte, max(0, 2600-len(out)))...)
 }
 
 // message returns the TPMS_ATTEST.

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/attest/azure/azuretest"
 	"github.com/vouchsafe/vouchsafe/internal/mutate"
 	"github.com/vouchsafe/vouchsafe/internal/vectors"
 )
@@ -333,7 +334,7 @@ func TestMutations(t *testing.T) {
 // withoutTDX passes evidence on whose TD quote is as it was made: there is no signature on it here, and its measurement is claimed.
 func withoutTDX(input []byte) []byte {
 	e, err := ParseEvidence(attest.AzTDXvTPM, input)
-	if err != nil || len(e.TDQuote) < quoteBodyEnd || allZero(e.TDQuote[48:quoteReportData]) {
+	if err != nil || len(e.TDQuote) < azuretest.QuoteBodyEnd || allZero(e.TDQuote[48:azuretest.QuoteReportData]) {
 		return input
 	}
 	return nil

@@ -126,7 +126,7 @@ func attestationKey(keys []jwk) (*rsa.PublicKey, error) {
 	return &rsa.PublicKey{N: n, E: akExponent}, nil
 }
 
-// carries reports whether the user data begins with data and has zeros after it.
-func (runtime *Runtime) carries(data []byte) bool {
+// Carries reports whether the user data begins with data and has zeros after it.
+func (runtime *Runtime) Carries(data []byte) bool {
 	return len(data) > 0 && runtime.UserData != nil && attest.BoundTo(data).Padded(runtime.UserData) == nil
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/attest/azure/azuretest"
 	"github.com/vouchsafe/vouchsafe/attest/snp"
 	"github.com/vouchsafe/vouchsafe/internal/vectors"
 )
@@ -35,7 +36,7 @@ func realSNP(tb testing.TB, config snp.Config) *Verifier {
 // vectorTDX returns the verifier that judges the TD quote of the vector: the only place to change when it is to be the one of package tdx.
 func vectorTDX(tb testing.TB) *Verifier {
 	tb.Helper()
-	v, err := New(Config{Hardware: developmentTDX{}})
+	v, err := New(Config{Hardware: azuretest.VerifyTDX()})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -217,7 +218,7 @@ func TestVectorTDXQuote(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, at := range []int{quoteReportData, quoteReportData + 31, quoteReportData + 32, quoteReportData + 63} {
+	for _, at := range []int{azuretest.QuoteReportData, azuretest.QuoteReportData + 31, azuretest.QuoteReportData + 32, azuretest.QuoteReportData + 63} {
 		quote[at] ^= 1
 		members["td_quote"] = base64url(quote)
 		quote[at] ^= 1

@@ -75,7 +75,7 @@ func (v *Verifier) Verify(ctx context.Context, in attest.Input) (*attest.Claims,
 	if report.Type != v.report {
 		return nil, attest.Refuse(attest.CodeMalformed, "the HCL report is of type %d; evidence of kind %s has type %d", report.Type, v.kind, v.report)
 	}
-	fresh := report.Runtime.carries(quote.ExtraData)
+	fresh := report.Runtime.Carries(quote.ExtraData)
 	if evidence.Version >= 2 && !fresh {
 		return nil, attest.Refuse(attest.CodeBinding, "user-data in the HCL report is not what the quote covers, as layout %d has it", evidence.Version)
 	}

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/attest/azure/azuretest"
 	"github.com/vouchsafe/vouchsafe/attest/virtual"
 )
 
@@ -364,8 +365,8 @@ func TestRefusalsOfTDQuotes(t *testing.T) {
 		code   attest.Code
 		change func(*parts)
 	}{
-		"another machine's":   {attest.CodeKeyNotReported, func(p *parts) { p.tdQuote = func(b []byte) []byte { b[quoteReportData] ^= 1; return b } }},
-		"more report data":    {attest.CodeKeyNotReported, func(p *parts) { p.tdQuote = func(b []byte) []byte { b[quoteReportData+40] = 1; return b } }},
+		"another machine's":   {attest.CodeKeyNotReported, func(p *parts) { p.tdQuote = func(b []byte) []byte { b[azuretest.QuoteReportData] ^= 1; return b } }},
+		"more report data":    {attest.CodeKeyNotReported, func(p *parts) { p.tdQuote = func(b []byte) []byte { b[azuretest.QuoteReportData+40] = 1; return b } }},
 		"not a quote":         {attest.CodeMalformed, func(p *parts) { p.tdQuote = func(b []byte) []byte { return b[:8] } }},
 		"none":                {attest.CodeMalformed, func(p *parts) { p.document = func(d map[string]any) { delete(d, "td_quote") } }},
 		"null":                {attest.CodeMalformed, func(p *parts) { p.document = func(d map[string]any) { d["td_quote"] = nil } }},
