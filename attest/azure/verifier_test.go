@@ -179,6 +179,8 @@ var refusals = []struct {
 	{"a short modulus", attest.CodeAlgorithm, func(_ *machine, p *parts) { p.variable = modulus("AQAB") }},
 	{"no modulus", attest.CodeAlgorithm, func(_ *machine, p *parts) { p.variable = modulus("") }},
 	{"a modulus that is not base64url", attest.CodeMalformed, func(_ *machine, p *parts) { p.variable = modulus("+/+/") }},
+	{"an even modulus", attest.CodeSignature, func(_ *machine, p *parts) { p.variable = modulus(strings.Repeat("_", 341) + "g") }},
+	{"a modulus with a zero before it", attest.CodeAlgorithm, func(_ *machine, p *parts) { p.variable = modulus("AA" + strings.Repeat("_", 339) + "w") }},
 	{"a long modulus", attest.CodeMalformed, func(_ *machine, p *parts) { p.variable = modulus(strings.Repeat("A", 400)) }},
 	{"keys twice", attest.CodeMalformed, func(_ *machine, p *parts) { p.variable = replace(`"user-data"`, `"keys":[],"user-data"`) }},
 	{"Keys beside keys", attest.CodeMalformed, func(_ *machine, p *parts) { p.variable = replace(`"user-data"`, `"Keys":[],"user-data"`) }},
@@ -279,6 +281,35 @@ func TestRefusals(t *testing.T) {
 				wantCode(t, err, test.code)
 			})
 		}
+	}
+}
+
+// TestRefusalsOfText changes the JSON itself: what is there twice, and what follows.
+func TestRefusalsOfText(t *testing.T) {
+	m := newMachine(t, attest.AzSNPvTPM)
+	good := string(m.evidence(nil))
+	if _, err := m.verify([]byte(" " + good + "\n")); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"a version more":      strings.Replace(good, `"version":2`, `"version":2,"version":1`, 1),
+		"the version escaped": strings.Replace(good, `"version":2`, `"version":2,"versio\u006e":1`, 1),
+		"another case":        strings.Replace(good, `"version":2`, `"version":2,"Version":2`, 1),
+		"a message more":      strings.Replace(good, `"message":`, `"message":"ff","message":`, 1),
+		"pcrs more":           strings.Replace(good, `"pcrs":`, `"pcrs":[],"pcrs":`, 1),
+		"a document more":     good + good,
+		"bytes after it":      good + "\x00",
+		"a list of it":        "[" + good + "]",
+		"not UTF-8":           strings.Replace(good, `"version":2`, "\"version\":2,\"\xff\":1", 1),
+		"nothing":             "",
+		"null":                "null",
+		"an empty object":     "{}",
+	} {
+		if text == good {
+			t.Errorf("%s: nothing was changed", name)
+		}
+		_, err := m.verify([]byte(text))
+		wantCode(t, err, attest.CodeMalformed)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"encoding/asn1"
 	"encoding/json"
 	"math/big"
+	"slices"
 	"testing"
 
 	"github.com/google/go-tpm/tpm2"
@@ -51,6 +52,52 @@ func TestTruncation(t *testing.T) {
 					_ = parse.parse(damaged)
 				}
 			}
+		}
+	}
+}
+
+// TestParseAnyQuote reads what a quote selects as go-tpm does, in order, whatever it is.
+func TestParseAnyQuote(t *testing.T) {
+	for name, selections := range map[string][]tpm2.TPMSPCRSelection{
+		"none": nil,
+		"one":  {{Hash: tpm2.TPMAlgSHA256, PCRSelect: []byte{0xff, 0xff, 0xff}}},
+		"several of one bank": {
+			{Hash: tpm2.TPMAlgSHA256, PCRSelect: []byte{1, 0, 0}}, {Hash: tpm2.TPMAlgSHA256, PCRSelect: []byte{0, 0, 1}}, {Hash: tpm2.TPMAlgSHA256, PCRSelect: []byte{2, 0, 0}},
+		},
+		"another bank":        {{Hash: tpm2.TPMAlgSHA1, PCRSelect: []byte{0, 0x80, 0}}},
+		"as many as are read": slices.Repeat([]tpm2.TPMSPCRSelection{{Hash: tpm2.TPMAlgSHA384, PCRSelect: []byte{1}}}, 16),
+		"too many":            slices.Repeat([]tpm2.TPMSPCRSelection{{Hash: tpm2.TPMAlgSHA384, PCRSelect: []byte{1}}}, 17),
+	} {
+		message := tpm2.Marshal(tpm2.TPMSAttest{
+			Magic: tpm2.TPMGeneratedValue, Type: tpm2.TPMSTAttestQuote,
+			Attested: tpm2.NewTPMUAttest(tpm2.TPMSTAttestQuote, &tpm2.TPMSQuoteInfo{
+				PCRSelect: tpm2.TPMLPCRSelection{PCRSelections: selections}, PCRDigest: tpm2.TPM2BDigest{Buffer: make([]byte, 32)},
+			}),
+		})
+		q, err := ParseAnyQuote(message)
+		if len(selections) > maxSelections {
+			if err == nil {
+				t.Errorf("%s: it is read", name)
+			}
+			continue
+		}
+		if err != nil || len(q.Selections) != len(selections) || q.Bank != 0 || q.Selected != nil {
+			t.Errorf("%s: %+v, %v", name, q, err)
+			continue
+		}
+		for i, want := range selections {
+			var pcrs []int
+			for pcr := range 8 * len(want.PCRSelect) {
+				if want.PCRSelect[pcr/8]>>(pcr%8)&1 == 1 {
+					pcrs = append(pcrs, pcr)
+				}
+			}
+			if got := q.Selections[i]; got.Algorithm != uint16(want.Hash) || !slices.Equal(got.PCRs, pcrs) || (got.Bank == 0) != (want.Hash == tpm2.TPMAlgSHA1) {
+				t.Errorf("%s: selection %d is %+v", name, i, got)
+			}
+		}
+		if _, err := ParseQuote(message); (err == nil) != (name == "one") {
+			t.Errorf("%s: as a quote of one bank: %v", name, err)
 		}
 	}
 }
