@@ -60,6 +60,11 @@ func (v *Verifier) Verify(ctx context.Context, in attest.Input) (*attest.Claims,
 	if err != nil {
 		return nil, err
 	}
+	return v.judge(ctx, in, evidence)
+}
+
+// judge verifies what was parsed.
+func (v *Verifier) judge(ctx context.Context, in attest.Input, evidence *Evidence) (*attest.Claims, error) {
 	quote, err := evidence.checkQuote(in.Binding)
 	if err != nil {
 		return nil, err
