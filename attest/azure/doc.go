@@ -75,12 +75,12 @@
 //
 // # Bytes that no check touches
 //
-// The version in the header of the HCL report, 1 or 2, says nothing that is used. Of a TD report all but the report data is passed over: only the machine
-// itself could verify it, and the TD quote says the same with a signature. White space in JSON is no part of it, nor is padding of base64.
+// The version in the header of the HCL report, 1 or 2, says nothing that is used. Of a TD report all but the report data is passed over: only
+// the machine itself could verify it, and the TD quote says the same with a signature. White space in JSON is no part of it, nor is padding of base64.
 //
 // # What it does not do
 //
-// It does not read the AK's certificate by Microsoft (NV index 0x01c101d0): the AK is the paravisor's word, and so is that it is restricted. It does not
-// read HCL reports whose data has version 2 or later, which requests to hosts have. No PCR value is appraised: policies do that.
+// It does not read the AK's certificate by Microsoft (NV index 0x01c101d0): the AK is the paravisor's word, and so is that it is restricted.
+// It does not read HCL reports whose data has version 2 or later, which requests to hosts have. No PCR value is appraised: policies do that.
 // In layouts 0 and 1 the hardware's report may be as old as the boot of the machine; only the quote is fresh. azure.user_data_bound tells.
 package azure

@@ -120,7 +120,8 @@ func (v *Verifier) verifyHardware(ctx context.Context, in attest.Input, evidence
 	proved, err := v.hardware.Verify(ctx, ask)
 	var refusal *attest.Refusal
 	if errors.As(err, &refusal) && refusal.Code == attest.CodeBinding {
-		return nil, attest.Refuse(attest.CodeKeyNotReported, "the hardware's report is not about the HCL report, and so not about its attestation key: %w", err)
+		return nil, attest.Refuse(attest.CodeKeyNotReported,
+			"the hardware's report is not about the HCL report, and so not about its attestation key: %w", err)
 	}
 	if err != nil {
 		return nil, err

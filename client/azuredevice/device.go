@@ -15,8 +15,8 @@
 //
 // # Limits
 //
-// Nothing is verified here but that the parts fit each other: it is the broker that must not believe the guest. The owner hierarchy must have an empty
-// authorisation, as operating systems leave it. The paravisor's TPM takes up to 50 bytes to quote over, so a digest by SHA-512 does not fit. One
+// Nothing is verified here but that the parts fit each other: it is the broker that must not believe the guest. The owner hierarchy must
+// have an empty authorisation, as operating systems leave it. The paravisor's TPM takes up to 50 bytes to quote over, so a digest by SHA-512 does not fit. One
 // Device is one connection, safe for concurrent use, one collection at a time. Another program that writes user data at the same time makes
 // a collection of layout 2 wait in vain.
 package azuredevice
@@ -68,8 +68,8 @@ type Config struct {
 	// Metadata answers for the host. Nil on SEV-SNP leaves the certificate out, which the broker then must have; TDX needs it.
 	Metadata Metadata
 
-	// Layout is 2 to have the digest put into the hardware's report and to fail where the paravisor does not, 1 to leave the report as it is, or 0 to try
-	// 2 and fall back to 1, which costs Wait each time on a machine that cannot.
+	// Layout is 2 to have the digest put into the hardware's report and to fail where the paravisor does not, 1 to leave the report as it is, or 0
+	// to try 2 and fall back to 1, which costs Wait each time on a machine that cannot.
 	Layout int
 
 	// Wait is how long the paravisor may take for a new report; DefaultWait when zero.
