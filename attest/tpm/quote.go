@@ -127,7 +127,7 @@ func parseQuote(message []byte, least, most uint32) (*Quote, error) {
 }
 
 func readSelection(r reader) Selection {
-	s := Selection{Algorithm: r.U16()}
+	s := Selection{Algorithm: r.U16(), PCRs: make([]int, 0, NumPCRs)}
 	s.Bank = hashes[s.Algorithm]
 	for i, octet := range r.Bytes(uint32(r.U8())) {
 		for bit := range 8 {
