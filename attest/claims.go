@@ -33,7 +33,7 @@ type Claims struct {
 	CSV        *CSVClaims        `json:"csv,omitempty" kinds:"csv" doc:"fields of the CSV attestation report"`
 	SE         *SEClaims         `json:"se,omitempty" kinds:"se" doc:"what an IBM Secure Execution attestation response says"`
 	NVIDIA     *NVIDIAClaims     `json:"nvidia,omitempty" kinds:"nvidia" doc:"what a GPU or switch measured and who signed it"`
-	Token      *TokenClaims      `json:"token,omitempty" kinds:"token" doc:"another verifier's attestation result"`
+	Token      *TokenClaims      `json:"token,omitempty" kinds:"token,nvidia" doc:"another verifier's attestation result"`
 	TPM        *TPMClaims        `json:"tpm,omitempty" kinds:"tpm,az-snp-vtpm,az-tdx-vtpm" doc:"the TPM quote"`
 	Boot       *BootClaims       `json:"boot,omitempty" kinds:"tpm,tdx,az-snp-vtpm,az-tdx-vtpm" doc:"what a replayed event log says of the boot"`
 	Sample     *SampleClaims     `json:"sample,omitempty" kinds:"sample,sampledevice" doc:"unsigned test evidence"`

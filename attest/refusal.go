@@ -44,6 +44,7 @@ const (
 	CodeIssuerKey          Code = "issuer_key_unknown"    // a token signed by a key that its issuer does not publish
 	CodeAudience           Code = "audience_mismatch"     // a token made for someone else
 	CodeTokenTime          Code = "token_expired"         // a token that is not good yet or no longer, or for longer than is accepted
+	CodeVerdict            Code = "verdict_negative"      // a token in which its verifier says that what it attests is not to be trusted
 	CodeNotVerifiable      Code = "not_verifiable"        // evidence that nothing this broker can have would let it verify
 	CodeNotADevice         Code = "kind_not_a_device"     // evidence that cannot accompany a primary
 	CodeIdentity           Code = "identity_mismatch"     // an enclave or module that the evidence relies on is not its vendor's

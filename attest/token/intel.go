@@ -1,0 +1,161 @@
+package token
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/internal/strictjson"
+)
+
+// tcbStatuses maps Intel's words for the state of a TCB to those of the claim tcb_status. A word that is not here is absent as a claim.
+var tcbStatuses = map[string]string{
+	"UpToDate":                             attest.TCBUpToDate,
+	"SWHardeningNeeded":                    attest.TCBSWHardening,
+	"ConfigurationNeeded":                  attest.TCBConfiguration,
+	"ConfigurationAndSWHardeningNeeded":    attest.TCBConfigurationHardening,
+	"TDRelaunchAdvised":                    attest.TCBRelaunch,
+	"TDRelaunchAdvisedConfigurationNeeded": attest.TCBRelaunchConfiguration,
+	"OutOfDate":                            attest.TCBOutOfDate,
+	"OutOfDateConfigurationNeeded":         attest.TCBOutOfDateConfiguration,
+	"Revoked":                              attest.TCBRevoked,
+}
+
+// intelHardware returns the object that has the claims of the hardware: version 2 tokens have one for each technology, version 1 tokens none.
+func (s *signed) intelHardware() object {
+	for _, name := range [...]string{"tdx", "sgx"} {
+		if s.payload.has(name) {
+			return s.payload.inner(name)
+		}
+	}
+	return s.payload
+}
+
+// intel reads a token of Intel Trust Authority, version 1 or 2 (Intel, "Intel Trust Authority Entity Attestation Token Profile").
+func (s *signed) intel() error {
+	p, c := s.payload, s.claims
+	t := c.Token
+	if p.has("tdx") && p.has("sgx") || p.has("attester_type") && (p.has("tdx") || p.has("sgx")) {
+		return attest.Refuse(attest.CodeMalformed, "the token is about more than one machine or enclave")
+	}
+	hardware := s.intelHardware()
+	t.Attestation = hardware.text("attester_type")
+	t.Matched, t.Unmatched = p.identifiers("policy_ids_matched", "id"), p.identifiers("policy_ids_unmatched", "id")
+	switch t.Attestation {
+	case "TDX":
+		t.TEE = string(attest.TDX)
+		hardware.tdx(c)
+	case "SGX":
+		t.TEE = string(attest.SGX)
+		c.Measurement, t.Signer = hardware.hex("sgx_mrenclave", 32), hardware.hex("sgx_mrsigner", 32)
+		c.ReportData, c.Debug = hardware.hex("sgx_report_data", 64), hardware.flag("sgx_is_debuggable")
+	default:
+		return attest.Refuse(attest.CodeVersionUnsupported, "the token is about %.40q, which is not TDX or SGX", t.Attestation)
+	}
+	c.TCBStatus = tcbStatuses[hardware.text("attester_tcb_status")]
+	t.Advisories = hardware.list("attester_advisory_ids")
+	t.Stated = stated(p, hardware)
+	return nil
+}
+
+// tdx reads the claims of a trust domain, which Intel and Microsoft name alike (draft-kdyxy-rats-tdx-eat-profile). Debugging counts when any of the
+// members that tell it says so.
+func (o object) tdx(c *attest.Claims) {
+	c.Measurement, c.ReportData = o.hex("tdx_mrtd", 48), o.hex("tdx_report_data", 64)
+	c.InitData = o.hex("tdx_mrconfigid", 48)
+	for _, name := range [...]string{"tdx_is_debuggable", "tdx_td_attributes_debug"} {
+		if says := o.flag(name); says != nil && (c.Debug == nil || *says) {
+			c.Debug = says
+		}
+	}
+	if status := o.text("attester_tcb_status"); status != "" {
+		c.TCBStatus = tcbStatuses[status]
+	}
+	c.Token.Advisories = o.list("attester_advisory_ids")
+	c.Token.Registers = o.registers(48, map[string]string{
+		"rtmr0": "tdx_rtmr0", "rtmr1": "tdx_rtmr1", "rtmr2": "tdx_rtmr2", "rtmr3": "tdx_rtmr3", "mrseam": "tdx_mrseam",
+	})
+}
+
+// registers returns registers of size bytes by their names here; members are their names in the token.
+func (o object) registers(size int, members map[string]string) map[string]string {
+	out := make(map[string]string, len(members))
+	for name, member := range members {
+		if value := o.hex(member, size); value != "" {
+			out[name] = value
+		}
+	}
+	return out
+}
+
+// anyHex returns hex of at most 64 bytes in lower case.
+func (o object) anyHex(name string) string {
+	n := len(o.text(name))
+	if n > 128 || n%2 != 0 {
+		o.fail(name, "hex of at most 64 bytes")
+		return ""
+	}
+	return o.hex(name, n/2)
+}
+
+// identifiers returns one member of each object in a list.
+func (o object) identifiers(name, member string) []string {
+	raw, ok := o.raw(name)
+	if !ok {
+		return nil
+	}
+	var all []json.RawMessage
+	if err := json.Unmarshal(raw, &all); err != nil || len(all) > maxList {
+		o.fail(name, fmt.Sprintf("a list of at most %d objects", maxList))
+		return nil
+	}
+	var out []string
+	for i, raw := range all {
+		members, err := strictjson.Object(raw)
+		if err != nil {
+			o.fail(name, "a list of objects with each member once")
+			return nil
+		}
+		in := object{members: members, path: fmt.Sprintf("%s%s[%d].", o.path, name, i), failure: o.failure}
+		if id := in.text(member); id != "" {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// Limits of the claim stated.
+const (
+	maxStated     = 128
+	maxStatedText = 512
+	maxStatedName = 128
+)
+
+// registered are the members that have claims of their own in every format (RFC 7519, section 4.1).
+var registered = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti"}
+
+// stated returns the strings, numbers and booleans of objects as text, for policies that ask for what has no claim of its own. A name that is in two objects is
+// the first one's. What is too long, or too much, is left out in the order of names, and so absent.
+func stated(objects ...object) map[string]string {
+	out := map[string]string{}
+	for _, o := range objects {
+		for _, name := range slices.Sorted(maps.Keys(o.members)) {
+			raw, ok := o.raw(name)
+			if !ok || raw[0] == '{' || raw[0] == '[' || len(name) > maxStatedName || slices.Contains(registered, name) {
+				continue
+			}
+			text := string(raw)
+			if raw[0] == '"' {
+				text = o.text(name)
+			}
+			if _, twice := out[name]; twice || len(text) > maxStatedText || len(out) == maxStated || strings.ToValidUTF8(text, "") != text {
+				continue
+			}
+			out[name] = text
+		}
+	}
+	return out
+}
