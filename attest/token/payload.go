@@ -126,7 +126,7 @@ func (o object) inner(name string) object {
 // Limits of lists and maps that claims are made of.
 const (
 	maxList = 256
-	maxText = 4096 // bytes of one string in a list or map
+	maxText = 16 << 10 // bytes of one string in a list: a certificate, or an argument of a container
 )
 
 // list returns an array of strings; a string alone counts as a list of one.

@@ -221,7 +221,8 @@ func (v *Verifier) keySetOf(ctx context.Context, is *issuer, fresh *attest.Fresh
 	if known == nil || known.digest != item.Digest {
 		keys, err := parseKeySet(item.Data)
 		if err != nil {
-			return nil, &attest.Unavailable{What: "a good key set of " + is.Name, Err: err}
+			// Not wrapped: how the set's text was read may have been a refusal, and the set is not evidence.
+			return nil, &attest.Unavailable{What: "a good key set of " + is.Name, Err: errors.New(err.Error())}
 		}
 		known = &parsedSet{digest: item.Digest, keys: keys}
 		is.fetched.Store(known)
