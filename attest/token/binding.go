@@ -17,6 +17,9 @@ func (s *signed) bind(binding attest.Binding, claims *attest.Claims, runtime []b
 	p := s.payload
 	switch s.issuer.Format {
 	case EAR:
+		if len(reported) > 0 && binding.Padded(reported) == nil {
+			return nil
+		}
 		// "eat_nonce" is an echo of what somebody asked for, over whosever evidence: it does not count.
 		data := p.inner("submods").inner(machine).inner("ear.veraison.annotated-evidence")
 		if raw, ok := data.raw("runtime_data_claims"); ok && raw[0] == '{' {
@@ -30,7 +33,6 @@ func (s *signed) bind(binding attest.Binding, claims *attest.Claims, runtime []b
 				places = append(places, h.Sum(nil))
 			}
 		}
-		places = append(places, reported)
 	case ConfidentialSpace:
 		for _, nonce := range p.list("eat_nonce") {
 			if decoded, ok := decodeURL([]byte(nonce)); ok {

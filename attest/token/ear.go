@@ -1,6 +1,7 @@
 package token
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -10,7 +11,6 @@ import (
 
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/attest/jcs"
-	"github.com/vouchsafe/vouchsafe/internal/strictjson"
 )
 
 // machine is the submodule of the machine in an EAR; devices are beside it.
@@ -207,13 +207,10 @@ func canonicalObject(o object, name string) ([]byte, error) {
 	return canonical, nil
 }
 
-// canonicalJSON returns the RFC 8785 form of any JSON without fractions. A member twice, anywhere, is an error.
+// canonicalJSON returns the RFC 8785 form of JSON of a token, which has no member twice. Fractions are an error.
 func canonicalJSON(text []byte) ([]byte, error) {
 	var value any
-	if err := strictjson.Unmarshal(text, &value); err != nil { // looks for members twice
-		return nil, err
-	}
-	decoder := json.NewDecoder(strings.NewReader(string(text)))
+	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.UseNumber()
 	if err := decoder.Decode(&value); err != nil {
 		return nil, err

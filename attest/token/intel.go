@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/vouchsafe/vouchsafe/attest"
-	"github.com/vouchsafe/vouchsafe/internal/strictjson"
 )
 
 // tcbStatuses maps Intel's words for the state of a TCB to those of the claim tcb_status. A word that is not here is absent as a claim.
@@ -114,12 +112,12 @@ func (o object) identifiers(name, member string) []string {
 	}
 	var out []string
 	for i, raw := range all {
-		members, err := strictjson.Object(raw)
+		in, err := split(raw)
 		if err != nil {
-			o.fail(name, "a list of objects with each member once")
+			o.fail(name, "a list of objects")
 			return nil
 		}
-		in := object{members: members, path: fmt.Sprintf("%s%s[%d].", o.path, name, i), failure: o.failure}
+		in.path, in.failure = fmt.Sprintf("%s%s[%d].", o.path, name, i), o.failure
 		if id := in.text(member); id != "" {
 			out = append(out, id)
 		}
@@ -138,23 +136,29 @@ const (
 var registered = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti"}
 
 // stated returns the strings, numbers and booleans of objects as text, for policies that ask for what has no claim of its own. A name that is in two objects is
-// the first one's. What is too long, or too much, is left out in the order of names, and so absent.
+// the first one's. What is too long is left out, and so absent; of too many, those that are last in the order of names.
 func stated(objects ...object) map[string]string {
 	out := map[string]string{}
 	for _, o := range objects {
-		for _, name := range slices.Sorted(maps.Keys(o.members)) {
-			raw, ok := o.raw(name)
-			if !ok || raw[0] == '{' || raw[0] == '[' || len(name) > maxStatedName || slices.Contains(registered, name) {
+		for name, raw := range o.members {
+			if raw[0] == '{' || raw[0] == '[' || raw[0] == 'n' || len(name) > maxStatedName || slices.Contains(registered, name) {
+				continue
+			}
+			if _, twice := out[name]; twice {
 				continue
 			}
 			text := string(raw)
 			if raw[0] == '"' {
 				text = o.text(name)
 			}
-			if _, twice := out[name]; twice || len(text) > maxStatedText || len(out) == maxStated || strings.ToValidUTF8(text, "") != text {
-				continue
+			if len(text) <= maxStatedText {
+				out[name] = text
 			}
-			out[name] = text
+		}
+	}
+	if len(out) > maxStated {
+		for _, name := range slices.Sorted(maps.Keys(out))[maxStated:] {
+			delete(out, name)
 		}
 	}
 	return out

@@ -7,25 +7,23 @@ import (
 	"strings"
 
 	"github.com/vouchsafe/vouchsafe/attest"
-	"github.com/vouchsafe/vouchsafe/internal/strictjson"
 )
 
 // object reads the members of a JSON object of a token. A member that is null counts as absent. One that is there with another type than was
 // asked for makes the whole reading fail, so that what a token says in an unforeseen way is never taken for something it does not say. All
 // objects of one token share one failure, which is asked for at the end.
 type object struct {
-	members map[string]json.RawMessage
-	path    string // with a dot at its end, for errors
-	failure *error
+	members  map[string]json.RawMessage
+	children map[string]object // those of the members that are objects
+	path     string            // with a dot at its end, for errors
+	failure  *error
 }
 
-// parseObject reads the outermost object. A member that is there twice is an error.
+// parseObject reads the outermost object. A member that is there twice, in it or in anything in it, is an error.
 func parseObject(text []byte) (object, error) {
-	members, err := strictjson.Object(text)
-	if err != nil {
-		return object{}, err
-	}
-	return object{members: members, failure: new(error)}, nil
+	o, err := split(text)
+	o.failure = new(error)
+	return o, err
 }
 
 func (o object) fail(name, want string) {
@@ -53,7 +51,11 @@ func (o object) text(name string) string {
 	if !ok {
 		return ""
 	}
-	s, err := strictjson.String(raw)
+	if raw[0] != '"' {
+		o.fail(name, "a string")
+		return ""
+	}
+	s, err := decodeText(raw, raw[1:len(raw)-1])
 	if err != nil {
 		o.fail(name, "a string")
 	}
@@ -109,17 +111,11 @@ func (o object) signed(name string) (n int, ok bool) {
 
 // inner returns an object. One that is not there has no members.
 func (o object) inner(name string) object {
-	in := object{path: o.path + name + ".", failure: o.failure}
-	raw, ok := o.raw(name)
-	if !ok {
-		return in
+	in, ok := o.children[name]
+	if !ok && o.has(name) {
+		o.fail(name, "an object")
 	}
-	members, err := strictjson.Object(raw)
-	if err != nil {
-		o.fail(name, "an object with each member once")
-		return in
-	}
-	in.members = members
+	in.path, in.failure = o.path+name+".", o.failure
 	return in
 }
 
@@ -138,20 +134,27 @@ func (o object) list(name string) []string {
 	if raw[0] == '"' {
 		return []string{o.text(name)}
 	}
-	var all []*string
-	if err := json.Unmarshal(raw, &all); err != nil || len(all) > maxList {
-		o.fail(name, fmt.Sprintf("a string or a list of at most %d", maxList))
+	if raw[0] != '[' {
+		o.fail(name, "a string or a list of strings")
 		return nil
 	}
-	out := make([]string, 0, len(all))
-	for _, s := range all {
-		if s == nil || len(*s) > maxText {
-			o.fail(name, fmt.Sprintf("a list of strings of at most %d bytes", maxText))
-			return nil
+	out := []string{}
+	for s := (splitter{text: raw, at: 1}); ; {
+		switch s.next() {
+		case ']':
+			return out
+		case ',':
+			s.at++
+			continue
+		case '"':
+			if text, err := s.string(); err == nil && len(text) <= maxText && len(out) < maxList {
+				out = append(out, text)
+				continue
+			}
 		}
-		out = append(out, *s)
+		o.fail(name, fmt.Sprintf("a list of at most %d strings of at most %d bytes", maxList, maxText))
+		return nil
 	}
-	return out
 }
 
 // texts returns an object whose members are all strings.

@@ -4,6 +4,7 @@ import (
 	"crypto"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -147,6 +148,15 @@ func TestStated(t *testing.T) {
 		if c.Token.Stated[name] != want {
 			t.Errorf("%s: %q, want %q", name, c.Token.Stated[name], want)
 		}
+	}
+	// Of too many, the first by name.
+	token = f.with(func(p claimSet) {
+		for i := range maxStated + 50 {
+			p[fmt.Sprintf("a%03d", i)] = i
+		}
+	})
+	if c, err := v.Verify(t.Context(), input([]byte(token))); err != nil || len(c.Token.Stated) != maxStated || c.Token.Stated["a127"] != "127" {
+		t.Errorf("%d stated, %v", len(c.Token.Stated), err)
 	}
 	for _, name := range []string{"long", "iss", "x-ms-runtime", "x-ms-azurevm-attested-pcrs"} {
 		if text, ok := c.Token.Stated[name]; ok {
