@@ -9,7 +9,7 @@ import "time"
 type Claims struct {
 	Kind         Kind   `json:"kind" doc:"kind of the primary evidence"`
 	HardwareRoot string `json:"hardware_root,omitempty" doc:"name of the trust anchor that vouches for the evidence: amd-milan, amd-genoa, amd-turin, intel-sgx, aws-nitro, arm-cca, hygon-csv, ibm-se, nvidia-device, tpm-enrolled, google-ak, configured-verifier, or virtual-development"`
-	Bound        *bool  `json:"bound,omitempty" doc:"whether the evidence covers the broker's nonce and the recipient key; false only when recorded evidence is inspected"`
+	Bound        *bool  `json:"bound,omitempty" doc:"whether the evidence covers the broker's nonce and the recipient key; false when recorded evidence is inspected, and of a token that is a passport"`
 
 	Measurement    string            `json:"measurement,omitempty" kinds:"snp,tdx,sgx,az-snp-vtpm,az-tdx-vtpm,nitro,cca,csv,token,virtual" doc:"hex launch measurement of the guest or enclave: SNP's MEASUREMENT, MRTD, MRENCLAVE, PCR0 of Nitro, CCA's realm initial measurement"`
 	ReportData     string            `json:"report_data,omitempty" doc:"hex of the field that binds the evidence, as the hardware signed it"`

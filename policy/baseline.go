@@ -79,16 +79,27 @@ var baseline = [...]baselineRule{
 	},
 	{
 		name:    "bound",
-		demands: "the evidence, and that of every device, covers the broker's nonce and the recipient key",
-		claims:  []string{"bound", "devices"}, // never waivable: without it a recording of someone else's evidence is as good as evidence
+		demands: "the evidence, and that of every device, covers the broker's nonce and the recipient key; a passport, which no-passport judges, covers the key",
+		claims:  []string{"bound", "devices", "kind", "token.passport", "token.recipient"}, // never waivable: without it a recording of someone else's evidence is as good as evidence
 		violation: func(c *attest.Claims) string {
-			if !is(c.Bound, true) {
+			if !is(c.Bound, true) && !passport(c) {
 				return "the evidence is not bound to a nonce and recipient key"
 			}
 			for i, device := range c.Devices {
 				if !is(device.Bound, true) {
 					return fmt.Sprintf("the evidence of device %d is not bound to a nonce and recipient key", i)
 				}
+			}
+			return ""
+		},
+	},
+	{
+		name:    "no-passport",
+		demands: "the evidence is not a token that was issued without a nonce of this broker, and that can be presented again until it expires",
+		claims:  []string{"token.passport"}, waivable: true,
+		violation: func(c *attest.Claims) string {
+			if c.Token != nil && c.Token.Passport {
+				return "the token is a passport: no nonce of this broker is in it"
 			}
 			return ""
 		},
@@ -219,6 +230,11 @@ var baseline = [...]baselineRule{
 // knownTPM reports whether somebody vouches that a TPM's key is a TPM's.
 func knownTPM(c *attest.Claims) bool {
 	return c.TPM != nil && (c.TPM.Enrolled || c.HardwareRoot == attest.RootGoogleAK)
+}
+
+// passport reports whether claims are those of a passport that names the recipient key.
+func passport(c *attest.Claims) bool {
+	return c.Kind == attest.Token && c.Token != nil && c.Token.Passport && c.Token.Recipient != ""
 }
 
 func is(claim *bool, want bool) bool { return claim != nil && *claim == want }

@@ -16,6 +16,15 @@ func TestBaseline(t *testing.T) {
 	sample := func() *attest.Claims {
 		return &attest.Claims{Kind: attest.Sample, Bound: attest.Ptr(true), Sample: &attest.SampleClaims{SVN: "1"}}
 	}
+	token := func() *attest.Claims {
+		return &attest.Claims{
+			Kind: attest.Token, HardwareRoot: "configured-verifier", Bound: attest.Ptr(true), Debug: attest.Ptr(false), TCBStatus: "judged-elsewhere",
+			Collateral: &attest.CollateralClaims{Current: true}, Token: &attest.TokenClaims{Verifier: "as"},
+		}
+	}
+	passport := func(c *attest.Claims) {
+		c.Bound, c.Token.Passport, c.Token.Recipient = attest.Ptr(false), true, "00"
+	}
 	device := func(c *attest.Claims, d attest.Claims) { c.Devices = []attest.Claims{d} }
 	gpu := func(change func(*attest.Claims)) func(*attest.Claims) {
 		return func(c *attest.Claims) {
@@ -48,6 +57,15 @@ func TestBaseline(t *testing.T) {
 		{"snp", snpClaims, func(c *attest.Claims) {}, nil},
 		{"tpm", tpmClaims, func(c *attest.Claims) {}, nil},
 		{"virtual", virtual, func(c *attest.Claims) {}, nil},
+		{"token", token, func(c *attest.Claims) {}, nil},
+		{"token not bound", token, func(c *attest.Claims) { c.Bound = attest.Ptr(false) }, []string{"bound"}},
+		{"token without a root", token, func(c *attest.Claims) { c.HardwareRoot = "amd-genoa" }, []string{"genuine-hardware", "primary-evidence"}},
+		{"token of nobody", token, func(c *attest.Claims) { c.Token.Verifier = "" }, []string{"primary-evidence"}},
+		{"token that does not say", token, func(c *attest.Claims) { c.Debug, c.TCBStatus = nil, "" }, []string{"no-debug", "tcb-current"}},
+		{"passport", token, passport, []string{"no-passport"}},
+		{"passport of no key", token, func(c *attest.Claims) { passport(c); c.Token.Recipient = "" }, []string{"no-passport", "bound"}},
+		{"passport with a device that is not bound", token, func(c *attest.Claims) { passport(c); device(c, attest.Claims{Kind: attest.SampleDevice}) }, []string{"no-passport", "bound"}},
+		{"another kind's passport", snpClaims, func(c *attest.Claims) { c.Token = &attest.TokenClaims{}; passport(c) }, []string{"no-passport", "bound"}},
 		{"sample", sample, func(c *attest.Claims) {}, []string{"genuine-hardware", "no-debug", "vmpl-0", "no-migration-agent", "tcb-current", "collateral-current"}},
 		{"no root", snpClaims, func(c *attest.Claims) { c.HardwareRoot = "" }, []string{"genuine-hardware"}},
 		{"root of another kind", snpClaims, func(c *attest.Claims) { c.HardwareRoot = "virtual-development" }, []string{"genuine-hardware"}},

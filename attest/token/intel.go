@@ -135,16 +135,16 @@ const (
 // registered are the members that have claims of their own in every format (RFC 7519, section 4.1).
 var registered = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti"}
 
-// stated returns the strings, numbers and booleans of objects as text, for policies that ask for what has no claim of its own. A name that is in two objects is
-// the first one's. What is too long is left out, and so absent; of too many, those that are last in the order of names.
+// stated returns the strings, numbers and booleans of objects as text, for policies that ask for what has no claim of its own. A name that is in the first
+// object is the first one's, whatever it is there. What is too long is left out, and so absent; of too many, those that are last in the order of names.
 func stated(objects ...object) map[string]string {
 	out := map[string]string{}
-	for _, o := range objects {
+	for i, o := range objects {
 		for name, raw := range o.members {
 			if raw[0] == '{' || raw[0] == '[' || raw[0] == 'n' || len(name) > maxStatedName || slices.Contains(registered, name) {
 				continue
 			}
-			if _, twice := out[name]; twice {
+			if i > 0 && objects[0].has(name) {
 				continue
 			}
 			text := string(raw)
