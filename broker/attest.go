@@ -88,6 +88,14 @@ type Attested struct {
 // Recipient returns the key that the evidence vouched for.
 func (a *Attested) Recipient() *envelope.Recipient { return a.recipient }
 
+// thumbprint returns the recipient's thumbprint, "" where none is known: of a passport that was refused, nobody can say whose it is.
+func (a *Attested) thumbprint() string {
+	if a.recipient == nil {
+		return ""
+	}
+	return a.recipient.Thumbprint()
+}
+
 // Namespace returns the namespace whose secrets it may ask for.
 func (a *Attested) Namespace() string { return a.namespace }
 

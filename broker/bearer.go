@@ -2,6 +2,7 @@ package broker
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/attest"
@@ -36,12 +37,19 @@ func (b *Broker) Token(a *Attested) (string, error) {
 	return token, nil
 }
 
-// Bearer takes back a token that Token returned. Its evidence is as old as the token says, and remote is who brings it now.
+// badToken is what the bearer of a token learns when it is no good.
+const badToken = "the token was not issued here, or has expired: attest again"
+
+// Bearer takes back a token that Token returned. Its evidence is as old as the token says, and remote is who brings it now. The error of
+// a token that no key of this broker signed wraps ErrForeignToken: it may be a [Broker.Passport].
 func (b *Broker) Bearer(token, remote string, options envelope.Options) (*Attested, error) {
 	fail := func(err error) (*Attested, error) {
-		return nil, &Error{Code: CodeSession, Message: "the token was not issued here, or has expired: attest again", Err: err}
+		return nil, &Error{Code: CodeSession, Message: badToken, Err: err}
 	}
 	payload, _, err := b.keys.Verify(keys.Token, ear.Type, token)
+	if errors.Is(err, keys.ErrUnknownKey) || errors.Is(err, keys.ErrMalformed) {
+		return fail(fmt.Errorf("%w: %w", ErrForeignToken, err))
+	}
 	if err != nil {
 		return fail(err)
 	}

@@ -25,14 +25,14 @@ import (
 // Config is what a Broker is made of. Fields without a default must be given.
 type Config struct {
 	Purpose   store.Purpose
-	Store     store.Store    // everything is kept here; secrets in it must be sealed below it
-	Log       *audit.Log     // over the same store
-	Keys      *keys.Ring     // over the same store
-	Tokens    *access.Tokens // over the same store
-	Verifiers []attest.Verifier
-	Enroller  *tpm.Enroller // enrols TPM keys; nil where no maker's root is configured, and then enrolment is refused
-	Issuer    string        // the "iss" of tokens: the broker's URL
-	Build     string        // name and version of the program, for tokens; default "vouchsafe"
+	Store     store.Store       // everything is kept here; secrets in it must be sealed below it
+	Log       *audit.Log        // over the same store
+	Keys      *keys.Ring        // over the same store
+	Tokens    *access.Tokens    // over the same store
+	Verifiers []attest.Verifier // one that implements Passports takes passports, too
+	Enroller  *tpm.Enroller     // enrols TPM keys; nil where no maker's root is configured, and then enrolment is refused
+	Issuer    string            // the "iss" of tokens: the broker's URL
+	Build     string            // name and version of the program, for tokens; default "vouchsafe"
 
 	Limits   Limits
 	Observer Observer         // told of every judgement; default: nobody
@@ -83,6 +83,7 @@ type Broker struct {
 	tokens    *access.Tokens
 	appraiser *attest.Appraiser
 	enroller  *tpm.Enroller
+	passports Passports // nil where no verifier takes any
 	nonces    *session.Nonces
 	issuer    string
 	build     string
@@ -129,7 +130,7 @@ func New(ctx context.Context, c Config) (*Broker, error) {
 	}
 	b := &Broker{
 		purpose: c.Purpose, store: c.Store, log: c.Log, keys: c.Keys, tokens: c.Tokens,
-		appraiser: appraiser, enroller: c.Enroller, nonces: nonces, issuer: c.Issuer, build: c.Build, limits: c.Limits,
+		appraiser: appraiser, enroller: c.Enroller, passports: passportsOf(c.Verifiers), nonces: nonces, issuer: c.Issuer, build: c.Build, limits: c.Limits,
 		observer: c.Observer, logger: c.Logger, rand: c.Rand, now: c.Now,
 		verifying: make(chan struct{}, c.Limits.Verifying),
 		waiting:   make(chan struct{}, c.Limits.Verifying+c.Limits.Waiting),

@@ -39,7 +39,7 @@ type Decision struct {
 	Remote     string           `json:"remote,omitempty"` // the peer's address without its port
 	Kind       attest.Kind      `json:"kind"`
 	Evidence   string           `json:"evidence"`  // "sha256:" and hex, over the primary evidence and each device's
-	Recipient  string           `json:"recipient"` // thumbprint of the recipient key
+	Recipient  string           `json:"recipient"` // thumbprint of the recipient key; "" of a passport that was refused
 	AttestedAt time.Time        `json:"attested_at,omitzero"`
 	Claims     *attest.Claims   `json:"claims,omitempty"`  // absent when the evidence was refused
 	Refusal    *Refusal         `json:"refusal,omitempty"` // why the evidence was refused

@@ -157,7 +157,7 @@ func TestInvariant1NoAdministrativeMethodReturnsAPlaintext(t *testing.T) {
 		"FirstToken": func() any { token, record, err := b.FirstToken(ctx, "n", 0); return []any{token.Reveal(), record, err} },
 		"Audit":      func() any { _, err := b.Audit(who); return []any{events(t, b), err} },
 	}
-	workloads := []string{"Challenge", "Attest", "AttestAndRelease", "Release", "Token", "Bearer"}
+	workloads := []string{"Challenge", "Attest", "AttestAndRelease", "Release", "Token", "Bearer", "Passport"}
 	about := []string{"Keys", "Kinds", "Log", "Purpose", "Queued", "Ready"}
 	for method := range reflect.TypeFor[*broker.Broker]().Methods() {
 		if name := method.Name; calls[name] == nil && !slices.Contains(workloads, name) && !slices.Contains(about, name) {

@@ -297,7 +297,7 @@ func (b *Broker) recordRefused(ctx context.Context, a *Attested, refusal *attest
 	}
 	_, err = b.recordDecision(ctx, EventAttest, &Decision{
 		ID: id, Time: a.at, Namespace: a.namespace, Protocol: a.protocol, Outcome: OutcomeRefused, Remote: a.remote, Kind: a.kind,
-		Evidence: a.evidence, Recipient: a.recipient.Thumbprint(),
+		Evidence: a.evidence, Recipient: a.thumbprint(),
 		Refusal: &Refusal{Code: refusal.Code, Detail: refusal.Detail},
 	}, nil)
 	return id, err

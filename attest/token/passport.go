@@ -16,6 +16,9 @@ type Passport struct {
 	Expires   time.Time      // the token's own end, or that of the configured age if it is earlier
 }
 
+// maxNonce bounds another verifier's nonce, in bytes: it goes into answers. That of the KBS protocol has 44.
+const maxNonce = 256
+
 // Passport verifies a compact token of a verifier that is configured with Trusted.Passport. It checks what [Verifier.Verify] checks but for the binding. In its place
 // the token must name the workload's key as part of the runtime data that the evidence covers: whoever
 // presents the token, what is released for it is encrypted to that key. The token can be presented any number of times until it expires.
@@ -42,6 +45,9 @@ func (v *Verifier) Passport(ctx context.Context, compact []byte, at time.Time) (
 	nonce := runtime.text("nonce")
 	if err := s.payload.err(); err != nil {
 		return nil, err
+	}
+	if len(nonce) > maxNonce {
+		return nil, attest.Refuse(attest.CodeMalformed, "the token's runtime data has a nonce of %d bytes: at most %d are read", len(nonce), maxNonce)
 	}
 	claims.Bound, claims.Token.Passport = attest.Ptr(false), true
 	out := &Passport{Claims: claims, Recipient: recipient, Nonce: nonce, Issued: s.issued, Expires: s.issued.Add(s.issuer.MaxAge)}

@@ -3,6 +3,7 @@ package kbs
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"net/http"
 	"strings"
 
@@ -71,6 +72,9 @@ func (k *KBS) attested(r *http.Request) (*broker.Attested, error) {
 			return nil, err
 		}
 		attested, err := k.broker.Bearer(token, intake.Remote(r), k.recipients)
+		if errors.Is(err, broker.ErrForeignToken) {
+			return k.passport(r, token)
+		}
 		if err == nil && attested.Namespace() != k.namespace {
 			return nil, fail(http.StatusUnauthorized, "TokenVerifierError", "the token was issued for another namespace: attest again")
 		}
@@ -82,6 +86,18 @@ func (k *KBS) attested(r *http.Request) (*broker.Attested, error) {
 		}
 	}
 	return nil, fail(http.StatusUnauthorized, "TokenNotFound", "no attestation token or attested session: attest first")
+}
+
+// passport takes a token that another verifier issued, where such are configured.
+func (k *KBS) passport(r *http.Request, token string) (*broker.Attested, error) {
+	attested, err := k.broker.Passport(r.Context(), k.namespace, token, intake.Remote(r), k.recipients)
+	if err != nil {
+		return nil, err
+	}
+	if !attested.Recipient().JWE() {
+		return nil, fail(http.StatusBadRequest, "JweError", "the token's key is of %s, which this protocol does not encrypt to", attested.Recipient().Algorithm())
+	}
+	return attested, nil
 }
 
 // bearer returns the token of the Authorization header. A second header, or one of another scheme, is an error: which of them counts
