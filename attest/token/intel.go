@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/vouchsafe/vouchsafe/attest"
 )
@@ -50,6 +51,7 @@ func (s *signed) intel() error {
 		t.TEE = string(attest.SGX)
 		c.Measurement, t.Signer = hardware.hex("sgx_mrenclave", 32), hardware.hex("sgx_mrsigner", 32)
 		c.ReportData, c.Debug = hardware.hex("sgx_report_data", 64), hardware.flag("sgx_is_debuggable")
+		hardware.debugStatus(c)
 	default:
 		return attest.Refuse(attest.CodeVersionUnsupported, "the token is about %.40q, which is not TDX or SGX", t.Attestation)
 	}
@@ -69,6 +71,7 @@ func (o object) tdx(c *attest.Claims) {
 			c.Debug = says
 		}
 	}
+	o.debugStatus(c)
 	if status := o.text("attester_tcb_status"); status != "" {
 		c.TCBStatus = tcbStatuses[status]
 	}
@@ -76,6 +79,14 @@ func (o object) tdx(c *attest.Claims) {
 	c.Token.Registers = o.registers(48, map[string]string{
 		"rtmr0": "tdx_rtmr0", "rtmr1": "tdx_rtmr1", "rtmr2": "tdx_rtmr2", "rtmr3": "tdx_rtmr3", "mrseam": "tdx_mrseam",
 	})
+}
+
+// debugStatus adds dbgstat (RFC 9711, section 4.2.9): whatever does not begin with "disabled" is debugging. By itself it does not make debugging false, since it
+// is said of the evidence as a whole.
+func (o object) debugStatus(c *attest.Claims) {
+	if status := o.text("dbgstat"); status != "" && !strings.HasPrefix(status, "disabled") {
+		c.Debug = attest.Ptr(true)
+	}
 }
 
 // registers returns registers of size bytes by their names here; members are their names in the token.

@@ -170,7 +170,6 @@ func TestTCB(t *testing.T) {
 // TestDebug: debugging is what the token says, true when any member says so, and never false of a machine whose memory is not encrypted.
 func TestDebug(t *testing.T) {
 	yes, no := true, false
-	tdx := func(p claimSet) claimSet { return p }
 	for name, test := range map[string]struct {
 		fake string
 		edit func(claimSet)
@@ -185,8 +184,11 @@ func TestDebug(t *testing.T) {
 		"azure, debug":             {"azure-vm", func(p claimSet) { p["x-ms-isolation-tee"].(claimSet)["x-ms-sevsnpvm-is-debuggable"] = true }, &yes},
 		"azure, nothing":           {"azure-vm", func(p claimSet) { delete(p["x-ms-isolation-tee"].(claimSet), "x-ms-sevsnpvm-is-debuggable") }, nil},
 		"azure, no hardware":       {"azure-vm", func(p claimSet) { delete(p, "x-ms-isolation-tee"); p["x-ms-sevsnpvm-is-debuggable"] = false }, nil},
-		"intel, one says so":       {"intel", func(p claimSet) { tdx(p)["tdx_td_attributes_debug"] = true }, &yes},
-		"intel, the other does":    {"intel", func(p claimSet) { tdx(p)["tdx_is_debuggable"] = true }, &yes},
+		"intel, one says so":       {"intel", func(p claimSet) { p["tdx_td_attributes_debug"] = true }, &yes},
+		"intel, the other does":    {"intel", func(p claimSet) { p["tdx_is_debuggable"] = true }, &yes},
+		"intel, dbgstat":           {"intel", func(p claimSet) { p["dbgstat"] = "enabled" }, &yes},
+		"intel, SGX":               {"intel-sgx", func(p claimSet) { p["dbgstat"] = "enabled" }, &yes},
+		"azure, TDX":               {"azure-tdx", func(p claimSet) { p["dbgstat"] = "not-reported" }, &yes},
 		"intel, nothing":           {"intel", func(p claimSet) { delete(p, "tdx_is_debuggable"); delete(p, "tdx_td_attributes_debug") }, nil},
 		"ear, debug":               {"ear", func(p claimSet) { annotated(p)["snp"].(claimSet)["policy_debug_allowed"] = true }, &yes},
 		"ear, nothing":             {"ear", func(p claimSet) { annotated(p)["snp"] = claimSet{} }, nil},

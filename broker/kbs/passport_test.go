@@ -238,16 +238,18 @@ func TestPassportRefused(t *testing.T) {
 		token string
 		code  attest.Code
 	}{
-		"another key":     {stranger.ear(t, key, nil), attest.CodeSignature},
-		"another issuer":  {is.ear(t, key, func(c map[string]any) { c["iss"] = "https://other.example" }), attest.CodeIssuer},
-		"for another":     {is.ear(t, key, func(c map[string]any) { c["aud"] = "https://other.example" }), attest.CodeAudience},
-		"cut off":         {good[:len(good)-1], attest.CodeMalformed},
-		"nonsense":        {"nonsense", attest.CodeMalformed},
-		"without a key":   {is.ear(t, nil, nil), attest.CodeBinding},
-		"with a bad key":  {is.ear(t, map[string]any{"kty": "EC", "crv": "P-256", "alg": "ECDH-ES+A256KW", "x": "AA", "y": "AA"}, nil), attest.CodeBinding},
-		"of sample":       {is.ear(t, key, func(c map[string]any) { delete(annotated(c), "snp"); annotated(c)["sample"] = map[string]any{} }), attest.CodeNotVerifiable},
-		"contraindicated": {is.ear(t, key, func(c map[string]any) { c["submods"].(map[string]any)["gpu0"] = map[string]any{"ear.status": "contraindicated"} }), attest.CodeVerdict},
-		"of the future":   {is.ear(t, key, func(c map[string]any) { c["iat"] = is.clock.now().Add(2 * time.Minute).Unix() }), attest.CodeTokenTime},
+		"another key":    {stranger.ear(t, key, nil), attest.CodeSignature},
+		"another issuer": {is.ear(t, key, func(c map[string]any) { c["iss"] = "https://other.example" }), attest.CodeIssuer},
+		"for another":    {is.ear(t, key, func(c map[string]any) { c["aud"] = "https://other.example" }), attest.CodeAudience},
+		"cut off":        {good[:len(good)-1], attest.CodeMalformed},
+		"nonsense":       {"nonsense", attest.CodeMalformed},
+		"without a key":  {is.ear(t, nil, nil), attest.CodeBinding},
+		"with a bad key": {is.ear(t, map[string]any{"kty": "EC", "crv": "P-256", "alg": "ECDH-ES+A256KW", "x": "AA", "y": "AA"}, nil), attest.CodeBinding},
+		"of sample":      {is.ear(t, key, func(c map[string]any) { delete(annotated(c), "snp"); annotated(c)["sample"] = map[string]any{} }), attest.CodeNotVerifiable},
+		"contraindicated": {is.ear(t, key, func(c map[string]any) {
+			c["submods"].(map[string]any)["gpu0"] = map[string]any{"ear.status": "contraindicated"}
+		}), attest.CodeVerdict},
+		"of the future": {is.ear(t, key, func(c map[string]any) { c["iat"] = is.clock.now().Add(2 * time.Minute).Unix() }), attest.CodeTokenTime},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := c.GetBearer(t.Context(), test.token, "res/type/passport")
