@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -181,9 +180,4 @@ func checkSigner(leaf *x509.Certificate) error {
 		return refuse("is for TLS and nothing else")
 	}
 	return nil
-}
-
-// printable reports whether text can be part of a name: visible ASCII without spaces.
-func printable(text string) bool {
-	return text != "" && !strings.ContainsFunc(text, func(c rune) bool { return c <= ' ' || c > '~' })
 }

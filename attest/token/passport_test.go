@@ -167,6 +167,11 @@ func TestTCB(t *testing.T) {
 	}
 }
 
+// tdxEvidence replaces the evidence of an EAR by that of a trust domain.
+func tdxEvidence(tdx claimSet) func(claimSet) {
+	return func(p claimSet) { delete(annotated(p), "snp"); annotated(p)["tdx"] = tdx }
+}
+
 // TestDebug: debugging is what the token says, true when any member says so, and never false of a machine whose memory is not encrypted.
 func TestDebug(t *testing.T) {
 	yes, no := true, false
@@ -196,7 +201,11 @@ func TestDebug(t *testing.T) {
 			delete(annotated(p), "snp")
 			annotated(p)["tdx"] = claimSet{"td_attributes": claimSet{"debug": true}}
 		}, &yes},
-		"ear, unknown evidence": {"ear", func(p claimSet) { delete(annotated(p), "snp"); annotated(p)["hygondcu"] = claimSet{} }, nil},
+		"ear, TDX attributes":        {"ear", tdxEvidence(claimSet{"quote": claimSet{"body": claimSet{"td_attributes": "0000001000000000"}}}), &no},
+		"ear, TDX debug attributes":  {"ear", tdxEvidence(claimSet{"quote": claimSet{"body": claimSet{"td_attributes": "0100001000000000"}}}), &yes},
+		"ear, TDX contradiction":     {"ear", tdxEvidence(claimSet{"td_attributes": claimSet{"debug": false}, "quote": claimSet{"body": claimSet{"td_attributes": "0100001000000000"}}}), &yes},
+		"ear, TDX contradiction too": {"ear", tdxEvidence(claimSet{"td_attributes": claimSet{"debug": true}, "quote": claimSet{"body": claimSet{"td_attributes": "0000001000000000"}}}), &yes},
+		"ear, unknown evidence":      {"ear", func(p claimSet) { delete(annotated(p), "snp"); annotated(p)["hygondcu"] = claimSet{} }, nil},
 	} {
 		f := fakes()[test.fake]
 		v, _ := verifierOf(t, f)
