@@ -220,7 +220,7 @@ func TestMaxAge(t *testing.T) {
 	}
 }
 
-// TestFlips flips two bits of every byte of a good token of each form, one at a time: never is one accepted.
+// TestFlips flips a bit of every byte of a good token of each form, one at a time: never is one accepted.
 func TestFlips(t *testing.T) {
 	for name, f := range fakes() {
 		t.Run(name, func(t *testing.T) {
@@ -231,12 +231,10 @@ func TestFlips(t *testing.T) {
 				t.Fatal(err)
 			}
 			for i := range good {
-				for _, bit := range [...]int{i % 8, (i + 5) % 8} {
-					bad := bytes.Clone(good)
-					bad[i] ^= 1 << bit
-					if _, err := v.Verify(t.Context(), input(bad)); codeOf(t, err) == "" {
-						t.Fatalf("bit %d of byte %d of %d flipped: accepted", bit, i, len(good))
-					}
+				bad := bytes.Clone(good)
+				bad[i] ^= 1 << (i % 8)
+				if _, err := v.Verify(t.Context(), input(bad)); codeOf(t, err) == "" {
+					t.Fatalf("a bit of byte %d of %d flipped: accepted", i, len(good))
 				}
 			}
 		})
