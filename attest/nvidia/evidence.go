@@ -1,8 +1,10 @@
 package nvidia
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"strings"
 
 	"github.com/vouchsafe/vouchsafe/attest"
@@ -30,11 +32,7 @@ type DeviceEvidence struct {
 	Chain        []byte // certificates in PEM
 }
 
-// wireEvidence is evidence as KBS clients write it.
-type wireEvidence struct {
-	Devices []wireDevice `json:"device_evidence_list"`
-}
-
+// wireDevice is a device in the member device_evidence_list of evidence, as KBS clients write it.
 type wireDevice struct {
 	Architecture string `json:"arch"`
 	UUID         string `json:"uuid"`
@@ -48,27 +46,42 @@ func Parse(data []byte) ([]DeviceEvidence, error) {
 	if len(data) > MaxEvidence {
 		return nil, attest.Refuse(attest.CodeTooLarge, "evidence of %d bytes: at most %d are read", len(data), MaxEvidence)
 	}
-	var w wireEvidence
-	if err := strictjson.UnmarshalNewer(data, &w); err != nil {
+	members, err := strictjson.Object(data)
+	if err != nil {
 		return nil, attest.Refuse(attest.CodeMalformed, "the evidence: %w", err)
 	}
-	if len(w.Devices) == 0 {
-		return nil, attest.Refuse(attest.CodeMalformed, "the evidence is of no device")
+	// One after the other, so that a million empty ones cost nothing.
+	list := json.NewDecoder(bytes.NewReader(members["device_evidence_list"]))
+	if token, err := list.Token(); err != nil || token != json.Delim('[') {
+		return nil, attest.Refuse(attest.CodeMalformed, "the evidence has no list device_evidence_list")
 	}
-	if len(w.Devices) > MaxDevices {
-		return nil, attest.Refuse(attest.CodeTooLarge, "evidence of %d devices: at most %d are verified together", len(w.Devices), MaxDevices)
-	}
-	out := make([]DeviceEvidence, len(w.Devices))
-	for i := range w.Devices {
-		var err error
-		if out[i], err = w.Devices[i].decode(i); err != nil {
+	var out []DeviceEvidence
+	for list.More() {
+		if len(out) == MaxDevices {
+			return nil, attest.Refuse(attest.CodeTooLarge, "evidence of more than %d devices, which is what is verified together", MaxDevices)
+		}
+		var value json.RawMessage
+		var w wireDevice
+		err := list.Decode(&value)
+		if err == nil {
+			err = strictjson.UnmarshalNewer(value, &w)
+		}
+		if err != nil {
+			return nil, attest.Refuse(attest.CodeMalformed, "device %d: %w", len(out), err)
+		}
+		d, err := w.decode(len(out))
+		if err != nil {
 			return nil, err
 		}
-		for j := range i {
-			if out[j].UUID == out[i].UUID {
-				return nil, attest.Refuse(attest.CodeDeviceTwice, "devices %d and %d have the same identifier", j, i)
+		for i := range out {
+			if out[i].UUID == d.UUID {
+				return nil, attest.Refuse(attest.CodeDeviceTwice, "devices %d and %d have the same identifier", i, len(out))
 			}
 		}
+		out = append(out, d)
+	}
+	if len(out) == 0 {
+		return nil, attest.Refuse(attest.CodeMalformed, "the evidence is of no device")
 	}
 	return out, nil
 }

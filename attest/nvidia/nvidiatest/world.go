@@ -108,13 +108,17 @@ func (w *World) OCSP(cert *x509.Certificate, issuer Authority, status int, then 
 	return w.OCSPBy(responder, cert, issuer, status, then)
 }
 
-// OCSPBy is OCSP by a responder there is.
+// OCSPBy is OCSP by a responder there is. That of the issuer itself does not bring its certificate.
 func (w *World) OCSPBy(responder Authority, cert *x509.Certificate, issuer Authority, status int, then time.Time) []byte {
 	w.tb.Helper()
+	brought := responder.Certificate
+	if brought.Equal(issuer.Certificate) {
+		brought = nil
+	}
 	der, err := ocsp.CreateResponse(issuer.Certificate, responder.Certificate, ocsp.Response{
 		Status: status, SerialNumber: cert.SerialNumber, ThisUpdate: then, NextUpdate: then.Add(24 * time.Hour),
 		RevokedAt: then.Add(-time.Hour), RevocationReason: ocsp.KeyCompromise,
-		Certificate: responder.Certificate, IssuerHash: crypto.SHA384, SignatureAlgorithm: x509.ECDSAWithSHA384,
+		Certificate: brought, IssuerHash: crypto.SHA384, SignatureAlgorithm: x509.ECDSAWithSHA384,
 	}, responder.Key)
 	w.check(err)
 	return der
