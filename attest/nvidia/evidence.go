@@ -1,14 +1,11 @@
 package nvidia
 
 import (
-	"bytes"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
 	"strings"
 
 	"github.com/vouchsafe/vouchsafe/attest"
-	"github.com/vouchsafe/vouchsafe/internal/strictjson"
 )
 
 // MaxEvidence bounds evidence, in bytes. A device's is 17 KiB in hex; 16 of them have 280 KiB.
@@ -40,48 +37,32 @@ type wireDevice struct {
 	Certificate  string `json:"certificate"`
 }
 
-// Parse reads evidence as KBS clients write it. Members that are not known are passed over. It refuses with CodeMalformed, CodeTooLarge,
+// Parse reads evidence as KBS clients write it. Members that are not known are passed over, where they have at most 64 KiB. It refuses with CodeMalformed, CodeTooLarge,
 // CodeVersionUnsupported for an architecture that is not verified here, and CodeDeviceTwice for an identifier that is there twice.
 func Parse(data []byte) ([]DeviceEvidence, error) {
 	if len(data) > MaxEvidence {
 		return nil, attest.Refuse(attest.CodeTooLarge, "evidence of %d bytes: at most %d are read", len(data), MaxEvidence)
 	}
-	members, err := strictjson.Object(data)
+	wire, more, err := scanEvidence(data, MaxDevices)
+	if more {
+		return nil, attest.Refuse(attest.CodeTooLarge, "evidence of more than %d devices, which is what is verified together", MaxDevices)
+	}
 	if err != nil {
 		return nil, attest.Refuse(attest.CodeMalformed, "the evidence: %w", err)
 	}
-	// One after the other, so that a million empty ones cost nothing.
-	list := json.NewDecoder(bytes.NewReader(members["device_evidence_list"]))
-	if token, err := list.Token(); err != nil || token != json.Delim('[') {
-		return nil, attest.Refuse(attest.CodeMalformed, "the evidence has no list device_evidence_list")
+	if len(wire) == 0 {
+		return nil, attest.Refuse(attest.CodeMalformed, "the evidence is of no device")
 	}
-	var out []DeviceEvidence
-	for list.More() {
-		if len(out) == MaxDevices {
-			return nil, attest.Refuse(attest.CodeTooLarge, "evidence of more than %d devices, which is what is verified together", MaxDevices)
-		}
-		var value json.RawMessage
-		var w wireDevice
-		err := list.Decode(&value)
-		if err == nil {
-			err = strictjson.UnmarshalNewer(value, &w)
-		}
-		if err != nil {
-			return nil, attest.Refuse(attest.CodeMalformed, "device %d: %w", len(out), err)
-		}
-		d, err := w.decode(len(out))
-		if err != nil {
+	out := make([]DeviceEvidence, len(wire))
+	for i := range wire {
+		if out[i], err = wire[i].decode(i); err != nil {
 			return nil, err
 		}
-		for i := range out {
-			if out[i].UUID == d.UUID {
-				return nil, attest.Refuse(attest.CodeDeviceTwice, "devices %d and %d have the same identifier", i, len(out))
+		for j := range i {
+			if out[j].UUID == out[i].UUID {
+				return nil, attest.Refuse(attest.CodeDeviceTwice, "devices %d and %d have the same identifier", j, i)
 			}
 		}
-		out = append(out, d)
-	}
-	if len(out) == 0 {
-		return nil, attest.Refuse(attest.CodeMalformed, "the evidence is of no device")
 	}
 	return out, nil
 }

@@ -5,11 +5,13 @@ import (
 	"crypto/x509"
 	"errors"
 	"runtime"
+	"slices"
 	"testing"
 
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/attest/nvidia/nvidiatest"
 	"github.com/vouchsafe/vouchsafe/internal/mutate"
+	"github.com/vouchsafe/vouchsafe/internal/strictjson"
 )
 
 // TestTruncated: no beginning of a report, a chain or evidence is accepted in its place.
@@ -130,6 +132,32 @@ func FuzzVerify(f *testing.F) {
 		f.Add(e)
 	}
 	f.Fuzz(func(t *testing.T, evidence []byte) { holds(t, v, evidence) })
+}
+
+// agrees fails when the scanner reads something else than strictjson does, which reads all of it several times.
+func agrees(t *testing.T, text []byte) {
+	got, more, err := scanEvidence(text, MaxDevices)
+	if err != nil || more {
+		return
+	}
+	var want struct {
+		Devices []wireDevice `json:"device_evidence_list"`
+	}
+	if err := strictjson.UnmarshalNewer(text, &want); err != nil || len(got) != len(want.Devices) || !slices.Equal(got, want.Devices) {
+		t.Errorf("%q: %+v and %+v, %v", text, got, want.Devices, err)
+	}
+}
+
+const smallEvidence = `{"a":[1,{"b":"\"\u00e9"}],"device_evidence_list":[{"arch":"HOPPER","uuid":"1","evidence":"11e0","certificate":"QUJD","x":null},{"uuid":"2"}]}`
+
+func TestMutatedJSON(t *testing.T) {
+	_, evidence := seeds(t)
+	mutate.Run(t, append(evidence, []byte(smallEvidence)), agrees)
+}
+
+func FuzzScanner(f *testing.F) {
+	f.Add([]byte(smallEvidence))
+	f.Fuzz(agrees)
 }
 
 func FuzzParseReport(f *testing.F) {

@@ -341,20 +341,27 @@ func TestEvidenceThatIsNotTheJSON(t *testing.T) {
 		text string
 		code attest.Code
 	}{
-		"nothing":              {"", attest.CodeMalformed},
-		"null":                 {"null", attest.CodeMalformed},
-		"a list":               {"[]", attest.CodeMalformed},
-		"an empty object":      {"{}", attest.CodeMalformed},
-		"an empty list":        {`{"device_evidence_list":[]}`, attest.CodeMalformed},
-		"null in the list":     {`{"device_evidence_list":[null]}`, attest.CodeVersionUnsupported},
-		"a number in the list": {`{"device_evidence_list":[1]}`, attest.CodeMalformed},
-		"a member twice":       {strings.Replace(good, `"arch":`, `"arch":"HOPPER","arch":`, 1), attest.CodeMalformed},
-		"the list twice":       {good[:len(good)-1] + "," + good[1:], attest.CodeMalformed},
-		"a member in capitals": {strings.Replace(good, `"arch":`, `"ARCH":"BLACKWELL","arch":`, 1), attest.CodeMalformed},
-		"something after it":   {good + "{}", attest.CodeMalformed},
-		"over 1 MiB":           {good + strings.Repeat(" ", MaxEvidence), attest.CodeTooLarge},
-		"cut off":              {good[:len(good)-1], attest.CodeMalformed},
-		"no UTF-8":             {strings.Replace(good, "HOPPER", "HOPPER\xff", 1), attest.CodeMalformed},
+		"nothing":                  {"", attest.CodeMalformed},
+		"null":                     {"null", attest.CodeMalformed},
+		"a list":                   {"[]", attest.CodeMalformed},
+		"an empty object":          {"{}", attest.CodeMalformed},
+		"an empty list":            {`{"device_evidence_list":[]}`, attest.CodeMalformed},
+		"null in the list":         {`{"device_evidence_list":[null]}`, attest.CodeMalformed},
+		"a number in the list":     {`{"device_evidence_list":[1]}`, attest.CodeMalformed},
+		"a member twice":           {strings.Replace(good, `"arch":`, `"arch":"HOPPER","arch":`, 1), attest.CodeMalformed},
+		"the list twice":           {good[:len(good)-1] + "," + good[1:], attest.CodeMalformed},
+		"a member in capitals":     {strings.Replace(good, `"arch":`, `"ARCH":"BLACKWELL","arch":`, 1), attest.CodeMalformed},
+		"something after it":       {good + "{}", attest.CodeMalformed},
+		"over 1 MiB":               {good + strings.Repeat(" ", MaxEvidence), attest.CodeTooLarge},
+		"cut off":                  {good[:len(good)-1], attest.CodeMalformed},
+		"a name in escapes, twice": {strings.Replace(good, `"arch":`, `"\u0061rch":"LS10","arch":`, 1), attest.CodeMalformed},
+		"a control character":      {strings.Replace(good, "HOPPER", "HOP\x01PER", 1), attest.CodeMalformed},
+		"one in a long string":     {strings.Replace(good, `"evidence":"`, `"evidence":"`+strings.Repeat("A", 200)+"\n", 1), attest.CodeMalformed},
+		"a null byte after it":     {good + "\x00", attest.CodeMalformed},
+		"a comma too many":         {strings.Replace(good, `"arch":`, `,"arch":`, 1), attest.CodeMalformed},
+		"an unknown value broken":  {strings.Replace(good, `"arch":`, `"x":{"a":},"arch":`, 1), attest.CodeMalformed},
+		"unknown members, many":    {strings.Replace(good, `"arch":`, strings.Repeat(`"x":1,`, 70)+`"arch":`, 1), attest.CodeMalformed},
+		"no UTF-8":                 {strings.Replace(good, "HOPPER", "HOPPER\xff", 1), attest.CodeMalformed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := v.Verify(t.Context(), input([]byte(test.text)))
@@ -362,8 +369,11 @@ func TestEvidenceThatIsNotTheJSON(t *testing.T) {
 		})
 	}
 	for name, text := range map[string]string{
-		"unknown members": strings.Replace(good, `"arch":`, `"board":{"a":1},"arch":`, 1),
-		"lower case":      strings.Replace(good, "HOPPER", "hopper", 1),
+		"unknown members":  strings.Replace(good, `"arch":`, `"board":{"a":1},"arch":`, 1),
+		"lower case":       strings.Replace(good, "HOPPER", "hopper", 1),
+		"escapes":          strings.Replace(good, "HOPPER", "HOPP\\u0045R", 1),
+		"an escaped quote": strings.Replace(good, `"arch":`, `"x":"a\"b\\","arch":`, 1),
+		"white space":      strings.NewReplacer(`,"`, " ,\r\n\t\"", `":`, `" : `).Replace(good) + "\n",
 	} {
 		if _, err := v.Verify(t.Context(), input([]byte(text))); err != nil {
 			t.Errorf("%s: %v", name, err)
