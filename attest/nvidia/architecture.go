@@ -20,7 +20,8 @@ func Architectures() []Architecture { return []Architecture{Hopper, Blackwell, L
 
 func (a Architecture) known() bool { return slices.Contains(Architectures(), a) }
 
-// of returns the architecture of a chip as NVIDIA's certificates name it, such as GH100, GB100 or LS_10; "" where it is none that is verified.
+// of returns the architecture of a chip as NVIDIA's certificates name it, such as GH100, GB100 or LS_10; "" where it is none that is
+// verified.
 func of(chip string) Architecture {
 	digits := func(text string) bool { return len(text) == 3 && strings.Trim(text, "0123456789") == "" }
 	if rest, ok := strings.CutPrefix(chip, "GH"); ok && digits(rest) {

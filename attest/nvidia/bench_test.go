@@ -11,10 +11,11 @@ import (
 
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/attest/nvidia/nvidiatest"
+	"github.com/vouchsafe/vouchsafe/attest/nvidia/pki"
 )
 
-// BenchmarkVerify prints, as x-floor, how many times the bare check of the reports' signatures an appraisal costs, measured in the same run: warm,
-// with chains and manifests that are known, and cold, with none that are. The budget of warm is 1.3.
+// BenchmarkVerify prints, as x-floor, how many times the bare check of the reports' signatures an appraisal costs, measured in the same
+// run: warm, with chains and manifests that are known, and cold, with none that are. The budget of warm is 1.3.
 func BenchmarkVerify(b *testing.B) {
 	evidence, nonce := hopper(b, "hopper_cert_chain_case1.txt")
 	manifests := realManifests(b)
@@ -74,8 +75,8 @@ func BenchmarkVerify(b *testing.B) {
 	})
 }
 
-// measure runs f, and after each run, outside the time of the benchmark, the hashes and ECDSA checks that no appraisal can do without, so that both see
-// the same noise of the machine. Medians are compared, which a busy machine disturbs least.
+// measure runs f, and after each run, outside the time of the benchmark, the hashes and ECDSA checks that no appraisal can do without,
+// so that both see the same noise of the machine. Medians are compared, which a busy machine disturbs least.
 func measure(b *testing.B, evidence []byte, roots trustRoots, f func()) {
 	devices, err := Parse(evidence)
 	if err != nil {
@@ -92,7 +93,11 @@ func measure(b *testing.B, evidence []byte, roots trustRoots, f func()) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		c, err := verifyChain(d.Chain, roots.device)
+		ders, err := pki.ParsePEM(d.Chain)
+		if err != nil {
+			b.Fatal(err)
+		}
+		c, err := verifyChain(ders, roots.device)
 		if err != nil {
 			b.Fatal(err)
 		}

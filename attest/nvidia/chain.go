@@ -13,7 +13,8 @@ import (
 	"github.com/vouchsafe/vouchsafe/attest/nvidia/pki"
 )
 
-// chainLength is how many certificates a device's chain has with its root: of the key that signs reports, the device's identity, two authorities.
+// chainLength is how many certificates a device's chain has with its root: of the key that signs reports, the device's identity, two
+// authorities.
 const chainLength = 5
 
 // Places in a chain.
@@ -35,15 +36,11 @@ type deviceChain struct {
 	digests      [chainLength - 1]string // hex SHA-256 of each certificate, the root apart
 }
 
-// verifyChain verifies that the chain in text, PEM, is of a device that root vouches for. It refuses with CodeCertMissing, CodeCertMalformed
-// and CodeCertUntrusted.
-func verifyChain(text []byte, root *x509.Certificate) (*deviceChain, error) {
+// verifyChain verifies that root vouches for the chain of a device, certificates in DER, its own first. It refuses with CodeCertMissing,
+// CodeCertMalformed and CodeCertUntrusted.
+func verifyChain(ders [][]byte, root *x509.Certificate) (*deviceChain, error) {
 	malformed := func(err error) (*deviceChain, error) {
 		return nil, attest.Refuse(attest.CodeCertMalformed, "the device's certificates: %w", err)
-	}
-	ders, err := pki.ParsePEM(text)
-	if err != nil {
-		return malformed(err)
 	}
 	certs, err := pki.Parse(ders)
 	if err != nil {
@@ -57,7 +54,8 @@ func verifyChain(text []byte, root *x509.Certificate) (*deviceChain, error) {
 		return nil, attest.Refuse(attest.CodeCertUntrusted, "the device's certificates do not chain to %s: %w", root.Subject.CommonName, err)
 	}
 	if len(chain.Certificates) != chainLength {
-		return nil, attest.Refuse(attest.CodeCertUntrusted, "the device's chain has %d certificates with its root, not %d", len(chain.Certificates), chainLength)
+		return nil, attest.Refuse(attest.CodeCertUntrusted, "the device's chain has %d certificates with its root, not %d",
+			len(chain.Certificates), chainLength)
 	}
 	c := &deviceChain{Chain: chain, identity: sha256.Sum256(chain.Certificates[identityAt].RawSubjectPublicKeyInfo)}
 	if c.chip, c.architecture = chipOf(chain); c.architecture == "" {
@@ -86,9 +84,10 @@ func verifyChain(text []byte, root *x509.Certificate) (*deviceChain, error) {
 	return c, nil
 }
 
-// chipOf returns the chip that a chain's names agree on, and its architecture, "" where they do not agree or it is none that is verified. The
-// authority directly below the root says what kind of thing it vouches for ("NVIDIA GH100 Identity", also of switches of that generation), the one
-// below it which chip ("NVIDIA LS_10 Provisioner ICA 1"), and the device's own certificates repeat it ("LS_10 A01 FSP BROM").
+// chipOf returns the chip that a chain's names agree on, and its architecture, "" where they do not agree or it is none that is
+// verified. The authority directly below the root says what kind of thing it vouches for ("NVIDIA GH100 Identity", also of switches of
+// that generation), the one below it which chip ("NVIDIA LS_10 Provisioner ICA 1"), and the device's own certificates repeat it ("LS_10
+// A01 FSP BROM").
 func chipOf(c *pki.Chain) (string, Architecture) {
 	common := func(at int) string { return c.Certificates[at].Subject.CommonName }
 	family, isIdentity := strings.CutSuffix(common(familyAt), " Identity")
@@ -109,21 +108,53 @@ func chipOf(c *pki.Chain) (string, Architecture) {
 	return chip, of(chip)
 }
 
-// chain returns the verified chain of d, from the cache where it is there, valid at now.
+// chain returns the verified chain in text, PEM, from the cache where it is there, valid at now. Chains are known by their certificates without the
+// root, so that one chain in many writings has one place in the cache; the writings have a cache of their own, which only saves decoding.
 func (v *Verifier) chain(text []byte, now time.Time) (*deviceChain, error) {
-	k := key(sha256.Sum256(text))
-	c, ok := v.chains.get(k)
+	writing := key(sha256.Sum256(text))
+	c, ok := v.writings.get(writing)
 	if !ok {
 		var err error
-		if c, err = verifyChain(text, v.roots.device); err != nil {
+		if c, err = v.decodedChain(text); err != nil {
 			return nil, err
 		}
 		if !now.After(c.NotAfter) {
-			v.chains.put(k, c)
+			v.writings.put(writing, c)
 		}
 	}
 	if err := c.Check(now); err != nil {
 		return nil, attest.Refuse(attest.CodeCertExpired, "the device's certificates: %w", err)
 	}
 	return c, nil
+}
+
+// decodedChain is chain for a writing that is not known, at any time.
+func (v *Verifier) decodedChain(text []byte) (*deviceChain, error) {
+	ders, err := pki.ParsePEM(text)
+	if err != nil {
+		return nil, attest.Refuse(attest.CodeCertMalformed, "the device's certificates: %w", err)
+	}
+	k := chainKey(ders, v.roots.device)
+	if c, ok := v.chains.get(k); ok {
+		return c, nil
+	}
+	c, err := verifyChain(ders, v.roots.device)
+	if err == nil {
+		v.chains.put(k, c)
+	}
+	return c, err
+}
+
+// chainKey names a chain by its certificates but the root, where that is the last.
+func chainKey(ders [][]byte, root *x509.Certificate) (k key) {
+	h := sha256.New()
+	for i, der := range ders {
+		if i > 0 && i == len(ders)-1 && bytes.Equal(der, root.Raw) {
+			break
+		}
+		digest := sha256.Sum256(der) // of fixed size, so that certificates cannot run into each other
+		h.Write(digest[:])
+	}
+	h.Sum(k[:0])
+	return k
 }

@@ -66,7 +66,8 @@ func (d *device) matches() bool { return d.comparison != nil && len(d.comparison
 // debuggable reports whether the certificate says that d can be debugged.
 func (d *device) debuggable() bool { return d.chain.layer.debug != nil && *d.chain.layer.debug }
 
-// claimedFields are the fields of opaque data that have claims of their own, and the counts of measurements, which are long and say nothing.
+// claimedFields are the fields of opaque data that have claims of their own, and the counts of measurements, which are long and say
+// nothing.
 var claimedFields = map[uint16]bool{
 	fieldDriver: true, fieldVBIOS: true, fieldNVDEC0: true, fieldCounts: true, fieldChipSKU: true, fieldProject: true, fieldProjectSKU: true,
 	fieldFWID: true, fieldPDI: true, fieldSwitchGPUs: true, fieldFeature: true,
@@ -125,8 +126,8 @@ func (d *device) claims() attest.NVIDIADevice {
 	return c
 }
 
-// judge fills in what follows from the comparison. Measurements that do not match are those of firmware that NVIDIA did not release in that version, or
-// that was changed: the device must not pass for one that is in order, whatever its version says.
+// judge fills in what follows from the comparison. Measurements that do not match are those of firmware that NVIDIA did not release in
+// that version, or that was changed: the device must not pass for one that is in order, whatever its version says.
 func (d *device) judge(c *attest.NVIDIADevice) {
 	if d.comparison != nil {
 		c.MeasurementsMatch = attest.Ptr(d.matches())

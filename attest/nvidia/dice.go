@@ -38,7 +38,8 @@ type layer struct {
 
 var errDICE = errors.New("its DICE extension is not of the known form")
 
-// readLayer finds and reads the extension of an attestation certificate that identifies the firmware. A certificate with both extensions must say the same in both.
+// readLayer finds and reads the extension of an attestation certificate that identifies the firmware. A certificate with both
+// extensions must say the same in both.
 func readLayer(cert *x509.Certificate) (*layer, error) {
 	var found *layer
 	for _, e := range cert.Extensions {
@@ -102,7 +103,8 @@ func readFWID(in *cryptobyte.String) ([]byte, bool) {
 	return digest, ok && algorithm.Equal(oidSHA384) && len(digest) == fwidSize
 }
 
-// parseTCBInfo reads DiceTcbInfo, a SEQUENCE of optional members with rising context tags, of which 6 are the FWIDs and 7 the flags. The first FWID is the firmware's.
+// parseTCBInfo reads DiceTcbInfo, a SEQUENCE of optional members with rising context tags, of which 6 are the FWIDs and 7 the flags.
+// The first FWID is the firmware's.
 func parseTCBInfo(der []byte) (*layer, error) {
 	in := cryptobyte.String(der)
 	var body cryptobyte.String

@@ -37,8 +37,9 @@ type wireDevice struct {
 	Certificate  string `json:"certificate"`
 }
 
-// Parse reads evidence as KBS clients write it. Members that are not known are passed over, where they have at most 64 KiB. It refuses with CodeMalformed, CodeTooLarge,
-// CodeVersionUnsupported for an architecture that is not verified here, and CodeDeviceTwice for an identifier that is there twice.
+// Parse reads evidence as KBS clients write it. Members that are not known are passed over, where they have at most 64 KiB. It refuses
+// with CodeMalformed, CodeTooLarge, CodeVersionUnsupported for an architecture that is not verified here, and CodeDeviceTwice for an
+// identifier that is there twice.
 func Parse(data []byte) ([]DeviceEvidence, error) {
 	if len(data) > MaxEvidence {
 		return nil, attest.Refuse(attest.CodeTooLarge, "evidence of %d bytes: at most %d are read", len(data), MaxEvidence)

@@ -19,7 +19,8 @@ type wanted struct {
 	version string // compared without regard to case
 }
 
-// The board of LS10 switches, which their reports do not name: project, its SKU and the chip's (NVIDIA's attestation SDK, SwitchArchitectureData).
+// The board of LS10 switches, which their reports do not name: project, its SKU and the chip's (NVIDIA's attestation SDK,
+// SwitchArchitectureData).
 const ls10Board = "5612_0002_890"
 
 // manifestsOf returns the manifests that say what d must measure: of the driver and of the firmware, or of a switch's firmware alone.
@@ -49,8 +50,8 @@ type manifest struct {
 	checked    bool // that its signer is not revoked
 }
 
-// manifest returns the manifest w, from the cache where it is there. Its age goes into f. The error is always an *attest.Unavailable: a manifest that is missing, bad,
-// another's or revoked is not the evidence's fault. missing tells that it is only not at hand.
+// manifest returns the manifest w, from the cache where it is there. Its age goes into f. The error is always an *attest.Unavailable: a
+// manifest that is missing, bad, another's or revoked is not the evidence's fault. missing tells that it is only not at hand.
 func (v *Verifier) manifest(ctx context.Context, f *attest.Freshness, w wanted) (m *manifest, missing bool, err error) {
 	what := "the reference manifest " + w.id
 	if v.endorsements == nil {
@@ -101,8 +102,8 @@ type comparison struct {
 	unreferenced []int // blocks that measure something and that no manifest names
 }
 
-// compare holds the blocks of a report against what manifests say together, as NVIDIA's verifiers do: each block that a manifest names must be there with one
-// of its values. Two manifests that name the same block contradict each other, and that is an error.
+// compare holds the blocks of a report against what manifests say together, as NVIDIA's verifiers do: each block that a manifest names
+// must be there with one of its values. Two manifests that name the same block contradict each other, and that is an error.
 func compare(blocks []Block, d *description, manifests []*manifest) (*comparison, error) {
 	measured := make(map[int][]byte, len(blocks))
 	for _, b := range blocks {

@@ -374,3 +374,25 @@ func TestCachesAreBounded(t *testing.T) {
 		t.Error("an entry was changed")
 	}
 }
+
+// TestOneChainOnePlace: a chain in another writing does not take the place of someone else's.
+func TestOneChainOnePlace(t *testing.T) {
+	f := newFleet(t)
+	v := f.verifier(t, nil, nil)
+	d := f.NewDevice("HOPPER", nvidiatest.Shape{})
+	text := nvidiatest.PEM(d.Certificates()...)
+	for _, writing := range [][]byte{
+		text, append([]byte("\n"), text...), append(bytes.Clone(text), ' '), nvidiatest.PEM(d.Certificates()[:4]...),
+		bytes.ReplaceAll(text, []byte("\n"), []byte("\r\n")),
+	} {
+		if _, err := v.chain(writing, now); err != nil {
+			t.Error(err)
+		}
+	}
+	if len(v.chains.entries) != 1 {
+		t.Errorf("%d places", len(v.chains.entries))
+	}
+	if _, err := v.chain(nvidiatest.PEM(d.Certificates()[1:]...), now); err == nil || len(v.chains.entries) != 1 {
+		t.Errorf("%v, %d places", err, len(v.chains.entries))
+	}
+}

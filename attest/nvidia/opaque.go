@@ -45,8 +45,8 @@ var headerMagic = []byte("NVDAOD")
 // Fields are the fields of opaque data, by number.
 type Fields map[uint16][]byte
 
-// parseFields reads opaque data: for each field two bytes of number, two of length, and its value. A field twice and anything after the last are
-// refused with CodeMalformed, a later format with CodeVersionUnsupported.
+// parseFields reads opaque data: for each field two bytes of number, two of length, and its value. A field twice and anything after the
+// last are refused with CodeMalformed, a later format with CodeVersionUnsupported.
 func parseFields(opaque []byte) (Fields, error) {
 	if bytes.HasPrefix(opaque, headerMagic) {
 		return nil, attest.Refuse(attest.CodeVersionUnsupported, "the report's opaque data has the header %s, a format that is not read", headerMagic)
@@ -66,8 +66,8 @@ func parseFields(opaque []byte) (Fields, error) {
 	return f, nil
 }
 
-// text returns a field of text, without zeros at its end, "" where there is none. Only letters, digits and ._- are text: what a device reports becomes
-// part of the names of manifests.
+// text returns a field of text, without zeros at its end, "" where there is none. Only letters, digits and ._- are text: what a device
+// reports becomes part of the names of manifests.
 func (f Fields) text(number uint16) (string, error) {
 	value, ok := f[number]
 	if !ok {
@@ -149,7 +149,8 @@ func (d *description) readModes(f Fields, a Architecture) error {
 		return err
 	}
 	if version > opaqueVersion {
-		return attest.Refuse(attest.CodeVersionUnsupported, "the report's opaque data is of version %d, and %d is the newest that is read", version, opaqueVersion)
+		return attest.Refuse(attest.CodeVersionUnsupported, "the report's opaque data is of version %d, and %d is the newest that is read",
+			version, opaqueVersion)
 	}
 	d.version = version
 	feature, ok, err := f.number(fieldFeature)

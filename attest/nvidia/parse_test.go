@@ -25,8 +25,9 @@ func TestTruncated(t *testing.T) {
 		}
 	}
 	whole := len(chain) - len(nvidiatest.PEM(f.DeviceRoot.Certificate))
+	v := f.verifier(t, nil, nil)
 	for n := range chain {
-		if c, err := verifyChain(chain[:n], f.DeviceRoot.Certificate); err == nil && n < whole-1 {
+		if c, err := v.chain(chain[:n], now); err == nil && n < whole-1 {
 			t.Fatalf("%d of the chain's %d bytes are accepted: %+v", n, len(chain), c)
 		}
 	}
@@ -38,8 +39,8 @@ func TestTruncated(t *testing.T) {
 	}
 }
 
-// TestLengthsAndCounts sets each byte that is a length or count, which are all of those that matter to the parser, to every value. No other value than
-// what is right can be signed into a report that is read.
+// TestLengthsAndCounts sets each byte that is a length or count, which are all of those that matter to the parser, to every value. No
+// other value than what is right can be signed into a report that is read.
 func TestLengthsAndCounts(t *testing.T) {
 	f := newFleet(t)
 	d := f.NewDevice("HOPPER", nvidiatest.Shape{})

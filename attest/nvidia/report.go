@@ -44,8 +44,8 @@ type Report struct {
 	R, S   [scalarSize]byte
 }
 
-// ParseReport reads a report of SPDM 1.1, all of data. It verifies nothing but its form, that a signature was asked for, and that all measurements were.
-// It refuses with CodeMalformed and CodeVersionUnsupported. The report shares data's memory.
+// ParseReport reads a report of SPDM 1.1, all of data. It verifies nothing but its form, that a signature was asked for, and that all
+// measurements were. It refuses with CodeMalformed and CodeVersionUnsupported. The report shares data's memory.
 func ParseReport(data []byte) (*Report, error) {
 	malformed := func(format string, args ...any) (*Report, error) {
 		return nil, attest.Refuse(attest.CodeMalformed, "the report: "+format, args...)

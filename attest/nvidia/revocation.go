@@ -25,9 +25,12 @@ type status struct {
 	responder              *x509.Certificate // nil where the issuer signed it itself
 }
 
-// revocation asks the responses at hand about cert, which has the hex SHA-256 digest and was issued by issuer. checked tells whether one said
-// that it is good; its age goes into f. Where there is none it is not checked, and no error. It refuses nothing: revoked is for the caller.
-func (v *Verifier) revocation(ctx context.Context, f *attest.Freshness, cert, issuer *x509.Certificate, digest string) (checked, revoked bool, err error) {
+// revocation asks the responses at hand about cert, which has the hex SHA-256 digest and was issued by issuer. checked tells whether
+// one said that it is good; its age goes into f. Where there is none it is not checked, and no error. It refuses nothing: revoked is
+// for the caller.
+func (v *Verifier) revocation(ctx context.Context, f *attest.Freshness, cert, issuer *x509.Certificate, digest string) (
+	checked, revoked bool, err error,
+) {
 	if v.endorsements == nil {
 		return false, false, nil
 	}
@@ -87,8 +90,8 @@ func (v *Verifier) response(e *attest.Endorsement, cert, issuer *x509.Certificat
 	return s, err
 }
 
-// verifyResponse verifies an OCSP response (RFC 6960): that it is of cert, and signed by issuer or by a responder that issuer authorised. NVIDIA's responders have
-// certificates with an extended key usage for it.
+// verifyResponse verifies an OCSP response (RFC 6960): that it is of cert, and signed by issuer or by a responder that issuer
+// authorised. NVIDIA's responders have certificates with an extended key usage for it.
 func verifyResponse(der []byte, cert, issuer *x509.Certificate) (*status, error) {
 	if len(der) > maxResponse {
 		return nil, fmt.Errorf("it has %d bytes, at most %d are read", len(der), maxResponse)

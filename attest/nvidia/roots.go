@@ -10,9 +10,9 @@ import (
 	"github.com/vouchsafe/vouchsafe/attest/nvidia/pki"
 )
 
-// NVIDIA's roots, of devices ("NVIDIA Device Identity CA") and of reference manifests ("NVIDIA CoRIM signing Root CA"). They are published in
-// github.com/NVIDIA/nvtrust, guest_tools/gpu_verifiers/local_gpu_verifier/src/verifier/certs, as verifier_device_root.pem and verifier_RIM_root.pem;
-// devices send the first with their chain, and manifests hold the second.
+// NVIDIA's roots, of devices ("NVIDIA Device Identity CA") and of reference manifests ("NVIDIA CoRIM signing Root CA"). They are
+// published in github.com/NVIDIA/nvtrust, guest_tools/gpu_verifiers/local_gpu_verifier/src/verifier/certs, as verifier_device_root.pem
+// and verifier_RIM_root.pem; devices send the first with their chain, and manifests hold the second.
 var (
 	//go:embed roots/device.pem
 	devicePEM []byte

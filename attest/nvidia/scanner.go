@@ -10,8 +10,9 @@ import (
 	"github.com/vouchsafe/vouchsafe/internal/strictjson"
 )
 
-// Evidence is almost nothing but a few long strings. encoding/json and a check for duplicates look at each byte of them four times, which together takes a third of
-// the time of a signature check; this scanner finds their ends. What it does not know it leaves to encoding/json.
+// Evidence is almost nothing but a few long strings. encoding/json and a check for duplicates look at each byte of them four times,
+// which together takes a third of the time of a signature check; this scanner finds their ends. What it does not know it leaves to
+// encoding/json.
 
 var errJSON = errors.New("not JSON of the known form")
 
@@ -23,8 +24,8 @@ type scanner struct {
 	at   int
 }
 
-// scanEvidence reads evidence into at most most devices, and reports whether there were more. Members that are not known are passed over; one that
-// is there twice, or is a known one in other letters, is an error.
+// scanEvidence reads evidence into at most most devices, and reports whether there were more. Members that are not known are passed
+// over; one that is there twice, or is a known one in other letters, is an error.
 func scanEvidence(data []byte, most int) (devices []wireDevice, more bool, err error) {
 	if !utf8.Valid(data) {
 		return nil, false, errJSON

@@ -27,13 +27,14 @@ const maxGrace = 366 * 24 * time.Hour
 
 // Config says what a Verifier relies on besides NVIDIA's roots, which are built in and cannot be added to.
 type Config struct {
-	// Endorsements is where reference manifests, nvidia/rim/{id}, and OCSP responses, nvidia/ocsp/{sha256}, are found. It may be nil only with
-	// AllowUnmeasured.
+	// Endorsements is where reference manifests, nvidia/rim/{id}, and OCSP responses, nvidia/ocsp/{sha256}, are found. It may be nil
+	// only with AllowUnmeasured.
 	Endorsements attest.Endorsements
 
 	// AllowUnmeasured judges a device whose manifests are not at hand all the same. Its claims then have neither measurements_match nor
-	// tcb_status, and name the manifests that are wanted. Otherwise such a device cannot be judged, and the answer is *attest.Unavailable: its
-	// signature proves which device it is, and nothing of what runs on it. A manifest that is there and bad is never passed over.
+	// tcb_status, and name the manifests that are wanted. Otherwise such a device cannot be judged, and the answer is
+	// *attest.Unavailable: its signature proves which device it is, and nothing of what runs on it. A manifest that is there and bad is
+	// never passed over.
 	AllowUnmeasured bool
 
 	// Grace is for how long past its next update an OCSP response, and past the end of its signer's certificate a manifest, still counts as
@@ -51,12 +52,13 @@ type Verifier struct {
 	grace           time.Duration
 	roots           trustRoots
 	chains          *cache[*deviceChain]
+	writings        *cache[*deviceChain] // by their text
 	manifests       *cache[*rim.Manifest]
 	responses       *cache[*status]
 }
 
-// New returns a Verifier that trusts NVIDIA's roots and nothing else. No endorsements without AllowUnmeasured, and a grace or cache size out of range are
-// errors.
+// New returns a Verifier that trusts NVIDIA's roots and nothing else. No endorsements without AllowUnmeasured, and a grace or cache
+// size out of range are errors.
 func New(cfg Config) (*Verifier, error) {
 	roots, err := nvidiaRoots()
 	if err != nil {
@@ -67,7 +69,8 @@ func New(cfg Config) (*Verifier, error) {
 
 func newVerifier(cfg Config, roots trustRoots) (*Verifier, error) {
 	if cfg.Endorsements == nil && !cfg.AllowUnmeasured {
-		return nil, errors.New("nvidia: without endorsements no measurement can be judged: configure reference manifests, or allow devices that are not measured")
+		return nil, errors.New("nvidia: without endorsements no measurement can be judged: configure reference manifests, or allow devices " +
+			"that are not measured")
 	}
 	if cfg.Grace < 0 || cfg.Grace > maxGrace {
 		return nil, fmt.Errorf("nvidia: a grace of %v: none to %v is possible", cfg.Grace, maxGrace)
@@ -81,7 +84,7 @@ func newVerifier(cfg Config, roots trustRoots) (*Verifier, error) {
 	}
 	return &Verifier{
 		endorsements: cfg.Endorsements, allowUnmeasured: cfg.AllowUnmeasured, grace: cfg.Grace, roots: roots,
-		chains: newCache[*deviceChain](size), manifests: newCache[*rim.Manifest](maxManifests),
+		chains: newCache[*deviceChain](size), writings: newCache[*deviceChain](size), manifests: newCache[*rim.Manifest](maxManifests),
 		responses: newCache[*status](size + maxManifests),
 	}, nil
 }

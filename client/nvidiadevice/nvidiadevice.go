@@ -1,9 +1,9 @@
-// Package nvidiadevice collects evidence of the NVIDIA GPUs of a guest. Their driver's library has to be loaded by a dynamic linker, which the project's programs do
-// without, so a program of its own asks it: vouchsafe-nvml, or another that prints the same. It is run with the nonce in hex as its last argument, 32
-// bytes, and prints what KBS clients send, {"device_evidence_list":[…]}, of all GPUs.
+// Package nvidiadevice collects evidence of the NVIDIA GPUs of a guest. Their driver's library has to be loaded by a dynamic linker,
+// which the project's programs do without, so a program of its own asks it: vouchsafe-nvml, or another that prints the same. It is run
+// with the nonce in hex as its last argument, 32 bytes, and prints what KBS clients send, {"device_evidence_list":[…]}, of all GPUs.
 //
-// Its output is bounded, as is its time, and what it prints on standard error goes into errors. It is given no environment but PATH and LD_LIBRARY_PATH, so that nothing
-// that the caller has there is seen by a driver's library.
+// Its output is bounded, as is its time, and what it prints on standard error goes into errors. It is given no environment but PATH and
+// LD_LIBRARY_PATH, so that nothing that the caller has there is seen by a driver's library.
 //
 // Nothing is verified here but that the answer is reports about this digest: it is the broker that must not believe the guest.
 package nvidiadevice

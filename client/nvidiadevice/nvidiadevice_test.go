@@ -77,7 +77,8 @@ func TestEvidence(t *testing.T) {
 	}
 }
 
-// TestWhatIsRun: the nonce is the last argument, the first 32 bytes of the digest in hex, and nothing of the environment is passed on but two variables.
+// TestWhatIsRun: the nonce is the last argument, the first 32 bytes of the digest in hex, and nothing of the environment is passed on
+// but two variables.
 func TestWhatIsRun(t *testing.T) {
 	t.Setenv("SECRET", "do not tell")
 	t.Setenv("LD_LIBRARY_PATH", "/opt/lib")

@@ -1,12 +1,13 @@
-// Command vouchsafe-nvml asks NVIDIA's driver for the evidence of all GPUs of a machine and prints it, as KBS clients write it. It is a program of its own because the
-// driver's library, libnvidia-ml.so.1 (NVML), is a shared one that has to be loaded, and everything else of the project is linked statically: it
-// uses the dynamic linker without cgo. Package client/nvidiadevice runs it.
+// Command vouchsafe-nvml asks NVIDIA's driver for the evidence of all GPUs of a machine and prints it, as KBS clients write it. It is a
+// program of its own because the driver's library, libnvidia-ml.so.1 (NVML), is a shared one that has to be loaded, and everything else
+// of the project is linked statically: it uses the dynamic linker without cgo. Package client/nvidiadevice runs it.
 //
 //	vouchsafe-nvml [-library libnvidia-ml.so.1] NONCE
 //
-// NONCE are 32 bytes in hex. The answer is {"device_evidence_list":[{"arch","uuid","evidence","certificate"},…]} on standard output. It exits with 1 and a message on standard
-// error, and prints nothing else, when there is no GPU, more than 16, one of an architecture that is not verified, or one that does not report: evidence of some of the
-// GPUs would pass for that of all. Switches are not asked: NVML does not know them.
+// NONCE are 32 bytes in hex. The answer is {"device_evidence_list":[{"arch","uuid","evidence","certificate"},…]} on standard output. It
+// exits with 1 and a message on standard error, and prints nothing else, when there is no GPU, more than 16, one of an architecture
+// that is not verified, or one that does not report: evidence of some of the GPUs would pass for that of all. Switches are not asked:
+// NVML does not know them.
 package main
 
 import (

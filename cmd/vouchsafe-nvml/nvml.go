@@ -10,8 +10,8 @@ import (
 // device is an nvmlDevice_t, a pointer into the library.
 type device uintptr
 
-// report is an nvmlConfComputeGpuAttestationReport_t and certificate an nvmlConfComputeGpuCertificate_t, as nvml.h of the driver 550 and later has them (and
-// github.com/NVIDIA/go-nvml, types_gen.go).
+// report is an nvmlConfComputeGpuAttestationReport_t and certificate an nvmlConfComputeGpuCertificate_t, as nvml.h of the driver 550
+// and later has them (and github.com/NVIDIA/go-nvml, types_gen.go).
 type report struct {
 	CECPresent, Size, CECSize uint32
 	Nonce                     [nonceSize]byte

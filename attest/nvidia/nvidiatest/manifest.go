@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// Namespaces in the order of canonical form, which is how manifests are written here: so what is signed is what stands there, and nothing that makes
-// the canonical form takes part.
+// Namespaces in the order of canonical form, which is how manifests are written here: so what is signed is what stands there, and
+// nothing that makes the canonical form takes part.
 const (
 	tagStart = `<SoftwareIdentity xmlns="http://standards.iso.org/iso/19770/-2/2015/schema.xsd"` +
 		` xmlns:ns0="http://standards.iso.org/iso/19770/-2/2015/schema.xsd" xmlns:ns2="http://www.w3.org/2001/04/xmlenc#sha384"` +

@@ -1,5 +1,5 @@
-// Package nvidiatest makes NVIDIA devices for tests: certificates, measurement reports, reference manifests and OCSP responses, signed by roots of
-// its own. What it makes has the form of what real devices and NVIDIA make, and each part of it can be made wrong.
+// Package nvidiatest makes NVIDIA devices for tests: certificates, measurement reports, reference manifests and OCSP responses, signed
+// by roots of its own. What it makes has the form of what real devices and NVIDIA make, and each part of it can be made wrong.
 package nvidiatest
 
 import (
@@ -96,7 +96,8 @@ func PEM(certs ...*x509.Certificate) []byte {
 	return out
 }
 
-// OCSP makes a response of status about cert, by a responder that issuer authorises, good for a day from then. change may change the responder's certificate.
+// OCSP makes a response of status about cert, by a responder that issuer authorises, good for a day from then. change may change the
+// responder's certificate.
 func (w *World) OCSP(cert *x509.Certificate, issuer Authority, status int, then time.Time, change func(*x509.Certificate)) []byte {
 	w.tb.Helper()
 	responder := w.Issue(&issuer, "NVIDIA OCSP Responder", false, func(c *x509.Certificate) {

@@ -3,9 +3,9 @@
 //
 // # What is verified
 //
-// [Verify] is given a chain in order, the leaf first and each certificate issued by the next, and the pinned root. The root may stand at the
-// chain's end, as devices send it, and is then compared byte by byte; no other certificate is ever trusted for being there. For each
-// certificate:
+// [Verify] is given a chain in order, the leaf first and each certificate issued by the next, and the pinned root. The root may stand
+// at the chain's end, as devices send it, and is then compared byte by byte; no other certificate is ever trusted for being there. For
+// each certificate:
 //
 //   - its key is on P-384, and it is signed by its issuer with ECDSA and SHA-384, the only algorithms in NVIDIA's chains;
 //   - its issuer's name is the subject of the next;
@@ -15,9 +15,9 @@
 //
 // # What is not
 //
-// Dates and revocation, since they depend on the time of use: [Chain] has the dates, and [Chain.Check] judges them. What names mean, which differs between
-// the kinds of chains. Certificates of NVIDIA's devices are valid until the end of the year 9999, which is "without end" (RFC 5280,
-// section 4.1.2.5).
+// Dates and revocation, since they depend on the time of use: [Chain] has the dates, and [Chain.Check] judges them. What names mean,
+// which differs between the kinds of chains. Certificates of NVIDIA's devices are valid until the end of the year 9999, which is
+// "without end" (RFC 5280, section 4.1.2.5).
 package pki
 
 import (

@@ -10,19 +10,20 @@
 //	    Resource      type="Measurement" index="7" active="True" alternatives="2" Hash0="…" Hash1="…" name="…" size="48"
 //	  Signature
 //
-// A manifest has at most 256 KiB, 1024 resources and 64 alternatives for each. Resources count from 0, the blocks of a report from 1: see [Measurement].
+// A manifest has at most 256 KiB, 1024 resources and 64 alternatives for each. Resources count from 0, the blocks of a report from 1:
+// see [Measurement].
 //
 // # What is verified
 //
-// [Open] verifies the signature with package xmlsig, by a signer whose chain (package pki) ends at the pinned root, and then reads the bytes that
-// were signed and nothing else. A resource of a type that is not a measurement, one whose attributes are not those above, an
+// [Open] verifies the signature with package xmlsig, by a signer whose chain (package pki) ends at the pinned root, and then reads the
+// bytes that were signed and nothing else. A resource of a type that is not a measurement, one whose attributes are not those above, an
 // index twice, and no resource at all are errors: passing over what a manifest asks for would be judging by half of it.
 //
 // # What is not
 //
-// Which manifest it is: a caller compares [Manifest.Product] and [Manifest.Version]. The manifests of a chip's firmware name neither the board nor its
-// variant, so one of another board with the same firmware version cannot be told apart; its measurements can. Dates: [Manifest.Chain] has
-// them. The schema of ISO/IEC 19770-2 beyond what is read.
+// Which manifest it is: a caller compares [Manifest.Product] and [Manifest.Version]. The manifests of a chip's firmware name neither
+// the board nor its variant, so one of another board with the same firmware version cannot be told apart; its measurements can. Dates:
+// [Manifest.Chain] has them. The schema of ISO/IEC 19770-2 beyond what is read.
 package rim
 
 import (
@@ -80,7 +81,8 @@ func (m Measurement) Matches(value []byte) bool {
 	return false
 }
 
-// Open verifies and reads a manifest. Errors wrap [xmlsig.ErrSyntax], [xmlsig.ErrSignature], [pki.ErrMalformed], [pki.ErrUntrusted] or [ErrFormat].
+// Open verifies and reads a manifest. Errors wrap [xmlsig.ErrSyntax], [xmlsig.ErrSignature], [pki.ErrMalformed], [pki.ErrUntrusted] or
+// [ErrFormat].
 func Open(document []byte, root *x509.Certificate) (*Manifest, error) {
 	m := &Manifest{Measurements: map[int]Measurement{}}
 	content, err := xmlsig.Open(document, func(ders [][]byte) (*ecdsa.PublicKey, error) {

@@ -183,12 +183,10 @@ func TestFlippedBytes(t *testing.T) {
 	w := nvidiatest.NewWorld(t)
 	text := w.Manifest("GH100", "1", nvidiatest.Golden{Block: 1, Values: [][]byte{value(1), value(2)}})
 	for i := range text {
-		for _, bit := range []byte{0x01, 0x20} {
-			changed := bytes.Clone(text)
-			changed[i] ^= bit
-			if m, err := rim.Open(changed, w.ManifestRoot.Certificate); err == nil {
-				t.Fatalf("the byte %d, %q, as %q: %+v", i, text[i], changed[i], m)
-			}
+		changed := bytes.Clone(text)
+		changed[i] ^= 1 << (i % 7)
+		if m, err := rim.Open(changed, w.ManifestRoot.Certificate); err == nil {
+			t.Fatalf("the byte %d, %q, as %q: %+v", i, text[i], changed[i], m)
 		}
 	}
 }

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// canonical returns the canonical form (Canonical XML 1.1, section 2.3) of e, whose surroundings declare the namespaces in inherited, without
-// the element skip.
+// canonical returns the canonical form (Canonical XML 1.1, section 2.3) of e, whose surroundings declare the namespaces in inherited,
+// without the element skip.
 func canonical(e *Element, inherited []declaration, skip *Element) []byte {
 	var out strings.Builder
 	write(&out, e, inherited, nil, skip)

@@ -4,9 +4,9 @@
 //
 // # What is accepted
 //
-// A document in UTF-8 without entities but the five that XML predefines, without DOCTYPE, comments, processing instructions, CDATA sections,
-// carriage returns, and attributes of the namespace xml. At most [MaxDocument] bytes, nested at most 16 deep. Among the children of its root
-// element is exactly one ds:Signature, there is none anywhere else, and it has exactly
+// A document in UTF-8 without entities but the five that XML predefines, without DOCTYPE, comments, processing instructions, CDATA
+// sections, carriage returns, and attributes of the namespace xml. At most [MaxDocument] bytes, nested at most 16 deep. Among the
+// children of its root element is exactly one ds:Signature, there is none anywhere else, and it has exactly
 //
 //	SignedInfo
 //	  CanonicalizationMethod  Canonical XML 1.1
@@ -24,11 +24,11 @@
 //
 // # What is verified
 //
-// [Open] puts the document without its signature in canonical form, compares its SHA-384 with the digest in SignedInfo, has its caller decide
-// whose key the certificates prove, and verifies the signature over the canonical form of SignedInfo. It returns the canonical bytes that
-// were hashed and nothing else. Whoever reads them with [Parse] cannot read what was not signed, wherever the signature stands and
-// whatever else the document has: attacks that wrap or move signed elements have nothing to work with. Namespaces that SignedInfo inherits
-// from the root element are part of its canonical form.
+// [Open] puts the document without its signature in canonical form, compares its SHA-384 with the digest in SignedInfo, has its caller
+// decide whose key the certificates prove, and verifies the signature over the canonical form of SignedInfo. It returns the canonical
+// bytes that were hashed and nothing else. Whoever reads them with [Parse] cannot read what was not signed, wherever the signature
+// stands and whatever else the document has: attacks that wrap or move signed elements have nothing to work with. Namespaces that
+// SignedInfo inherits from the root element are part of its canonical form.
 //
 // # Canonical form
 //

@@ -28,8 +28,8 @@ const (
 )
 
 // Open verifies a document's enveloped signature and returns the canonical form of the document without it, which is exactly what was
-// signed. trust is given the certificates of the signature, DER, in the order of the document, and returns the signer's key, on P-384, or an
-// error, which Open returns. Other errors wrap [ErrSyntax] or [ErrSignature].
+// signed. trust is given the certificates of the signature, DER, in the order of the document, and returns the signer's key, on P-384,
+// or an error, which Open returns. Other errors wrap [ErrSyntax] or [ErrSignature].
 func Open(document []byte, trust func(certificates [][]byte) (*ecdsa.PublicKey, error)) ([]byte, error) {
 	root, err := Parse(document)
 	if err != nil {

@@ -142,7 +142,8 @@ func (p *parser) header() error {
 	}
 	said := strings.ReplaceAll(strings.Join(strings.Fields(strings.TrimPrefix(declaration, "<?xml ")), " "), "'", `"`)
 	switch strings.ToLower(said) {
-	case `version="1.0"`, `version="1.0" encoding="utf-8"`, `version="1.0" encoding="utf-8" standalone="yes"`, `version="1.0" encoding="utf-8" standalone="no"`:
+	case `version="1.0"`, `version="1.0" encoding="utf-8"`,
+		`version="1.0" encoding="utf-8" standalone="yes"`, `version="1.0" encoding="utf-8" standalone="no"`:
 	default:
 		return p.errorf("an XML declaration of something else than version 1.0 in UTF-8")
 	}
