@@ -8,6 +8,8 @@ import (
 	"slices"
 	"testing"
 
+	"golang.org/x/crypto/ocsp"
+
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/attest/nvidia/nvidiatest"
 	"github.com/vouchsafe/vouchsafe/internal/mutate"
@@ -202,6 +204,22 @@ func FuzzLayer(f *testing.F) {
 		cert.Extensions[0].Value = name
 		if n, err := readName(cert); err == nil && n != nil && n.manufacturer+n.product+n.serial == "" {
 			t.Log("a name of nothing")
+		}
+	})
+}
+
+// FuzzResponse: no change of NVIDIA's response about a certificate makes it another's, or anything but good.
+func FuzzResponse(f *testing.F) {
+	w := nvidiatest.NewWorld(f)
+	good := w.OCSP(w.Family.Certificate, w.DeviceRoot, ocsp.Good, now, nil)
+	f.Add(good)
+	f.Add(w.OCSPBy(w.DeviceRoot, w.Family.Certificate, w.DeviceRoot, ocsp.Good, now))
+	f.Fuzz(func(t *testing.T, der []byte) {
+		if s, err := verifyResponse(der, w.Family.Certificate, w.DeviceRoot.Certificate); err == nil && (!s.good || s.revoked) {
+			t.Errorf("%+v", s)
+		}
+		if _, err := verifyResponse(der, w.ManifestCA.Certificate, w.ManifestRoot.Certificate); err == nil {
+			t.Error("it is taken for another certificate's")
 		}
 	})
 }

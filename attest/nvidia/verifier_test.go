@@ -11,6 +11,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -387,6 +388,24 @@ func TestAContextThatEnded(t *testing.T) {
 	cancel()
 	_, err := f.verifier(t, nil, nil).Verify(ctx, input(nvidiatest.Evidence(f.NewDevice("HOPPER", nvidiatest.Shape{}).Present(digest))))
 	wantUnavailable(t, err)
+}
+
+// TestConcurrently is for the race detector: all of the caches are filled and used at once, and are too small.
+func TestConcurrently(t *testing.T) {
+	f := newFleet(t)
+	v := f.verifier(t, nil, func(cfg *Config) { cfg.CacheSize = 1 })
+	evidence := nvidiatest.Evidence(f.NewDevice("HOPPER", nvidiatest.Shape{}).Present(digest), f.NewDevice("LS10", nvidiatest.Shape{}).Present(digest))
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			for range 4 {
+				if _, err := v.Verify(t.Context(), input(evidence)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
 }
 
 func TestDebug(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"encoding/pem"
 	"errors"
 	"os"
 	"strings"
@@ -161,4 +162,30 @@ func TestRoot(t *testing.T) {
 			t.Errorf("%s is a root", name)
 		}
 	}
+}
+
+// FuzzParsePEM: what is read is what a second writing of it says.
+func FuzzParsePEM(f *testing.F) {
+	w := nvidiatest.NewWorld(f)
+	f.Add(nvidiatest.PEM(w.DeviceRoot.Certificate, w.Family.Certificate))
+	f.Add([]byte("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		ders, err := pki.ParsePEM(text)
+		if err != nil {
+			return
+		}
+		var again []byte
+		for _, der := range ders {
+			again = append(again, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
+		}
+		same, err := pki.ParsePEM(again)
+		if err != nil || len(same) != len(ders) {
+			t.Fatalf("%d certificates, then %d: %v", len(ders), len(same), err)
+		}
+		if certs, err := pki.Parse(ders); err == nil {
+			if _, err := pki.Verify(certs, w.ManifestRoot.Certificate); err == nil {
+				t.Error("a chain of a root nobody signed with")
+			}
+		}
+	})
 }
