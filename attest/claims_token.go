@@ -66,6 +66,7 @@ type TokenDevice struct {
 	Name          string `json:"name" doc:"name of the device in the set: GPU-0"`
 	ID            string `json:"id,omitempty" doc:"ueid of the device"`
 	HardwareModel string `json:"hardware_model" doc:"hwmodel: GH100 A01 GSP BROM"`
+	Architecture  string `json:"architecture" doc:"HOPPER, BLACKWELL or LS10, by the model"`
 	Driver        string `json:"driver_version,omitempty" doc:"version of the driver"`
 	Firmware      string `json:"firmware_version,omitempty" doc:"version of the VBIOS or switch BIOS"`
 	SecureBoot    *bool  `json:"secure_boot,omitempty" doc:"whether the device booted securely"`

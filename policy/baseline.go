@@ -38,7 +38,7 @@ func roots(kind attest.Kind) []string {
 	case attest.SE:
 		return []string{attest.RootSE}
 	case attest.NVIDIA:
-		return []string{attest.RootNVIDIA}
+		return []string{attest.RootNVIDIA, attest.RootVerifier} // the second where NVIDIA's service judged the device
 	case attest.Token:
 		return []string{attest.RootVerifier}
 	case attest.TPM:

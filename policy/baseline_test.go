@@ -42,12 +42,6 @@ func TestBaseline(t *testing.T) {
 		}
 	}
 	silent := func(c *attest.Claims) { c.VMPL, c.MigrationAgent = nil, nil }
-	token := func() *attest.Claims {
-		c := of(attest.Token, "configured-verifier")()
-		silent(c)
-		c.Token, c.TCBStatus = &attest.TokenClaims{Verifier: "corporate"}, "judged-elsewhere"
-		return c
-	}
 	for _, tc := range []struct {
 		name   string
 		claims func() *attest.Claims
@@ -110,8 +104,8 @@ func TestBaseline(t *testing.T) {
 		{"cca", of(attest.CCA, "arm-cca"), silent, nil},
 		{"csv", of(attest.CSV, "hygon-csv"), func(c *attest.Claims) { c.VMPL = nil }, nil},
 		{"se", of(attest.SE, "ibm-se"), silent, nil},
+		{"gpu judged by NVIDIA's service", snpClaims, gpu(func(d *attest.Claims) { d.HardwareRoot = "configured-verifier" }), nil},
 		{"gpu as primary", of(attest.NVIDIA, "nvidia-device"), func(c *attest.Claims) {}, []string{"primary-evidence"}},
-		{"token", token, func(c *attest.Claims) {}, nil},
 		{"token of a verifier without a name", token, func(c *attest.Claims) { c.Token.Verifier = "" }, []string{"primary-evidence"}},
 		{"token without a token's claims", token, func(c *attest.Claims) { c.Token = nil }, []string{"primary-evidence"}},
 		{"token under a processor's root", token, func(c *attest.Claims) { c.HardwareRoot = "amd-genoa" }, []string{"genuine-hardware", "primary-evidence"}},

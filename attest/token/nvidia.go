@@ -81,7 +81,7 @@ func (v *Verifier) tokenSet(ctx context.Context, in attest.Input) (*attest.Claim
 	if !slices.Equal(names, slices.Sorted(maps.Keys(detached))) || len(names) == 0 {
 		return nil, attest.Refuse(attest.CodeMalformed, "the tokens of the set are not those of the devices in the overall token")
 	}
-	c.Kind, c.NVIDIA = attest.NVIDIA, &attest.NVIDIAClaims{}
+	c.Kind = attest.NVIDIA
 	c.Bound, c.ReportData = attest.Ptr(in.Binding.IsBound()), p.text("eat_nonce")
 	c.Token.Stated = stated(p)
 	for _, name := range names {
@@ -202,21 +202,17 @@ func (v *Verifier) deviceToken(ctx context.Context, in attest.Input, set *signed
 	if err := p.err(); err != nil {
 		return err
 	}
-	architecture := ""
 	for _, a := range architectures {
 		if strings.HasPrefix(d.HardwareModel, a.prefix) {
-			architecture = a.name
+			d.Architecture = a.name
 		}
 	}
 	switch {
-	case architecture == "":
+	case d.Architecture == "":
 		return attest.Refuse(attest.CodeVersionUnsupported, "a device of the model %.80q, whose architecture is not known here", d.HardwareModel)
-	case c.NVIDIA.Architecture != "" && c.NVIDIA.Architecture != architecture:
-		return attest.Refuse(attest.CodeMalformed, "devices of two architectures in one set: %s and %s", c.NVIDIA.Architecture, architecture)
 	case d.ID != "" && slices.ContainsFunc(c.Token.GPUs, func(other attest.TokenDevice) bool { return other.ID == d.ID }):
 		return attest.Refuse(attest.CodeDeviceTwice, "the device %.80q is in the set twice", d.ID)
 	}
-	c.NVIDIA.Architecture = architecture
 	// One that can be debugged makes the set one; one that does not say leaves it unsaid.
 	switch {
 	case d.Debug != nil && *d.Debug, len(c.Token.GPUs) == 0, d.Debug == nil && (c.Debug == nil || !*c.Debug):
