@@ -1,12 +1,20 @@
-// Package snpdevice collects SEV-SNP evidence on a guest: it asks the kernel's configfs-tsm interface
-// (/sys/kernel/config/tsm/report, Linux 6.7 and later) for a report, and puts the certificate table that the host
+// Package snpdevice collects SEV-SNP evidence in the guest it runs in. It asks the kernel for a report, and puts the certificate table that the host
 // supplied after it, which makes an extended report, as package snp reads it. Where the host supplied none, the evidence is the
 // bare report, and the broker must know the certificate.
 //
+// There are two ways to ask, and [Open] takes the first that this machine has:
+//
+//   - configfs-tsm with the driver sev_guest behind it, Linux 6.7 or later: see package tsm.
+//   - the device /dev/sev-guest (SNP_GET_EXT_REPORT of linux/sev-guest.h), Linux 5.19 or later: for older kernels, and for
+//     containers that were given the device and not configfs. One call asks for report and certificates, with room for the 16 KiB
+//     that the kernel takes: a call to learn their size would be a second one of those that the host rations.
+//
 // The digest goes into REPORT_DATA, 64 bytes, with zeros after it.
 //
+// A guest below a paravisor or SVSM has another VMPL than 0 and says which ([Config].VMPL); it cannot ask for a level above its own.
+//
 // Nothing is verified here but that the answer is a report about this digest: it is the broker that must not believe the guest.
-// Needs the right to make directories below the interface: root, usually.
+// Needs root, usually.
 package snpdevice
 
 import (
@@ -14,13 +22,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/google/go-configfs-tsm/configfs/configfsi"
-	"github.com/google/go-configfs-tsm/configfs/linuxtsm"
-	"github.com/google/go-configfs-tsm/report"
 
 	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/client/tsm"
 )
 
 // Of the report (AMD publication 56860, table "ATTESTATION_REPORT"), in bytes.
@@ -33,93 +39,92 @@ const (
 // maxTable bounds the certificate table, in bytes. The kernel allocates 16 KiB for it.
 const maxTable = 64 << 10
 
-// provider is how the kernel names the driver behind the interface on an SNP guest.
-const provider = "sev_guest"
+// maxVMPL is the privilege level with the fewest rights.
+const maxVMPL = 3
 
-// Config says how to ask. The zero Config asks the kernel.
+// Config says how to ask. The zero Config asks the kernel, in the ways it has.
 type Config struct {
-	// TSM is the interface; the kernel's when nil.
-	TSM configfsi.Client
-	// VMPL is the privilege level to have reported, 0 to 3; the kernel's default when nil. A guest below a paravisor or SVSM
-	// cannot ask for a level above its own.
+	// TSM is configfs-tsm, and Firmware the device. When both are nil, they are the kernel's; when one is given, the other is not looked for.
+	TSM      configfsi.Client
+	Firmware Firmware
+	// VMPL is the privilege level to have reported, 0 to 3. When nil, the kernel's default by way of configfs-tsm, and 0 by way of the device.
 	VMPL *uint
 }
 
-// Device collects evidence. It is safe for concurrent use: each report is asked for in a directory of its own.
-type Device struct{ c Config }
+// source is a way to ask.
+type source interface {
+	// ask returns a report about 64 bytes of data, and the certificate table, if any.
+	ask(ctx context.Context, data []byte) (report, table []byte, err error)
+}
 
-// New returns a Device, or an error that says what the machine lacks.
-func New(c Config) (*Device, error) {
-	if c.VMPL != nil && *c.VMPL > 3 {
-		return nil, fmt.Errorf("snpdevice: VMPL %d is not 0 to 3", *c.VMPL)
+// Device collects evidence. It is safe for concurrent use.
+type Device struct{ source source }
+
+// Open returns a Device, or an error that says what the machine lacks. It asks for no report: hosts ration them.
+func Open(ctx context.Context, c Config) (*Device, error) {
+	if c.VMPL != nil && *c.VMPL > maxVMPL {
+		return nil, fmt.Errorf("snpdevice: VMPL %d is not 0 to %d", *c.VMPL, maxVMPL)
 	}
-	if c.TSM == nil {
-		tsm, err := linuxtsm.MakeClient()
-		if err != nil {
-			return nil, fmt.Errorf("snpdevice: no configfs-tsm: it needs a confidential guest with Linux 6.7 or later, the module sev-guest, "+
-				"and configfs mounted: %w", err)
+	var noTSM, noFirmware error
+	if c.TSM != nil || c.Firmware == nil {
+		var client *tsm.Client
+		if client, noTSM = tsm.New(tsm.Config{FS: c.TSM}); noTSM == nil {
+			noTSM = client.Expect(ctx, tsm.ProviderSNP)
 		}
-		c.TSM = tsm
+		if noTSM == nil {
+			return &Device{&reports{client, c.VMPL}}, nil
+		}
 	}
-	return &Device{c}, nil
+	if c.Firmware != nil || c.TSM == nil {
+		device := &firmware{calls: c.Firmware}
+		if c.VMPL != nil {
+			device.vmpl = uint32(*c.VMPL)
+		}
+		if c.Firmware == nil {
+			device.calls = file(DefaultDevice)
+			noFirmware = file(DefaultDevice).check()
+		}
+		if noFirmware == nil {
+			return &Device{device}, nil
+		}
+	}
+	return nil, fmt.Errorf("snpdevice: %w", errors.Join(noTSM, noFirmware))
 }
 
 // Kind returns [attest.SNP].
 func (d *Device) Kind() attest.Kind { return attest.SNP }
-
-// Detect returns nil when the machine's reports come from SEV-SNP's firmware, and else an error that says what it is instead. It asks
-// for no report: hosts ration them.
-func (d *Device) Detect() error {
-	r, err := report.CreateOpenReport(d.c.TSM)
-	if err != nil {
-		return fmt.Errorf("snpdevice: %w", err)
-	}
-	// The request is only begun: the firmware is asked when its answer is read.
-	err = r.WriteOption("inblob", make([]byte, reportDataSize))
-	var got []byte
-	if err == nil {
-		got, err = r.ReadOption("provider")
-	}
-	if err = errors.Join(err, r.Destroy()); err != nil {
-		return fmt.Errorf("snpdevice: %w", err)
-	}
-	return checkProvider(string(got))
-}
-
-func checkProvider(got string) error {
-	if got = strings.TrimSpace(got); got != provider {
-		return fmt.Errorf("snpdevice: the machine's reports come from %.32q, not %s: it is no SEV-SNP guest", got, provider)
-	}
-	return nil
-}
 
 // Evidence returns an extended report, or a bare one, with digest in REPORT_DATA. digest has at most 64 bytes.
 func (d *Device) Evidence(ctx context.Context, digest []byte) ([]byte, error) {
 	if len(digest) == 0 || len(digest) > reportDataSize {
 		return nil, fmt.Errorf("snpdevice: a digest of %d bytes, not 1 to %d", len(digest), reportDataSize)
 	}
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	request := &report.Request{InBlob: make([]byte, reportDataSize), GetAuxBlob: true}
-	copy(request.InBlob, digest)
-	if d.c.VMPL != nil {
-		request.Privilege = &report.Privilege{Level: *d.c.VMPL}
-	}
-	answer, err := report.Get(d.c.TSM, request)
-	if err != nil {
-		return nil, fmt.Errorf("snpdevice: asking for a report: %w", err)
-	}
-	if err := checkProvider(answer.Provider); err != nil {
-		return nil, err
-	}
+	data := make([]byte, reportDataSize)
+	copy(data, digest)
+	report, table, err := d.source.ask(ctx, data)
 	switch {
-	case len(answer.OutBlob) != reportSize:
-		return nil, fmt.Errorf("snpdevice: a report of %d bytes, not %d", len(answer.OutBlob), reportSize)
-	case len(answer.AuxBlob) > maxTable:
-		return nil, fmt.Errorf("snpdevice: a certificate table of %d bytes, at most %d are passed on", len(answer.AuxBlob), maxTable)
-	case !bytes.Equal(answer.OutBlob[reportDataOffset:][:reportDataSize], request.InBlob):
+	case err != nil:
+		return nil, fmt.Errorf("snpdevice: asking for a report: %w", err)
+	case len(report) != reportSize:
+		return nil, fmt.Errorf("snpdevice: a report of %d bytes, not %d", len(report), reportSize)
+	case len(table) > maxTable:
+		return nil, fmt.Errorf("snpdevice: a certificate table of %d bytes, at most %d are passed on", len(table), maxTable)
+	case !bytes.Equal(report[reportDataOffset:][:reportDataSize], data):
 		return nil, errors.New("snpdevice: the report is about other data than it was asked for")
 	}
-	return append(answer.OutBlob, answer.AuxBlob...), nil
+	return append(report, table...), nil
+}
+
+// reports asks by way of configfs-tsm.
+type reports struct {
+	client *tsm.Client
+	vmpl   *uint
+}
+
+func (r *reports) ask(ctx context.Context, data []byte) (report, table []byte, err error) {
+	answer, err := r.client.Get(ctx, tsm.Request{Provider: tsm.ProviderSNP, Data: data, Privilege: r.vmpl, Aux: true})
+	if err != nil {
+		return nil, nil, err
+	}
+	return answer.Out, answer.Aux, nil
 }

@@ -69,9 +69,13 @@ func newMachine(t *testing.T, floor uint) *machine {
 	return m
 }
 
+func (m *machine) tsm() configfsi.Client {
+	return &faketsm.Client{Subsystems: map[string]configfsi.Client{"report": m}}
+}
+
 func (m *machine) collector(t *testing.T, vmpl *uint) *Device {
 	t.Helper()
-	d, err := New(Config{TSM: &faketsm.Client{Subsystems: map[string]configfsi.Client{"report": m}}, VMPL: vmpl})
+	d, err := Open(t.Context(), Config{TSM: m.tsm(), VMPL: vmpl})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,15 +114,13 @@ func TestEvidence(t *testing.T) {
 	}
 }
 
-func TestDetect(t *testing.T) {
+// TestOpenAsksForNoReport: hosts ration them.
+func TestOpenAsksForNoReport(t *testing.T) {
 	m := newMachine(t, 0)
 	m.change = func([]byte) []byte { t.Error("a report was asked for"); return nil }
-	d := m.collector(t, nil)
-	if err := d.Detect(); err != nil {
-		t.Error(err)
-	}
+	m.collector(t, nil)
 	m.provider = "tdx_guest\n"
-	if err := d.Detect(); err == nil || !strings.Contains(err.Error(), "tdx_guest") {
+	if _, err := Open(t.Context(), Config{TSM: m.tsm()}); err == nil || !strings.Contains(err.Error(), "tdx_guest") {
 		t.Errorf("a guest of TDX: %v", err)
 	}
 	if len(m.Entries) != 0 {
@@ -151,7 +153,7 @@ func TestEvidenceRefuses(t *testing.T) {
 		name, want string
 		change     func()
 	}{
-		{"a TDX guest", "no SEV-SNP guest", func() { m.provider = "tdx_guest\n" }},
+		{"a TDX guest", "not from sev_guest", func() { m.provider = "tdx_guest\n" }},
 		{"a short report", "1183 bytes", func() { m.change = func(b []byte) []byte { return b[:reportSize-1] } }},
 		{"a report about something else", "other data", func() { m.change = func(b []byte) []byte { b[reportDataOffset] ^= 1; return b } }},
 		{"a table without end", "certificate table", func() {
@@ -181,7 +183,7 @@ func TestVMPL(t *testing.T) {
 	if _, err := m.collector(t, &own).Evidence(t.Context(), []byte{1}); err != nil {
 		t.Errorf("its own level: %v", err)
 	}
-	if _, err := New(Config{TSM: m, VMPL: &none}); err == nil {
+	if _, err := Open(t.Context(), Config{TSM: m.tsm(), VMPL: &none}); err == nil {
 		t.Error("VMPL 4 passed")
 	}
 }

@@ -45,14 +45,14 @@ func (g *guest) add(c *cobra.Command, onlyTPM bool) {
 
 // collector opens what attests this machine. The caller calls the function it returns when it is done.
 func (g *guest) collector(ctx context.Context, s system) (_ client.Collector, done func(), err error) {
-	kind, err := g.resolve(s)
+	kind, err := g.resolve(ctx, s)
 	if err != nil {
 		return nil, nil, err
 	}
 	none := func() {}
 	switch kind {
 	case attest.SNP:
-		d, err := snpdevice.New(snpdevice.Config{TSM: s.tsm})
+		d, err := snpdevice.Open(ctx, snpdevice.Config{TSM: s.tsm})
 		return d, none, err
 	case attest.TPM:
 		d, err := g.openTPM(ctx, s)
@@ -81,7 +81,7 @@ func (g *guest) openTPM(ctx context.Context, s system) (*tpmdevice.Device, error
 }
 
 // resolve says which kind it is.
-func (g *guest) resolve(s system) (attest.Kind, error) {
+func (g *guest) resolve(ctx context.Context, s system) (attest.Kind, error) {
 	if g.tee != "" && g.tpm.Device != "" {
 		return "", errors.New("--tee and --tpm are two machines: give one of them")
 	}
@@ -95,23 +95,20 @@ func (g *guest) resolve(s system) (attest.Kind, error) {
 		}
 		return kind, nil
 	case "auto":
-		return g.detect(s)
+		return g.detect(ctx, s)
 	default:
 		return "", fmt.Errorf("--kind is %q, not auto, snp, tpm or virtual", g.kind)
 	}
 }
 
-func (g *guest) detect(s system) (attest.Kind, error) {
+func (g *guest) detect(ctx context.Context, s system) (attest.Kind, error) {
 	switch {
 	case g.tee != "":
 		return attest.Virtual, nil
 	case g.tpm.Device != "":
 		return attest.TPM, nil
 	}
-	d, noSNP := snpdevice.New(snpdevice.Config{TSM: s.tsm})
-	if noSNP == nil {
-		noSNP = d.Detect()
-	}
+	_, noSNP := snpdevice.Open(ctx, snpdevice.Config{TSM: s.tsm})
 	if noSNP == nil {
 		return attest.SNP, nil
 	}
