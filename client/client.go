@@ -2,13 +2,12 @@ package client
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,14 +20,20 @@ import (
 // Collector makes evidence of one kind on the machine it runs on.
 type Collector interface {
 	Kind() attest.Kind
-	// Evidence returns evidence that carries digest, of 32 to 64 bytes, in the way that the kind has it. An error is final.
+	// Evidence returns evidence that carries digest, of 32 to 64 bytes, in the way that the kind has it. That of a kind which can accompany
+	// other evidence is a JSON value. An error is final.
 	Evidence(ctx context.Context, digest []byte) ([]byte, error)
 }
 
 // Config says where the broker is, whom to believe, and who asks. URL and Collector are needed.
 type Config struct {
 	URL       string    // of the broker: https, or http where Keys are given
-	Collector Collector // what makes the evidence
+	Collector Collector // what makes the evidence of the machine itself
+
+	// Devices make evidence of what is in the machine beside its processor, such as GPUs or a TPM. It goes with the machine's, which covers
+	// it, so that none can be taken away or exchanged on the way. At most one Collector of a kind, which presents all devices of that kind. A device
+	// that fails fails the fetch: what a policy asks for is not left out silently.
+	Devices []Collector
 
 	CA   []byte       // PEM certificates that the broker's chains to; the system's when empty
 	HTTP *http.Client // instead of CA, for callers with a transport of their own. Redirects are never followed.
@@ -54,7 +59,7 @@ type Retry struct {
 // maxRetryAfter bounds how long a broker, or whoever sits before it, can make a client wait.
 const maxRetryAfter = 5 * time.Minute
 
-// Client fetches secrets from one broker. It is safe for concurrent use if its Collector is.
+// Client fetches secrets from one broker. It is safe for concurrent use if its Collector and Devices are.
 type Client struct {
 	c    Config
 	base string
@@ -90,12 +95,14 @@ func New(c Config) (*Client, error) {
 	switch {
 	case u.Scheme == "http" && len(c.Keys) == 0:
 		return nil, fmt.Errorf("client: over http anyone could answer for %s: give Keys, or use https", u.Host)
-	case c.Collector == nil:
-		return nil, errors.New("client: Collector is nil")
 	case c.Retry.Max < 0 || c.Retry.Base < 0 || c.Retry.Cap < 0 || c.Timeout < 0:
 		return nil, errors.New("client: a negative Retry or Timeout")
 	}
+	if err := checkCollectors(c.Collector, c.Devices); err != nil {
+		return nil, fmt.Errorf("client: %w", err)
+	}
 	client := &Client{c: c, base: dial.Base(u)}
+	client.c.Devices = slices.Clone(c.Devices)
 	orDefault(&client.c.KeyType, envelope.XWing)
 	orDefault(&client.c.Retry.Max, 10)
 	orDefault(&client.c.Retry.Base, 500*time.Millisecond)
@@ -174,15 +181,15 @@ func (c *Client) attempt(ctx context.Context, key *envelope.PrivateKey, wants []
 		return nil, notBelieved("challenge: %w", err)
 	}
 	request := &release.Request{Nonce: challenge.Nonce, Recipient: key.PublicJWK(), InitData: c.c.InitData, Secrets: wants}
-	digest, err := request.Binding(challenge.Hash, key.Recipient())
+	runtime, err := request.RuntimeData(challenge.Hash, key.Recipient())
 	if err != nil {
 		return nil, fmt.Errorf("client: %w", err)
 	}
-	evidence, err := c.c.Collector.Evidence(ctx, digest)
+	evidence, err := Collect(ctx, c.c.Collector, c.c.Devices, runtime)
 	if err != nil {
-		return nil, fmt.Errorf("client: collecting %s evidence: %w", kind, err)
+		return nil, err
 	}
-	request.Evidence = release.Evidence{Kind: kind, Data: evidence}
+	request.Evidence, request.Additional = release.Evidence{Kind: kind, Data: evidence.Primary}, evidence.Additional
 	signed, err := c.post(ctx, release.ReleasePath, request, release.MaxReply)
 	if err != nil {
 		return nil, err
@@ -191,8 +198,11 @@ func (c *Client) attempt(ctx context.Context, key *envelope.PrivateKey, wants []
 	if err != nil {
 		return nil, err
 	}
-	sum := sha256.Sum256(evidence)
-	if err := reply.Check(request, key.Recipient(), "sha256:"+hex.EncodeToString(sum[:])); err != nil {
+	presented, err := request.EvidenceDigest()
+	if err != nil {
+		return nil, fmt.Errorf("client: %w", err)
+	}
+	if err := reply.Check(request, key.Recipient(), presented); err != nil {
 		return nil, notBelieved("%w", err)
 	}
 	return open(reply, key)

@@ -6,6 +6,12 @@
 // Each call of [Client.Fetch] makes a new recipient key, asks for a challenge, has the [Collector] make evidence that covers both, and
 // sends it with the names of the secrets: package release is the wire format. The key never leaves the process, and is gone with the call.
 //
+// # A machine and its devices
+//
+// What is in a machine beside its processor, a GPU or a TPM, proves itself with evidence of its own ([Config.Devices]). Devices make theirs first, over the
+// digest of nonce and key; then the machine makes its own, over the digest of nonce, key and the devices' evidence as it is sent. So the broker knows that
+// they belong together, and nobody on the way can take one away. [Collect] does that, also for whoever wants to look at what would be sent.
+//
 // # Whom it believes
 //
 // A secret is believed only when the reply around it is signed by the broker's key, answers this very challenge, names the key made for

@@ -3,7 +3,9 @@ package release
 import (
 	"bytes"
 	"crypto"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -210,20 +212,46 @@ func DecodeError(body []byte) (*Error, error) {
 // Binding returns the digest that primary evidence must carry for the request: H(JCS({"additional-evidence":S,"nonce":N,"tee-pubkey":K}))
 // with the challenge's hash, as in the KBS protocol. recipient is the parsed key of the request.
 func (r *Request) Binding(hash string, recipient *envelope.Recipient) ([]byte, error) {
-	h, err := hashOf(hash)
+	runtime, err := r.RuntimeData(hash, recipient)
 	if err != nil {
 		return nil, err
 	}
-	return attest.RuntimeData{
-		Hash: h, Nonce: r.Nonce, Recipient: recipient.Canonical(), Additional: r.Additional,
-	}.Primary()
+	return runtime.Primary()
+}
+
+// RuntimeData returns what the evidence of the request is bound to, of the primary and of devices, with the challenge's hash.
+func (r *Request) RuntimeData(hash string, recipient *envelope.Recipient) (attest.RuntimeData, error) {
+	h, err := hashOf(hash)
+	if err != nil {
+		return attest.RuntimeData{}, err
+	}
+	return attest.RuntimeData{Hash: h, Nonce: r.Nonce, Recipient: recipient.Canonical(), Additional: r.Additional}, nil
+}
+
+// EvidenceDigest returns the digest that a reply to the request must name, "sha256:" and hex: that of the primary evidence where there is
+// no other, and else that of the digests of all parts, in the order presented. Its errors wrap [ErrMalformed].
+func (r *Request) EvidenceDigest() (string, error) {
+	devices, err := attest.ParseAdditional(r.Additional)
+	if err != nil {
+		return "", malformed("%w", err)
+	}
+	sum := sha256.Sum256(r.Evidence.Data)
+	if len(devices) > 0 {
+		sums := sum[:]
+		for _, d := range devices {
+			part := sha256.Sum256(d.Data)
+			sums = append(sums, part[:]...)
+		}
+		sum = sha256.Sum256(sums)
+	}
+	return "sha256:" + hex.EncodeToString(sum[:]), nil
 }
 
 // ErrNotOurs says that a reply, well signed, answers another request than the one it is held against.
 var ErrNotOurs = errors.New("the reply answers another request")
 
 // Check holds a reply against the request it must answer and the key that the request named. evidence is the digest that the reply must
-// name, "sha256:" and hex; "" when there was additional evidence, whose digest is the broker's to define. Errors wrap [ErrNotOurs].
+// name ([Request.EvidenceDigest]); "" for whoever does not hold the evidence any more. Errors wrap [ErrNotOurs].
 func (r *Reply) Check(request *Request, recipient *envelope.Recipient, evidence string) error {
 	switch {
 	case r.Nonce != request.Nonce:

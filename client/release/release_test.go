@@ -2,7 +2,9 @@ package release
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"crypto/sha512"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"reflect"
@@ -232,4 +234,34 @@ func FuzzDecode(f *testing.F) {
 
 func TestMutationsDecode(t *testing.T) {
 	mutate.Run(t, decodeSeeds, func(t *testing.T, input []byte) { checkDecoders(t, input) })
+}
+
+// TestEvidenceDigest: each part counts, and where it stands.
+func TestEvidenceDigest(t *testing.T) {
+	digest := func(primary, additional string) string {
+		t.Helper()
+		r := &Request{Evidence: Evidence{Kind: "virtual", Data: []byte(primary)}, Additional: additional}
+		d, err := r.EvidenceDigest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	alone := sha256.Sum256([]byte("p"))
+	if want := "sha256:" + hex.EncodeToString(alone[:]); digest("p", "") != want || digest("p", "{}") != want {
+		t.Errorf("primary evidence alone: %s", digest("p", ""))
+	}
+	seen := map[string]string{}
+	for _, parts := range [][2]string{
+		{"p", ""}, {"q", ""}, {"p", `{"tpm":1}`}, {"q", `{"tpm":1}`}, {"p", `{"tpm":2}`}, {"p", `{"tpm":1,"nvidia":2}`}, {"p", `{"nvidia":2,"tpm":1}`},
+	} {
+		d := digest(parts[0], parts[1])
+		if seen[d] != "" {
+			t.Errorf("%v has the digest of %s", parts, seen[d])
+		}
+		seen[d] = strings.Join(parts[:], " ")
+	}
+	if _, err := (&Request{Additional: "["}).EvidenceDigest(); !errors.Is(err, ErrMalformed) {
+		t.Errorf("no object: %v", err)
+	}
 }
