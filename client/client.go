@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -88,26 +89,23 @@ func (s Secret) Format(f fmt.State, _ rune) {
 
 // New checks the configuration as a whole. It does not connect.
 func New(c Config) (*Client, error) {
-	u, err := dial.Parse(c.URL)
-	if err != nil {
-		return nil, fmt.Errorf("client: %w", err)
-	}
+	client, err := reach(c)
 	switch {
-	case u.Scheme == "http" && len(c.Keys) == 0:
-		return nil, fmt.Errorf("client: over http anyone could answer for %s: give Keys, or use https", u.Host)
-	case c.Retry.Max < 0 || c.Retry.Base < 0 || c.Retry.Cap < 0 || c.Timeout < 0:
-		return nil, errors.New("client: a negative Retry or Timeout")
+	case err != nil:
+		return nil, err
+	case strings.HasPrefix(client.base, "http:") && len(c.Keys) == 0:
+		return nil, fmt.Errorf("client: over http anyone could answer for %s: give Keys, or use https", client.base)
+	case c.Retry.Max < 0 || c.Retry.Base < 0 || c.Retry.Cap < 0:
+		return nil, errors.New("client: a negative Retry")
 	}
 	if err := checkCollectors(c.Collector, c.Devices); err != nil {
 		return nil, fmt.Errorf("client: %w", err)
 	}
-	client := &Client{c: c, base: dial.Base(u)}
 	client.c.Devices = slices.Clone(c.Devices)
 	orDefault(&client.c.KeyType, envelope.XWing)
 	orDefault(&client.c.Retry.Max, 10)
 	orDefault(&client.c.Retry.Base, 500*time.Millisecond)
 	orDefault(&client.c.Retry.Cap, 30*time.Second)
-	orDefault(&client.c.Timeout, 30*time.Second)
 	if c.Sleep == nil {
 		client.c.Sleep = sleep
 	}
@@ -122,10 +120,42 @@ func New(c Config) (*Client, error) {
 			return nil, fmt.Errorf("client: Keys: %w", err)
 		}
 	}
+	return client, nil
+}
+
+// reach returns a Client that can make single requests.
+func reach(c Config) (*Client, error) {
+	u, err := dial.Parse(c.URL)
+	if err != nil {
+		return nil, fmt.Errorf("client: %w", err)
+	}
+	if c.Timeout < 0 {
+		return nil, errors.New("client: a negative Timeout")
+	}
+	client := &Client{c: c, base: dial.Base(u)}
+	orDefault(&client.c.Timeout, 30*time.Second)
 	if client.http, err = dial.New(dial.Config{CA: c.CA, HTTP: c.HTTP}); err != nil {
 		return nil, fmt.Errorf("client: %w", err)
 	}
 	return client, nil
+}
+
+// Kinds asks a broker once which kinds of evidence it verifies. Of the configuration URL, CA, HTTP and Timeout count. Errors are those of
+// [Client.Fetch]; the answer is not signed, and good to tell people, not to rely on.
+func Kinds(ctx context.Context, c Config) ([]attest.Kind, error) {
+	client, err := reach(c)
+	if err != nil {
+		return nil, err
+	}
+	body, err := client.do(ctx, http.MethodGet, release.KindsPath, nil, release.MaxAnswer)
+	if err != nil {
+		return nil, err
+	}
+	kinds, err := release.DecodeKinds(body)
+	if err != nil {
+		return nil, notBelieved("kinds: %w", err)
+	}
+	return kinds, nil
 }
 
 func orDefault[T comparable](field *T, value T) {

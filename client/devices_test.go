@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/attest/tpm"
 	"github.com/vouchsafe/vouchsafe/attest/tpm/tpmtest"
 	"github.com/vouchsafe/vouchsafe/broker"
+	"github.com/vouchsafe/vouchsafe/broker/admin/wire"
 	"github.com/vouchsafe/vouchsafe/broker/brokertest"
 	"github.com/vouchsafe/vouchsafe/broker/data"
 	"github.com/vouchsafe/vouchsafe/client"
@@ -201,6 +203,31 @@ spec:
 	}
 	if value, err := fetch(t, c); err != nil || value != "hunter2" {
 		t.Errorf("enrolled: %q, %v", value, err)
+	}
+}
+
+// TestKinds asks a real broker, and one that is none.
+func TestKinds(t *testing.T) {
+	b := deviceBroker(t)
+	kinds, err := client.Kinds(t.Context(), client.Config{URL: b.URL, CA: b.CA})
+	if err != nil || !slices.Equal(kinds, []attest.Kind{attest.SampleDevice, attest.Virtual}) {
+		t.Errorf("%v, %v", kinds, err)
+	}
+	if release.KindsPath != wire.ListKinds.Path {
+		t.Error("the path is another")
+	}
+	for body, want := range map[string]error{`{"kinds":[]}`: client.ErrReply, `[]`: client.ErrReply, `{"kinds":["snp"],"newer":1}`: nil} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) }))
+		if _, err := client.Kinds(t.Context(), client.Config{URL: server.URL}); !errors.Is(err, want) {
+			t.Errorf("%s: %v", body, err)
+		}
+		server.Close()
+	}
+	if _, err := client.Kinds(t.Context(), client.Config{URL: b.URL}); !errors.Is(err, client.ErrReply) {
+		t.Errorf("a certificate that is not trusted: %v", err)
+	}
+	if _, err := client.Kinds(t.Context(), client.Config{URL: "ftp://x"}); err == nil {
+		t.Error("no broker's address passed")
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 const (
 	ChallengePath = "/v1/challenges"
 	ReleasePath   = "/v1/releases"
+	KindsPath     = "/v1/kinds"
 	KeysPath      = "/.well-known/jwks.json"
 )
 
@@ -181,6 +182,20 @@ func DecodeChallenge(body []byte) (*Challenge, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// DecodeKinds reads the kinds of evidence that a broker says it verifies: {"kinds":[…]}. Errors wrap [ErrMalformed].
+func DecodeKinds(body []byte) ([]attest.Kind, error) {
+	var k struct {
+		Kinds []attest.Kind `json:"kinds"`
+	}
+	if err := decode(body, MaxAnswer, strictjson.UnmarshalNewer, &k); err != nil {
+		return nil, err
+	}
+	if len(k.Kinds) == 0 {
+		return nil, malformed("kinds is missing or empty")
+	}
+	return k.Kinds, nil
 }
 
 // DecodeReply reads a Reply, which [Keys.Open] must have taken out of its signature. Errors wrap [ErrMalformed].
