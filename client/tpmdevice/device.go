@@ -40,8 +40,8 @@ const (
 	DefaultEventLog = "/sys/kernel/security/tpm0/binary_bios_measurements"
 )
 
-// keyFile is the file in the state folder that holds the attestation key.
-const keyFile = "tpm-ak.json"
+// KeyFile is the file in the state folder that holds the attestation key.
+const KeyFile = "tpm-ak.json"
 
 // Algorithm of an attestation key.
 type Algorithm string

@@ -41,7 +41,7 @@ var akAttributes = tpm2.TPMAObject{
 	Restricted: true, SignEncrypt: true,
 }
 
-// savedKey is the content of keyFile.
+// savedKey is the content of KeyFile.
 type savedKey struct {
 	Public  []byte `json:"public"`  // TPMT_PUBLIC
 	Private []byte `json:"private"` // content of a TPM2B_PRIVATE, wrapped by the storage root key
@@ -62,7 +62,7 @@ func (d *Device) loadKey() error {
 		return err
 	}
 	defer release()
-	path := filepath.Join(d.config.StateDir, keyFile)
+	path := filepath.Join(d.config.StateDir, KeyFile)
 	content, err := os.ReadFile(path)
 	var saved savedKey
 	switch {
@@ -124,5 +124,5 @@ func (d *Device) makeKey(parent tpm2.NamedHandle) (savedKey, error) {
 	if err != nil {
 		return savedKey{}, err
 	}
-	return saved, d.writeState(keyFile, content)
+	return saved, d.writeState(KeyFile, content)
 }

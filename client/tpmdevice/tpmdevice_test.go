@@ -212,7 +212,7 @@ func TestKeySurvivesReboot(t *testing.T) {
 	if after.TPM.PCRs[4] == before.TPM.PCRs[4] {
 		t.Errorf("before %+v, after %+v: a reboot resets PCRs", before.TPM, after.TPM)
 	}
-	info, err := os.Stat(filepath.Join(b.state, keyFile))
+	info, err := os.Stat(filepath.Join(b.state, KeyFile))
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the key's file: %v, %v; want mode 0600", info, err)
 	}

@@ -6,30 +6,43 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/client"
-	"github.com/vouchsafe/vouchsafe/client/snpdevice"
+	"github.com/vouchsafe/vouchsafe/client/tdxdevice"
 	"github.com/vouchsafe/vouchsafe/client/tpmdevice"
-	"github.com/vouchsafe/vouchsafe/client/virtualdevice"
 	"github.com/vouchsafe/vouchsafe/internal/cli"
+)
+
+// Values of flags that name no kind.
+const (
+	autoKind    = "auto"
+	autoDevices = "auto"
+	noDevices   = "none"
 )
 
 // guest says by what hardware this machine is attested.
 type guest struct {
-	kind string
-	tee  string
-	tpm  tpmdevice.Config
+	kind    string
+	devices []string
+	tee     string
+	ccLog   string
+	tpm     tpmdevice.Config
 }
 
 // add adds the flags of the TPM, and of all kinds too unless only a TPM will do.
 func (g *guest) add(c *cobra.Command, onlyTPM bool) {
 	if !onlyTPM {
-		c.Flags().StringVar(&g.kind, "kind", "auto", "`KIND` of evidence: auto, snp, tpm or virtual")
+		c.Flags().StringVar(&g.kind, "kind", autoKind, "`KIND` of the machine's evidence: auto, "+names(kindsOf(machines())))
+		c.Flags().StringSliceVar(&g.devices, "device", []string{noDevices},
+			"`KIND` of a device to present beside it: none, auto, "+names(kindsOf(accompanying()))+"; may be repeated")
 		c.Flags().StringVar(&g.tee, "tee", "", "`DIR` with the pretended TEE that a development broker made")
+		c.Flags().StringVar(&g.ccLog, "cc-event-log", "",
+			"`FILE` with the event log of a TDX machine's firmware, or none (default "+tdxdevice.DefaultEventLog+", where it can be read)")
 		c.Flags().StringVar(&g.tpm.Bank, "tpm-bank", "sha256", "`HASH` of the PCRs to quote: sha256 or sha384")
 		c.Flags().StringVar(&g.tpm.EventLog, "tpm-event-log", "",
 			"`FILE` with the firmware's event log, or none (default the kernel's, where it can be read)")
@@ -39,83 +52,146 @@ func (g *guest) add(c *cobra.Command, onlyTPM bool) {
 	c.Flags().StringVar(&g.tpm.StateDir, "tpm-state", tpmdevice.DefaultStateDir,
 		"`DIR` that keeps the TPM's attestation key, wrapped by the TPM")
 	if !onlyTPM {
-		cli.InSection("Flags about this machine", c.Flags(), "kind", "tee", "tpm", "tpm-state", "tpm-bank", "tpm-event-log")
+		cli.InSection("Flags about this machine", c.Flags(),
+			"kind", "device", "tee", "cc-event-log", "tpm", "tpm-state", "tpm-bank", "tpm-event-log")
 	}
 }
 
-// collector opens what attests this machine. The caller calls the function it returns when it is done.
-func (g *guest) collector(ctx context.Context, s system) (_ client.Collector, done func(), err error) {
-	kind, err := g.resolve(ctx, s)
-	if err != nil {
-		return nil, nil, err
+// names lists kinds for people.
+func names(kinds []attest.Kind) string {
+	list := make([]string, len(kinds))
+	for i, kind := range kinds {
+		list[i] = string(kind)
 	}
-	none := func() {}
-	switch kind {
-	case attest.SNP:
-		d, err := snpdevice.Open(ctx, snpdevice.Config{TSM: s.tsm})
-		return d, none, err
-	case attest.TPM:
-		d, err := g.openTPM(ctx, s)
+	return strings.Join(list, ", ")
+}
+
+// collectors are what makes this machine's evidence.
+type collectors struct {
+	machine client.Collector
+	devices []client.Collector
+	done    []func()
+}
+
+// close lets go of what was opened, the last first.
+func (c *collectors) close() {
+	for _, done := range slices.Backward(c.done) {
+		done()
+	}
+}
+
+// open opens what attests this machine, and the devices to present with it. The caller closes it.
+func (g *guest) open(ctx context.Context, s system) (_ *collectors, err error) {
+	c := new(collectors)
+	defer func() {
 		if err != nil {
-			return nil, nil, err
+			c.close()
 		}
-		return d, func() { _ = d.Close() }, nil // what the TPM keeps of us, its resource manager clears
-	default:
-		d, err := virtualdevice.Load(g.tee)
-		return d, none, err
+	}()
+	if c.machine, err = g.openMachine(ctx, s, c); err != nil {
+		return nil, err
 	}
+	if c.devices, err = g.openDevices(ctx, s, c); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
-// openTPM opens the TPM that was named or is this machine's.
-func (g *guest) openTPM(ctx context.Context, s system) (*tpmdevice.Device, error) {
-	c := g.tpm
-	if c.Device == "" {
-		c.Device = s.tpm
+func (c *collectors) take(collector client.Collector, done func(), err error) (client.Collector, error) {
+	if err != nil {
+		return nil, err
 	}
-	d, err := tpmdevice.Open(ctx, c)
-	if errors.Is(err, os.ErrPermission) {
-		return nil, fmt.Errorf("%w\nRun as root, or as a member of the group that owns %s, usually tss, "+
-			"with a --tpm-state that it may write", err, c.Device)
+	if done != nil {
+		c.done = append(c.done, done)
 	}
-	return d, err
+	return collector, nil
 }
 
-// resolve says which kind it is.
-func (g *guest) resolve(ctx context.Context, s system) (attest.Kind, error) {
-	if g.tee != "" && g.tpm.Device != "" {
-		return "", errors.New("--tee and --tpm are two machines: give one of them")
+// openMachine opens what was asked for, what flags name, or what is found, in this order.
+func (g *guest) openMachine(ctx context.Context, s system, c *collectors) (client.Collector, error) {
+	all := machines()
+	named := slices.DeleteFunc(slices.Clone(all), func(m source) bool { return m.given == nil || !m.given(g) })
+	if len(named) > 1 {
+		return nil, errors.New("--tee and --tpm are two machines: give one of them, or --device tpm to present the TPM beside the other")
 	}
-	switch kind := attest.Kind(g.kind); kind {
-	case attest.SNP, attest.TPM, attest.Virtual:
-		if g.tee != "" != (kind == attest.Virtual) {
-			return "", fmt.Errorf("--kind is %s: --tee DIR goes with --kind virtual, and only with that", kind)
+	if g.kind != autoKind {
+		kind := attest.Kind(g.kind)
+		at := slices.IndexFunc(all, func(m source) bool { return slices.Contains(m.kinds, kind) })
+		if at < 0 {
+			return nil, fmt.Errorf("--kind is %.32q, not auto, %s", g.kind, names(kindsOf(all)))
 		}
-		if g.tpm.Device != "" && kind != attest.TPM {
-			return "", fmt.Errorf("--kind is %s, and --tpm has no place there", kind)
+		if len(named) == 1 && !slices.Contains(named[0].kinds, kind) {
+			return nil, fmt.Errorf("--kind is %s, and a flag names a machine of kind %s", kind, names(named[0].kinds))
 		}
-		return kind, nil
-	case "auto":
-		return g.detect(ctx, s)
-	default:
-		return "", fmt.Errorf("--kind is %q, not auto, snp, tpm or virtual", g.kind)
+		if m := all[at]; m.given != nil && m.missing != nil {
+			if err := m.missing(g, s); err != nil {
+				return nil, fmt.Errorf("--kind is %s: %w", kind, err)
+			}
+		}
+		collector, err := c.take(all[at].open(ctx, g, s))
+		if err == nil && collector.Kind() != kind {
+			return nil, fmt.Errorf("--kind is %s, and this machine's evidence is of kind %s", kind, collector.Kind())
+		}
+		return collector, err
 	}
+	if len(named) == 1 {
+		return c.take(named[0].open(ctx, g, s))
+	}
+	reasons := []error{errors.New("nothing here attests this machine:")}
+	for _, m := range all {
+		if m.missing != nil {
+			if err := m.missing(g, s); err != nil {
+				reasons = append(reasons, fmt.Errorf("%s: %w", names(m.kinds), err))
+				continue
+			}
+			return c.take(m.open(ctx, g, s))
+		}
+		collector, err := c.take(m.open(ctx, g, s))
+		if err == nil {
+			return collector, nil
+		}
+		reasons = append(reasons, fmt.Errorf("%s: %w", names(m.kinds), err))
+	}
+	reasons = append(reasons, errors.New("'vouchsafe-agent doctor' says what is missing, and how to get it"))
+	return nil, errors.Join(reasons...)
 }
 
-func (g *guest) detect(ctx context.Context, s system) (attest.Kind, error) {
-	switch {
-	case g.tee != "":
-		return attest.Virtual, nil
-	case g.tpm.Device != "":
-		return attest.TPM, nil
+// openDevices opens the devices that were asked for, or those that are found.
+func (g *guest) openDevices(ctx context.Context, s system, c *collectors) ([]client.Collector, error) {
+	if len(g.devices) > 1 && (slices.Contains(g.devices, noDevices) || slices.Contains(g.devices, autoDevices)) {
+		return nil, errors.New("--device none and --device auto go with no other")
 	}
-	_, noSNP := snpdevice.Open(ctx, snpdevice.Config{TSM: s.tsm})
-	if noSNP == nil {
-		return attest.SNP, nil
+	all := accompanying()
+	var devices []client.Collector
+	for _, name := range g.devices {
+		switch name {
+		case noDevices:
+			return nil, nil
+		case autoDevices:
+			for _, d := range all {
+				if slices.Contains(d.kinds, c.machine.Kind()) || d.missing(g, s) != nil {
+					continue
+				}
+				collector, err := c.take(d.open(ctx, g, s))
+				if err != nil {
+					return nil, err
+				}
+				devices = append(devices, collector)
+			}
+			return devices, nil
+		}
+		at := slices.IndexFunc(all, func(d source) bool { return slices.Contains(d.kinds, attest.Kind(name)) })
+		if at < 0 {
+			return nil, fmt.Errorf("--device is %.32q, not none, auto, %s", name, names(kindsOf(all)))
+		}
+		if attest.Kind(name) == c.machine.Kind() {
+			return nil, fmt.Errorf("--device is %s, which is the machine's own evidence already", name)
+		}
+		collector, err := c.take(all[at].open(ctx, g, s))
+		if err != nil {
+			return nil, err
+		}
+		devices = append(devices, collector)
 	}
-	_, noTPM := os.Stat(s.tpm)
-	if noTPM == nil {
-		return attest.TPM, nil
-	}
-	return "", fmt.Errorf("nothing here attests this machine:\nsnp: %w\ntpm: %w\n"+
-		"For development, give the folder that 'vouchsafe dev' made: --tee DIR/tee", noSNP, noTPM)
+	return devices, nil
 }

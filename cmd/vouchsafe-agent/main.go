@@ -14,7 +14,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/internal/harden"
 )
 
-func main() { os.Exit(run(system{tpm: tpmdevice.DefaultDevice})) }
+func main() { os.Exit(run(system{tpm: tpmdevice.DefaultDevice, machine: thisMachine()})) }
 
 // run is main without the exit, on a system whose devices are given, so that a test can be the program.
 func run(s system) int {

@@ -35,6 +35,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker/brokertest"
 	"github.com/vouchsafe/vouchsafe/broker/data"
 	"github.com/vouchsafe/vouchsafe/broker/intake"
+	"github.com/vouchsafe/vouchsafe/client/doctor"
 	"github.com/vouchsafe/vouchsafe/client/release"
 	"github.com/vouchsafe/vouchsafe/internal/gen/clidoc"
 )
@@ -44,11 +45,15 @@ const (
 	testSNP         = "VOUCHSAFE_TEST_SNP"          // folder with the virtual device that signs its reports
 	testSNPProvider = "VOUCHSAFE_TEST_SNP_PROVIDER" // what the kernel calls the hardware
 	testTPM         = "VOUCHSAFE_TEST_TPM"          // the TPM's device
+	testMachine     = "VOUCHSAFE_TEST_MACHINE"      // folder with the files that a diagnosis looks at, and the kernel's log as log
 )
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"vouchsafe-agent": func() {
-		s := system{tpm: os.Getenv(testTPM)}
+		s := system{tpm: os.Getenv(testTPM), machine: thisMachine()}
+		if dir := os.Getenv(testMachine); dir != "" {
+			s.machine = machineIn(dir)
+		}
 		if s.tpm == "" {
 			s.tpm = "/nonexistent/tpmrm0"
 		}
@@ -59,6 +64,18 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(run(s))
 	}})
+}
+
+// machineIn is a machine whose files are in a folder. All that are there may be opened.
+func machineIn(dir string) doctor.Machine {
+	return doctor.Machine{
+		Root: os.DirFS(dir),
+		Open: func(path string, _ bool) error { _, err := os.Stat(filepath.Join(dir, path)); return err },
+		Log: func() (string, error) {
+			log, err := os.ReadFile(filepath.Join(dir, "log"))
+			return string(log), err
+		},
+	}
 }
 
 // reports is a configfs-tsm whose reports are signed by a virtual device.
@@ -151,6 +168,7 @@ func params(t *testing.T, b *brokertest.Broker, folder string) testscript.Params
 		Dir: folder,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("VOUCHSAFE_ADDR", b.URL)
+			e.Setenv("BROKER", b.URL)
 			e.Setenv("VOUCHSAFE_CACERT", e.WorkDir+"/ca.pem")
 			e.Setenv("VOUCHSAFE_TOKEN_FILE", e.WorkDir+"/enroller.token")
 			e.Setenv("PARENT", strconv.Itoa(os.Getpid()))

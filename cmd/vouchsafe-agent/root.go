@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vouchsafe/vouchsafe/client"
+	"github.com/vouchsafe/vouchsafe/client/doctor"
 	"github.com/vouchsafe/vouchsafe/internal/cli"
 )
 
@@ -30,7 +31,7 @@ const (
 const exitHelp = `Exit codes:
   0  done
   1  the broker refused: denied, bad evidence, no such secret; asking again gets
-     the same answer
+     the same answer. Of doctor: this machine cannot attest itself, or host
   2  it could not be asked: usage, no connection, not available after all
      attempts, nothing that attests this machine, no place for the secret`
 
@@ -40,6 +41,7 @@ type system struct {
 	restore     func()           // undoes the hardening that a program which replaces this one would inherit
 	tsm         configfsi.Client // the interface for reports; the kernel's when nil
 	tpm         string           // the TPM that is looked for
+	machine     doctor.Machine   // what a diagnosis looks at, without the interface for reports
 }
 
 // program is what commands share.
@@ -63,6 +65,8 @@ func execute(ctx context.Context, args []string, s system) int {
 			p.say("  An operator can see every rule and value: vouchsafe explain %s", refused.Decision)
 		}
 		return exitNo
+	case errors.Is(err, errUnfit): // the report says why
+		return exitNo
 	default:
 		p.printError(err)
 		return exitFailed
@@ -85,10 +89,11 @@ to know is where the broker is and whom to trust for its certificate, and neithe
   vouchsafe-agent fetch payments/db/password
 
 What attests this machine is found in this order, or said with --kind:
-  virtual  --tee DIR is given: the pretended TEE of a development broker
-  tpm      --tpm is given
-  snp      the kernel's configfs-tsm interface reports for AMD SEV-SNP
-  tpm      /dev/tpmrm0 is there; the host was enrolled before
+  snp      an AMD SEV-SNP guest: the kernel's configfs-tsm, or /dev/sev-guest
+  tdx      an Intel TDX guest: the kernel's configfs-tsm
+  tpm      /dev/tpmrm0 is there, or --tpm is given; the host was enrolled before
+  virtual  only with --tee DIR: the pretended TEE of a development broker
+'vouchsafe-agent doctor' says what this machine has, and what it lacks.
 
 A broker that is busy or away is tried again, with growing pauses. A refusal is not: it is final, and its decision id
 lets an operator see why.
@@ -104,7 +109,7 @@ Environment, where no flag says otherwise:
 ` + exitHelp,
 		Version: version(),
 	}
-	root.AddCommand(p.fetchCommand(), p.execCommand(), p.enrolCommand(), p.evidenceCommand(), p.versionCommand())
+	root.AddCommand(p.fetchCommand(), p.execCommand(), p.enrolCommand(), p.evidenceCommand(), p.doctorCommand(), p.versionCommand())
 	root.SetVersionTemplate("{{.Version}}\n")
 	cli.Prepare(root)
 	return root

@@ -139,12 +139,12 @@ func (a *asker) fetch(ctx context.Context, p *program, wants []release.Want) ([]
 		return nil, errors.New("over http anyone could answer for the broker: use https, " +
 			"or say --keys FILE with the keys it signs with")
 	}
-	collector, done, err := a.guest.collector(ctx, p.system)
+	collectors, err := a.guest.open(ctx, p.system)
 	if err != nil {
 		return nil, err
 	}
-	defer done()
-	c.Collector = collector
+	defer collectors.close()
+	c.Collector, c.Devices = collectors.machine, collectors.devices
 	asking, err := client.New(c)
 	if err != nil {
 		return nil, err
