@@ -32,6 +32,7 @@ var errnos = map[string]syscall.Errno{
 //	log         the kernel's log, or the error
 //	open        lines "PATH ERROR": what this process may not open. It may open every other file that there is
 //	run ARGS    what a program prints; every other one cannot be run
+//	supported   the kinds that the caller can collect; those of supported when absent
 //	want        what the diagnosis is
 func layOut(t *testing.T, archive *txtar.Archive) Machine {
 	t.Helper()
@@ -80,6 +81,20 @@ func layOut(t *testing.T, archive *txtar.Archive) Machine {
 	}
 }
 
+// collectable returns the kinds that the caller can collect.
+func collectable(archive *txtar.Archive) []attest.Kind {
+	for _, file := range archive.Files {
+		if file.Name == "supported" {
+			var kinds []attest.Kind
+			for name := range strings.FieldsSeq(string(file.Data)) {
+				kinds = append(kinds, attest.Kind(name))
+			}
+			return kinds
+		}
+	}
+	return supported
+}
+
 // summary is a report as tests state it.
 func summary(r *Report) string {
 	var b strings.Builder
@@ -113,7 +128,7 @@ func TestMachines(t *testing.T) {
 			if strings.HasPrefix(filepath.Base(path), "host-") {
 				r = Host(t.Context(), m)
 			} else {
-				r = Guest(t.Context(), m, supported...)
+				r = Guest(t.Context(), m, collectable(archive)...)
 			}
 			check(t, r)
 			got := summary(r)

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/vouchsafe/vouchsafe/attest"
@@ -66,8 +67,11 @@ func (d *diagnosis) gpus() {
 	}
 	if d.Kind.CPU() {
 		d.Devices = append(d.Devices, attest.NVIDIA)
-		d.add(OK, "gpu.ready", fmt.Sprintf("%d NVIDIA GPUs are in confidential mode", count),
-			"They can be presented beside the machine's own evidence: --device nvidia")
+		detail := ""
+		if slices.Contains(d.supported, attest.NVIDIA) {
+			detail = "They can be presented beside the machine's own evidence: --device nvidia"
+		}
+		d.add(OK, "gpu.ready", fmt.Sprintf("%d NVIDIA GPUs are in confidential mode", count), detail)
 		return
 	}
 	d.add(Warning, "gpu.alone", fmt.Sprintf("%d NVIDIA GPUs are in confidential mode, in a machine that is not confidential", count),

@@ -133,7 +133,7 @@ func (d *diagnosis) bootLog() {
 	switch err := d.Open(log, false); {
 	case err == nil:
 		d.add(OK, "tpm.log-readable", "the firmware's event log can be read", "Claims about the boot come from it.")
-	case d.has(log) && denied(err), denied(err):
+	case denied(err):
 		d.add(Warning, "tpm.log-permission", "this user may not read the firmware's event log", without, root)
 	case !d.mounted("securityfs", "/sys/kernel/security"):
 		d.add(Warning, "tpm.log-unmounted", "securityfs is not mounted, where the firmware's event log is", without,
