@@ -59,11 +59,25 @@ var (
 const snpSettings = "In the firmware's settings, on AMD's reference: SMEE on, SEV control on, SEV-ES ASID space limit above 1, SNP memory (RMP table) coverage on, " +
 	"SEV-SNP support on, IOMMU on. Then restart."
 
-// amd checks a host of SEV-SNP. A cause that is found takes the place of what follows from it.
+// amd checks a host of SEV-SNP. What KVM says counts; only where it says no, or nothing, is the cause looked for.
 func (h *host) amd() {
-	const parameter = "/sys/module/kvm_amd/parameters/sev_snp"
-	enabled := h.text(parameter)
-	caused := true
+	enabled := h.text("/sys/module/kvm_amd/parameters/sev_snp")
+	h.snpFirmwareVersion()
+	if enabled != "Y" {
+		h.whyNoSNP(enabled)
+		return
+	}
+	h.add(OK, "host.snp-ready", "KVM can start guests of SEV-SNP", h.asids())
+	if !h.has("/dev/sev") {
+		h.add(Problem, "host.sev-device", "/dev/sev is missing, through which the processor's firmware is asked", "", "$ modprobe ccp")
+	}
+	if len(h.list("/sys/class/iommu")) == 0 {
+		h.add(Problem, "host.iommu", "no IOMMU is active", "SEV-SNP takes one.", "Turn it on in the firmware's settings.")
+	}
+}
+
+// whyNoSNP says why KVM starts no guests of SEV-SNP. enabled is its parameter, "" where there is none. The first cause counts: others may follow from it.
+func (h *host) whyNoSNP(enabled string) {
 	switch {
 	case h.logged("RMP table has not been reserved by BIOS"):
 		h.add(Problem, "host.snp-firmware-off", "SEV-SNP is off in the firmware: no memory was reserved for the RMP table", "", snpSettings)
@@ -79,30 +93,14 @@ func (h *host) amd() {
 		h.add(Problem, "kernel.config", "this kernel was built without CONFIG_KVM_AMD_SEV", "", "Boot one that has it.")
 	case !h.has("/sys/module/kvm_amd"):
 		h.add(Problem, "host.kvm-module", "the module kvm_amd is not loaded", "", "$ modprobe kvm_amd")
-	case enabled == "N" && !h.cpu["sev_snp"] && !h.kernel.before(version{6, 9}):
+	case enabled == "":
+		h.add(Problem, "host.snp-parameter", "KVM does not say whether it can start guests of SEV-SNP", "The parameter sev_snp of kvm_amd is not there.", "Boot a kernel that has it.")
+	case !h.cpu["sev_snp"] && !h.kernel.before(version{6, 9}): // earlier kernels did not list it
 		h.add(Problem, "host.snp-firmware-off", "the processor offers SEV and no SEV-SNP", "It is older than the third generation of EPYC, or SEV-SNP is off in the firmware.", snpSettings)
-	case enabled == "N":
+	default:
 		h.add(Problem, "host.snp-parameter", "SEV-SNP is off in KVM", "The parameter sev_snp of kvm_amd is N: it was set so, or the processor's firmware did not start; the log says which.",
 			"$ dmesg | grep -iE 'sev|snp|ccp'",
 			"$ echo 'options kvm_amd sev=1 sev_es=1 sev_snp=1' > /etc/modprobe.d/vouchsafe-snp.conf", "Then restart the node.")
-	default:
-		caused = false
-	}
-	switch {
-	case enabled == "Y":
-		h.add(OK, "host.snp-ready", "KVM can start guests of SEV-SNP", h.asids())
-	case enabled == "" && !caused:
-		h.add(Problem, "host.snp-parameter", "KVM does not say whether it can start guests of SEV-SNP", "The parameter sev_snp of kvm_amd is not there.", "Boot a kernel that has it.")
-	}
-	h.snpFirmwareVersion()
-	if enabled != "Y" {
-		return
-	}
-	if !h.has("/dev/sev") {
-		h.add(Problem, "host.sev-device", "/dev/sev is missing, through which the processor's firmware is asked", "", "$ modprobe ccp")
-	}
-	if len(h.list("/sys/class/iommu")) == 0 {
-		h.add(Problem, "host.iommu", "no IOMMU is active", "SEV-SNP takes one.", "Turn it on in the firmware's settings.")
 	}
 }
 
@@ -132,15 +130,28 @@ func (h *host) snpFirmwareVersion() {
 
 const tdxSettings = "In the firmware's settings: TME and TME-MT (multiple keys) on, TDX on, a TME-MT/TDX key split above 0, SEAM loader on, SGX on. Then restart."
 
-// intel checks a host of TDX.
+// intel checks a host of TDX. What KVM says counts, as for AMD.
 func (h *host) intel() {
 	enabled := h.text("/sys/module/kvm_intel/parameters/tdx")
-	caused := true
+	if enabled != "Y" {
+		h.whyNoTDX(enabled)
+		return
+	}
+	detail := ""
+	if found := h.afterLogged("virt/tdx: TDX module version:"); found != "" {
+		detail = fmt.Sprintf("The TDX module has version %.16q; Intel's releases say what is current.", found)
+	}
+	h.add(OK, "host.tdx-ready", "KVM can start guests of TDX", detail)
+	h.quoting()
+}
+
+// whyNoTDX says why KVM starts no guests of TDX.
+func (h *host) whyNoTDX(enabled string) {
 	switch {
 	case h.logged("initialization failed: Hibernation support is enabled"):
 		h.add(Problem, "host.hibernation", "TDX is off, because the node could hibernate", "The kernel has only one of the two.",
 			"Add nohibernate to the kernel's command line, and restart.")
-	case h.logged("virt/tdx: module not loaded"), h.logged("virt/tdx: SEAMCALL failed: TDX Module not loaded"):
+	case h.logged("virt/tdx: module not loaded"), h.logged("TDX Module not loaded"):
 		h.add(Problem, "host.tdx-module", "the firmware has not loaded the TDX module", "", "Turn the SEAM loader on in the firmware's settings, or update the firmware, and restart.")
 	case h.kernel.before(tdxHostKernel) && enabled == "":
 		h.add(Problem, "kernel.old", fmt.Sprintf("Linux %.32q cannot host guests of TDX", h.release), "",
@@ -151,22 +162,11 @@ func (h *host) intel() {
 		h.add(Problem, "kernel.config", "this kernel was built without CONFIG_INTEL_TDX_HOST", "", "Boot one that has it.")
 	case !h.has("/sys/module/kvm_intel"):
 		h.add(Problem, "host.kvm-module", "the module kvm_intel is not loaded", "", "$ modprobe kvm_intel tdx=1")
-	case enabled != "Y":
-		h.add(Problem, "host.tdx-parameter", "TDX is off in KVM", "The parameter tdx of kvm_intel is N: it was not set, or the TDX module did not start; the log says which.",
+	default:
+		h.add(Problem, "host.tdx-parameter", "TDX is off in KVM", "The parameter tdx of kvm_intel is not Y: it was not set, or the TDX module did not start; the log says which.",
 			"$ dmesg | grep -i tdx",
 			"$ echo 'options kvm_intel tdx=1' > /etc/modprobe.d/vouchsafe-tdx.conf", "Then restart the node.")
-	default:
-		caused = false
 	}
-	if caused {
-		return
-	}
-	detail := ""
-	if found := h.afterLogged("virt/tdx: TDX module version:"); found != "" {
-		detail = fmt.Sprintf("The TDX module has version %.16q; Intel's releases say what is current.", found)
-	}
-	h.add(OK, "host.tdx-ready", "KVM can start guests of TDX", detail)
-	h.quoting()
 }
 
 // quoting checks what makes quotes of reports: an enclave of SGX on the host.

@@ -248,3 +248,32 @@ func TestNeither(t *testing.T) {
 		}
 	}
 }
+
+// FuzzUsed: what the host writes into the room never makes more of it than there is, and what is used is a table.
+func FuzzUsed(f *testing.F) {
+	table := make([]byte, 2*tableEntry, 4096) // one entry, whose certificate follows the end of the entries
+	table[0] = 1
+	binary.LittleEndian.PutUint32(table[tableGUID:], 2*tableEntry)
+	binary.LittleEndian.PutUint32(table[tableGUID+4:], 1000)
+	f.Add(append(table, make([]byte, 1000)...))
+	f.Add(append(table, make([]byte, 4048)...))
+	f.Add(table)
+	f.Add(make([]byte, 48))
+	f.Fuzz(func(t *testing.T, room []byte) {
+		got := used(room)
+		if len(got) > len(room) || len(got) > 0 && &got[0] != &room[0] {
+			t.Errorf("%d bytes of %d", len(got), len(room))
+		}
+		if again := used(got); got != nil && len(again) != len(got) {
+			t.Errorf("the table of %d bytes is one of %d", len(got), len(again))
+		}
+	})
+}
+
+// TestCommands are those of linux/sev-guest.h: _IOWR('S', 0, …) and _IOWR('S', 2, …) of a structure of 32 bytes.
+func TestCommands(t *testing.T) {
+	report, extended := uint64(linuxabi.IocSnpGetReport), uint64(linuxabi.IocSnpGetExtendedReport)
+	if report != 0xc0205300 || extended != 0xc0205302 {
+		t.Errorf("%#x, %#x", report, extended)
+	}
+}

@@ -38,8 +38,8 @@ type guest struct {
 func (g *guest) add(c *cobra.Command, onlyTPM bool) {
 	if !onlyTPM {
 		c.Flags().StringVar(&g.kind, "kind", autoKind, "`KIND` of the machine's evidence: auto, "+names(kindsOf(machines())))
-		c.Flags().StringSliceVar(&g.devices, "device", []string{noDevices},
-			"`KIND` of a device to present beside it: none, auto, "+names(kindsOf(accompanying()))+"; may be repeated")
+		c.Flags().StringSliceVar(&g.devices, "device", nil,
+			"`KIND` of a device to present beside it: none, auto, "+names(kindsOf(accompanying()))+"; may be repeated (default none)")
 		c.Flags().StringVar(&g.tee, "tee", "", "`DIR` with the pretended TEE that a development broker made")
 		c.Flags().StringVar(&g.ccLog, "cc-event-log", "",
 			"`FILE` with the event log of a TDX machine's firmware, or none (default "+tdxdevice.DefaultEventLog+", where it can be read)")

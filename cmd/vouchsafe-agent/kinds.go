@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/client"
@@ -18,9 +19,11 @@ import (
 	"github.com/vouchsafe/vouchsafe/client/virtualdevice"
 )
 
-// source is a way to collect evidence of some kinds.
+// source is a way to collect evidence of some kinds. A kind that is added is an entry in machines or accompanying, and nothing else here: flags, help,
+// what is found by itself and what doctor takes for possible are made from these tables.
 type source struct {
 	kinds []attest.Kind // that its collectors are of; one of them each
+	about string        // what this machine has then, for help
 	// given reports whether flags name this source, when nothing else says which it is; nil when none do.
 	given func(*guest) bool
 	// missing says why this machine has no such thing; nil means that it has. It is asked before open where opening leaves something behind, and
@@ -34,18 +37,33 @@ type source struct {
 // a machine whose owner may read its memory.
 func machines() []source {
 	return []source{
-		{kinds: []attest.Kind{attest.SNP}, open: openSNP},
-		{kinds: []attest.Kind{attest.TDX}, open: openTDX},
-		{kinds: []attest.Kind{attest.TPM}, given: (*guest).hasTPM, missing: noTPM, open: openTPM},
-		{kinds: []attest.Kind{attest.Virtual}, given: (*guest).hasTEE, missing: noTEE, open: openVirtual},
+		{kinds: []attest.Kind{attest.SNP}, about: "an AMD SEV-SNP guest: the kernel's configfs-tsm, or /dev/sev-guest", open: openSNP},
+		{kinds: []attest.Kind{attest.TDX}, about: "an Intel TDX guest: the kernel's configfs-tsm", open: openTDX},
+		{
+			kinds: []attest.Kind{attest.TPM}, about: "/dev/tpmrm0 is there, or --tpm is given; the host was enrolled before",
+			given: (*guest).hasTPM, missing: noTPM, open: openTPM,
+		},
+		{
+			kinds: []attest.Kind{attest.Virtual}, about: "only with --tee DIR: the pretended TEE of a development broker",
+			given: (*guest).hasTEE, missing: noTEE, open: openVirtual,
+		},
 	}
 }
 
 // accompanying are what can be presented beside a machine. When "auto" looks for them, missing is asked, so here it is never nil.
 func accompanying() []source {
 	return []source{
-		{kinds: []attest.Kind{attest.TPM}, missing: noEnrolledTPM, open: openTPM},
+		{kinds: []attest.Kind{attest.TPM}, about: "a TPM beside the processor; with auto, once it was enrolled here", missing: noEnrolledTPM, open: openTPM},
 	}
+}
+
+// explain is a table of sources for help.
+func explain(sources []source) string {
+	var b strings.Builder
+	for _, s := range sources {
+		fmt.Fprintf(&b, "  %-8s %s\n", names(s.kinds), s.about)
+	}
+	return b.String()
 }
 
 // kindsOf lists the kinds of sources, in their order.

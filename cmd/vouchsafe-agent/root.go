@@ -89,10 +89,9 @@ to know is where the broker is and whom to trust for its certificate, and neithe
   vouchsafe-agent fetch payments/db/password
 
 What attests this machine is found in this order, or said with --kind:
-  snp      an AMD SEV-SNP guest: the kernel's configfs-tsm, or /dev/sev-guest
-  tdx      an Intel TDX guest: the kernel's configfs-tsm
-  tpm      /dev/tpmrm0 is there, or --tpm is given; the host was enrolled before
-  virtual  only with --tee DIR: the pretended TEE of a development broker
+` + explain(machines()) + `
+What is presented beside it, with --device:
+` + explain(accompanying()) + `
 'vouchsafe-agent doctor' says what this machine has, and what it lacks.
 
 A broker that is busy or away is tried again, with growing pauses. A refusal is not: it is final, and its decision id
