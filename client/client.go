@@ -32,8 +32,8 @@ type Config struct {
 	Collector Collector // what makes the evidence of the machine itself
 
 	// Devices make evidence of what is in the machine beside its processor, such as GPUs or a TPM. It goes with the machine's, which covers
-	// it, so that none can be taken away or exchanged on the way. At most one Collector of a kind, which presents all devices of that kind. A device
-	// that fails fails the fetch: what a policy asks for is not left out silently.
+	// it, so that none can be taken away or exchanged on the way. At most one Collector of a kind, which presents all devices of that
+	// kind. A device that fails fails the fetch: what a policy asks for is not left out silently.
 	Devices []Collector
 
 	CA   []byte       // PEM certificates that the broker's chains to; the system's when empty

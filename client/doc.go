@@ -8,9 +8,10 @@
 //
 // # A machine and its devices
 //
-// What is in a machine beside its processor, a GPU or a TPM, proves itself with evidence of its own ([Config.Devices]). Devices make theirs first, over the
-// digest of nonce and key; then the machine makes its own, over the digest of nonce, key and the devices' evidence as it is sent. So the broker knows that
-// they belong together, and nobody on the way can take one away. [Collect] does that, also for whoever wants to look at what would be sent.
+// What is in a machine beside its processor, a GPU or a TPM, proves itself with evidence of its own ([Config.Devices]). Devices make
+// theirs first, over the digest of nonce and key; then the machine makes its own, over the digest of nonce, key and the devices' evidence
+// as it is sent. So the broker knows that they belong together, and nobody on the way can take one away. [Collect] does that, also for
+// whoever wants to look at what would be sent.
 //
 // # Whom it believes
 //

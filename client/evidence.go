@@ -19,8 +19,8 @@ type Evidence struct {
 	Devices    []attest.Kind // of Additional, in order
 }
 
-// Collect has the devices make evidence, and then primary, all bound to the nonce and key of r. The devices come first, because the primary evidence
-// covers what they prove: r.Additional is made here, and must be empty.
+// Collect has the devices make evidence, and then primary, all bound to the nonce and key of r. The devices come first, because the
+// primary evidence covers what they prove: r.Additional is made here, and must be empty.
 func Collect(ctx context.Context, primary Collector, devices []Collector, r attest.RuntimeData) (*Evidence, error) {
 	if err := checkCollectors(primary, devices); err != nil {
 		return nil, fmt.Errorf("client: %w", err)

@@ -1,10 +1,11 @@
-// Package doctor says in plain words what can attest the machine it runs on, what is missing, and how to get it: [Guest] for a machine that fetches
-// secrets, [Host] for a node that is to run confidential machines.
+// Package doctor says in plain words what can attest the machine it runs on, what is missing, and how to get it: [Guest] for a machine
+// that fetches secrets, [Host] for a node that is to run confidential machines.
 //
-// It is a function from facts to findings. The facts are files, looked at through a file system rooted at /, and four things that are no files: whether
-// this process may open a file, the driver behind configfs-tsm, the kernel's log, and the output of nvidia-smi. [Machine] holds them all, so that tests
-// lay out whole machines, and so that nothing else is looked at. It changes nothing, loads no module, asks no firmware for a report and
-// no network for anything.
+// It is a function from facts to findings. The facts are files, looked at through a file system rooted at /, and what is no file: whether
+// this process may open one, the driver behind configfs-tsm, a paravisor's TPM, the kernel's log, and the output of nvidia-smi. [Machine]
+// holds them all, so that tests lay out whole machines, and so that nothing else is looked at. It changes nothing, loads no module, asks
+// no firmware for a report and no network for anything. What the caller's Machine does to answer is the caller's: the driver behind
+// configfs-tsm is learnt by beginning a request and giving it up.
 //
 // # What it looks at
 //
@@ -23,8 +24,9 @@
 // # What it says
 //
 // A [Report]: a verdict of one sentence and findings, the most important first. A finding has an id that stays the same between versions,
-// for scripts, such as "configfs.not-mounted"; a severity; what was found; and what to do. [Problem] means that attestation, or hosting, fails for this reason;
-// [Warning] that it works and proves less than it could; [Note] what is good to know; [OK] what was looked for and is there.
+// for scripts, such as "configfs.not-mounted"; a severity; what was found; and what to do. [Problem] means that attestation, or hosting,
+// fails for this reason; [Warning] that it works and proves less than it could; [Note] what is good to know; [OK] what was looked for and
+// is there.
 //
 // # What it does not say
 //

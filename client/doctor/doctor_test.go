@@ -29,6 +29,7 @@ var errnos = map[string]syscall.Errno{
 // layOut makes a machine of an archive. Files are files of the machine, but for those without a / in their names:
 //
 //	provider    the driver behind configfs-tsm, or the error that the kernel gives; ENOENT when absent
+//	paravisor   the kind that a paravisor's TPM can make; ENOENT when absent
 //	log         the kernel's log, or the error
 //	open        lines "PATH ERROR": what this process may not open. It may open every other file that there is
 //	run ARGS    what a program prints; every other one cannot be run
@@ -37,7 +38,7 @@ var errnos = map[string]syscall.Errno{
 func layOut(t *testing.T, archive *txtar.Archive) Machine {
 	t.Helper()
 	files := fstest.MapFS{}
-	special := map[string]string{"provider": "ENOENT"}
+	special := map[string]string{"provider": "ENOENT", "paravisor": "ENOENT"}
 	for _, file := range archive.Files {
 		if strings.HasPrefix(file.Name, "/") {
 			files[strings.TrimPrefix(file.Name, "/")] = &fstest.MapFile{Data: file.Data}
@@ -70,7 +71,11 @@ func layOut(t *testing.T, archive *txtar.Archive) Machine {
 			return err
 		},
 		Provider: func(context.Context) (string, error) { return say("provider") },
-		Log:      func() (string, error) { return say("log") },
+		Paravisor: func(context.Context) (attest.Kind, error) {
+			kind, err := say("paravisor")
+			return attest.Kind(kind), err
+		},
+		Log: func() (string, error) { return say("log") },
 		Run: func(_ context.Context, name string, args ...string) (string, error) {
 			output, found := special["run "+strings.Join(append([]string{name}, args...), " ")]
 			if !found {
@@ -226,7 +231,8 @@ func TestSupported(t *testing.T) {
 // TestHostileText: what whoever runs the machine chose steers no terminal and fills no screen.
 func TestHostileText(t *testing.T) {
 	hostile := "\x1b[2J\r\nOK everything is fine " + strings.Repeat("x", 10000)
-	for _, name := range []string{"provider", "log", "/proc/sys/kernel/osrelease", "/run/systemd/container", "/sys/devices/system/cpu/sev/vmpl", "/proc/cpuinfo"} {
+	for _, name := range []string{"provider", "log", "/proc/sys/kernel/osrelease", "/run/systemd/container",
+		"/sys/devices/system/cpu/sev/vmpl", "/proc/cpuinfo"} {
 		for _, mode := range []string{"guest", "host"} {
 			archive := &txtar.Archive{Files: []txtar.File{
 				{Name: "/sys/devices/platform/sev-guest"}, {Name: "/sys/class/dmi/id/product_name", Data: []byte(hostile)},

@@ -16,8 +16,10 @@ var fuzzed = []string{
 
 // switched are files that are there when a bit is set.
 var switched = []string{
-	"/dev/nsm", "/dev/tpmrm0", "/dev/sev-guest", "/sys/devices/platform/sev-guest", "/dev/tdx_guest", "/sys/module/sev_guest/refcnt", "/sys/class/tpm/tpm0/caps",
-	"/.dockerenv", "/sys/kernel/config/tsm/report/x", "/sys/firmware/acpi/tables/data/CCEL", "/sys/module/kvm_amd/parameters/sev_snp", "/sys/module/kvm_intel/parameters/tdx", "/dev/kvm",
+	"/dev/nsm", "/dev/tpmrm0", "/dev/sev-guest", "/sys/devices/platform/sev-guest", "/dev/tdx_guest", "/sys/module/sev_guest/refcnt",
+	"/sys/class/tpm/tpm0/caps",
+	"/.dockerenv", "/sys/kernel/config/tsm/report/x", "/sys/firmware/acpi/tables/data/CCEL", "/sys/module/kvm_amd/parameters/sev_snp",
+	"/sys/module/kvm_intel/parameters/tdx", "/dev/kvm",
 }
 
 // FuzzMachine diagnoses any machine: it ends, keeps what is promised of all reports, and prints no control characters.

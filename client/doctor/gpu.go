@@ -37,7 +37,8 @@ func (d *diagnosis) gpus() {
 		return
 	}
 	if !strings.Contains(driver, "Open Kernel Module") {
-		d.add(Warning, "gpu.closed-driver", "the NVIDIA driver is the closed one", "Confidential mode takes the open kernel modules, of the same version.",
+		d.add(Warning, "gpu.closed-driver", "the NVIDIA driver is the closed one",
+			"Confidential mode takes the open kernel modules, of the same version.",
 			"Install the driver's package with -open in its name, and restart.")
 	}
 	mode, err := d.Run(d.ctx, nvidiaSMI, "conf-compute", "-f")
@@ -53,7 +54,8 @@ func (d *diagnosis) gpus() {
 		return
 	}
 	if tools, err := d.Run(d.ctx, nvidiaSMI, "conf-compute", "-d"); err == nil && strings.Contains(tools, "DevTools Mode: ON") {
-		d.add(Warning, "gpu.devtools", "the GPUs are in the confidential mode for developers", "It lets the host debug them, and a policy should refuse that.",
+		d.add(Warning, "gpu.devtools", "the GPUs are in the confidential mode for developers",
+			"It lets the host debug them, and a policy should refuse that.",
 			"On the host:", "$ nvidia_gpu_tools.py --devices gpus --set-cc-mode=on --reset-after-cc-mode-switch")
 	}
 	if ready, err := d.Run(d.ctx, nvidiaSMI, "conf-compute", "-grs"); err == nil && !strings.Contains(ready, "state: ready") {

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -33,6 +34,7 @@ type diagnosis struct {
 	*Report
 	supported []attest.Kind
 	way       string // by which evidence is made, when it is
+	unsure    bool   // whether it may be a confidential machine of Azure, for all this process may see
 }
 
 // tee is what a machine was found to be.
@@ -44,12 +46,13 @@ type tee struct {
 
 // identify says what kind of machine this is, by what the kernel says of itself before what can be configured.
 func (d *diagnosis) identify() tee {
+	paravisor := d.paravisor()
 	switch {
 	case d.has("/dev/nsm"):
 		return tee{"an AWS Nitro enclave", attest.Nitro, (*diagnosis).nitro}
-	case d.paravisor() == isolationSNP:
+	case paravisor == attest.AzSNPvTPM:
 		return tee{"an Azure confidential VM on AMD SEV-SNP", attest.AzSNPvTPM, (*diagnosis).azureVM}
-	case d.paravisor() == isolationTDX:
+	case paravisor == attest.AzTDXvTPM:
 		return tee{"an Azure confidential VM on Intel TDX", attest.AzTDXvTPM, (*diagnosis).azureVM}
 	case d.any("/sys/devices/platform/sev-guest", "/dev/sev-guest", "/sys/devices/system/cpu/sev/vmpl") != "",
 		strings.Contains(d.afterLogged("Memory Encryption Features active: AMD"), "SEV-SNP"):
@@ -71,19 +74,28 @@ func (d *diagnosis) identify() tee {
 	return tee{}
 }
 
-// Types of isolation that Hyper-V names in the lower four bits of its group B (HV_ISOLATION_TYPE).
-const (
-	isolationSNP = 2
-	isolationTDX = 3
-)
+// Types of isolation that Hyper-V names in the lower four bits of its group B (HV_ISOLATION_TYPE), and what they make of a machine.
+var isolations = map[uint64]attest.Kind{2: attest.AzSNPvTPM, 3: attest.AzTDXvTPM}
 
-// paravisor returns the type of isolation of a machine of Hyper-V whose hardware a paravisor keeps from the kernel; 0 for others.
-func (d *diagnosis) paravisor() int {
+// paravisor returns the kind of a machine whose hardware a paravisor keeps from the kernel, "" for others: as the kernel logged it at its
+// start, or, on a machine of Azure whose log does not go back that far or cannot be read, as its TPM has it.
+func (d *diagnosis) paravisor() attest.Kind {
 	var a, b uint64
-	if _, err := fmt.Sscanf(d.afterLogged("Hyper-V: Isolation Config:"), "Group A 0x%x, Group B 0x%x", &a, &b); err != nil || a&1 == 0 {
-		return 0
+	if _, err := fmt.Sscanf(d.afterLogged("Hyper-V: Isolation Config:"), "Group A 0x%x, Group B 0x%x", &a, &b); err == nil {
+		if a&1 == 0 {
+			return ""
+		}
+		return isolations[b&0xf]
 	}
-	return int(b & 0xf)
+	if d.cloud() != azure {
+		return ""
+	}
+	kind, err := d.Paravisor(d.ctx)
+	if err != nil {
+		d.unsure = d.logErr != nil && (errors.Is(err, errUnknown) || denied(err))
+		return ""
+	}
+	return kind
 }
 
 // surroundings says where this runs, when that matters.
@@ -129,7 +141,7 @@ func (d *diagnosis) verdict(t tee) {
 	switch {
 	case d.OK && d.Kind == attest.TPM:
 		d.Verdict = "This machine can attest itself with its TPM, by evidence of kind tpm. Its processor does not attest it: whoever runs it must be trusted."
-		if d.unsure() {
+		if d.unsure {
 			d.Verdict = "This machine can attest itself with its TPM, by evidence of kind tpm. Whether it is a confidential machine could not be found out."
 		}
 	case d.OK:
@@ -149,9 +161,6 @@ func (d *diagnosis) verdict(t tee) {
 		d.Verdict += fmt.Sprintf(" It can present devices with it: %s.", strings.Join(names, ", "))
 	}
 }
-
-// unsure reports whether only the log would say what this machine is, and it cannot be read.
-func (d *diagnosis) unsure() bool { return d.logErr != nil && d.cloud() == azure }
 
 // root is what a command needs before it.
 const root = "Run this, and whatever fetches secrets, as root."

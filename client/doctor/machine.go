@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/vouchsafe/vouchsafe/attest"
 )
 
 // Machine is what is looked at. Root is needed; of what is nil, nothing is known.
@@ -20,6 +22,9 @@ type Machine struct {
 	Open func(path string, write bool) error
 	// Provider returns the driver behind configfs-tsm, as the kernel names it. See package tsm.
 	Provider func(ctx context.Context) (string, error)
+	// Paravisor returns the kind of evidence that a paravisor's TPM can make of the machine, such as that of a confidential VM of Azure,
+	// or an error when there is no such. It is asked where the kernel's log does not say.
+	Paravisor func(ctx context.Context) (attest.Kind, error)
 	// Log returns the kernel's log since the machine was started, as far as it is kept.
 	Log func() (string, error)
 	// Run runs a program, of those named nvidia-smi, and returns its standard output.
@@ -78,6 +83,9 @@ func newMachine(ctx context.Context, m Machine) *machine {
 	}
 	if m.Provider == nil {
 		m.Provider = func(context.Context) (string, error) { return "", errUnknown }
+	}
+	if m.Paravisor == nil {
+		m.Paravisor = func(context.Context) (attest.Kind, error) { return "", errUnknown }
 	}
 	if m.Log == nil {
 		m.Log = func() (string, error) { return "", errUnknown }
@@ -233,7 +241,8 @@ const (
 	amazon = "Amazon EC2"
 )
 
-// cloud names whose machine this is, or returns "". The chassis tag is one that all machines of Azure have, and those of Hyper-V elsewhere do not.
+// cloud names whose machine this is, or returns "". The chassis tag is one that all machines of Azure have, and those of Hyper-V elsewhere
+// do not.
 func (m *machine) cloud() string {
 	dmi := func(name string) string { return m.text("/sys/class/dmi/id/" + name) }
 	switch {

@@ -21,7 +21,8 @@ func (d *diagnosis) tpm() (problem Finding, found, usable bool) {
 		return Finding{ID: "tpm.version", Severity: Problem, Title: "the TPM is of version 1.2",
 			Detail: "Its quotes rest on SHA-1. It takes a TPM 2.0; many can be switched in the firmware's settings."}, true, false
 	case d.has(tpmDevice) && denied(err):
-		fix := []string{"Run this, and whatever fetches secrets, as root or as a member of the group that owns the device:", "$ usermod -aG tss USER"}
+		fix := []string{"Run this, and whatever fetches secrets, as root or as a member of the group that owns the device:",
+			"$ usermod -aG tss USER"}
 		if d.container != "" {
 			fix = []string{"Give the container the device: --device " + tpmDevice}
 		}
@@ -59,11 +60,12 @@ func (d *diagnosis) tpmAlone() {
 	}
 	switch {
 	case !found:
-	case d.unsure():
-		d.add(Warning, "azure.unknown", "this may be a confidential VM of Azure", "Only the kernel's log says so, and this user may not read it.", root)
+	case d.unsure:
+		d.add(Warning, "azure.unknown", "this may be a confidential VM of Azure",
+			"The kernel's log and the TPM say so, and this user may not ask them.", root)
 	case d.cloud() == azure:
-		d.add(Note, "azure.ordinary", "the kernel's log does not call this a confidential VM of Azure",
-			"In one, it would name an isolation of AMD SEV-SNP or Intel TDX. The log is kept only so far back; a machine just started has it whole.")
+		d.add(Note, "azure.ordinary", "nothing says that this is a confidential VM of Azure",
+			"In one, the kernel's log names an isolation of AMD SEV-SNP or Intel TDX. It is kept only so far back; a machine just started has it whole.")
 	}
 	if usable {
 		d.way = "its TPM"
@@ -139,16 +141,19 @@ func (d *diagnosis) bootLog() {
 		d.add(Warning, "tpm.log-unmounted", "securityfs is not mounted, where the firmware's event log is", without,
 			"$ mount -t securityfs none /sys/kernel/security")
 	default:
-		d.add(Warning, "tpm.log-absent", "the firmware left no event log", without, "A machine started by UEFI firmware, with the TPM on, has one.")
+		d.add(Warning, "tpm.log-absent",
+			"the firmware left no event log", without, "A machine started by UEFI firmware, with the TPM on, has one.")
 	}
 }
 
 // enrolment says what a TPM takes before its evidence counts.
 func (d *diagnosis) enrolment() {
 	if d.cloud() == google {
-		d.add(Note, "tpm.certified", "Google certifies the keys of its machines' TPMs", "There is nothing to enrol, where the broker's operator trusts Google's authority.")
+		d.add(Note, "tpm.certified", "Google certifies the keys of its machines' TPMs",
+			"There is nothing to enrol, where the broker's operator trusts Google's authority.")
 		return
 	}
-	d.add(Note, "tpm.enrol", "a TPM counts only once it is enrolled with the broker", "Once for each machine, with a token that an operator gives out:",
+	d.add(Note, "tpm.enrol", "a TPM counts only once it is enrolled with the broker",
+		"Once for each machine, with a token that an operator gives out:",
 		"$ vouchsafe-agent enrol --host NAME --token-file FILE")
 }

@@ -154,7 +154,8 @@ func (d *diagnosis) tdx() {
 			"Evidence goes without it, and claims about the boot are absent from what it proves.", root)
 	case d.container != "":
 		d.add(Warning, "ccel.absent", "the firmware's event log is not to be seen in this container",
-			"Evidence goes without it, and claims about the boot are absent from what it proves.", "Mount /sys/firmware into the container, read-only.")
+			"Evidence goes without it, and claims about the boot are absent from what it proves.",
+			"Mount /sys/firmware into the container, read-only.")
 	case d.has("/sys/firmware/acpi/tables/CCEL"):
 		d.add(Warning, "ccel.kernel", "the firmware presents an event log, and this kernel does not show it",
 			"Evidence goes without it: a policy can compare registers (RTMR), but knows nothing of what went into them.", "Boot a newer kernel.")

@@ -77,8 +77,8 @@ func (f *firmware) call(command uintptr, request linuxabi.BinaryConvertible) (re
 // Of the certificate table (AMD publication 56421, "struct cert_table_entry"): a GUID, where the certificate is, and how long, in bytes.
 const tableEntry, tableGUID = 24, 16
 
-// used returns the part of the room that the table takes: up to the end of the last certificate. It is nil when there are no certificates, and when
-// entries point outside, which is the host's mistake and no reason to do without the report.
+// used returns the part of the room that the table takes: up to the end of the last certificate. It is nil when there are no certificates,
+// and when entries point outside, which is the host's mistake and no reason to do without the report.
 func used(room []byte) []byte {
 	end := uint64(0)
 	for at := 0; ; at += tableEntry {

@@ -1,5 +1,5 @@
-// Package snpdevice collects SEV-SNP evidence in the guest it runs in. It asks the kernel for a report, and puts the certificate table that the host
-// supplied after it, which makes an extended report, as package snp reads it. Where the host supplied none, the evidence is the
+// Package snpdevice collects SEV-SNP evidence in the guest it runs in. It asks the kernel for a report, and puts the certificate table
+// that the host supplied after it, which makes an extended report, as package snp reads it. Where the host supplied none, the evidence is the
 // bare report, and the broker must know the certificate.
 //
 // There are two ways to ask, and [Open] takes the first that this machine has:

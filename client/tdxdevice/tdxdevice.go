@@ -14,8 +14,8 @@
 //
 // # What it checks
 //
-// That the answer is a quote of TDX, version 4 or 5, about this digest, so that a mistake shows here and not as a refusal. It verifies nothing: it
-// is the broker that must not believe the guest. Needs root, usually.
+// That the answer is a quote of TDX, version 4 or 5, about this digest, so that a mistake shows here and not as a refusal. It verifies
+// nothing: it is the broker that must not believe the guest. Needs root, usually.
 //
 // # Not done
 //

@@ -18,10 +18,11 @@
 //
 // # What is tried again
 //
-// The kernel takes one request at a time. EBUSY, EAGAIN, EINTR and a generation that somebody else moved are tried again, each time in a new directory,
-// [tries] times with a growing pause. All other errors are final, and say what to do: no driver behind the interface (ENXIO), not permitted
-// (EACCES), no answer of the host or its firmware (EIO, ETIMEDOUT). The kernel itself waits up to 60 seconds for firmware that is
-// rationed by an SNP host, and up to 30 for a quote of TDX; a request under way cannot be cut off, so the context is looked at between requests.
+// The kernel takes one request at a time. EBUSY, EAGAIN, EINTR and a generation that somebody else moved are tried again, each time in a
+// new directory, [tries] times with a growing pause. All other errors are final, and say what to do: no driver behind the interface
+// (ENXIO), not permitted (EACCES), no answer of the host or its firmware (EIO, ETIMEDOUT). The kernel itself waits up to 60 seconds for
+// firmware that is rationed by an SNP host, and up to 30 for a quote of TDX; a request under way cannot be cut off, so the context is
+// looked at between requests.
 //
 // Nothing is verified here. Needs the right to make directories below the interface: root, usually.
 package tsm

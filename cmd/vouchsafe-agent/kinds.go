@@ -19,8 +19,8 @@ import (
 	"github.com/vouchsafe/vouchsafe/client/virtualdevice"
 )
 
-// source is a way to collect evidence of some kinds. A kind that is added is an entry in machines or accompanying, and nothing else here: flags, help,
-// what is found by itself and what doctor takes for possible are made from these tables.
+// source is a way to collect evidence of some kinds. A kind that is added is an entry in machines or accompanying, and nothing else here:
+// flags, help, what is found by itself and what doctor takes for possible are made from these tables.
 type source struct {
 	kinds []attest.Kind // that its collectors are of; one of them each
 	about string        // what this machine has then, for help
@@ -33,8 +33,8 @@ type source struct {
 	open func(context.Context, *guest, system) (c client.Collector, done func(), err error)
 }
 
-// machines are what can attest a machine, in order of preference: what the processor proves comes before what a TPM does, since less can be believed of
-// a machine whose owner may read its memory.
+// machines are what can attest a machine, in order of preference: what the processor proves comes before what a TPM does, since less can
+// be believed of a machine whose owner may read its memory.
 func machines() []source {
 	return []source{
 		{kinds: []attest.Kind{attest.SNP}, about: "an AMD SEV-SNP guest: the kernel's configfs-tsm, or /dev/sev-guest", open: openSNP},
