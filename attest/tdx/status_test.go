@@ -313,6 +313,7 @@ func TestRelaunch(t *testing.T) {
 		"not enough of an update":             {"UpToDate", [3]byte{3, 3, 5}, [3]byte{4, 3, 5}, "out-of-date", "out-of-date", "out-of-date"},
 		"platform out of date all the time":   {"OutOfDate", [3]byte{4, 3, 5}, [3]byte{5, 3, 5}, "out-of-date", "out-of-date", "out-of-date"},
 		"revoked at launch":                   {"UpToDate", [3]byte{2, 1, 5}, [3]byte{5, 1, 5}, "revoked", "revoked", "up-to-date"},
+		"revoked and out of date at launch":   {"UpToDate", [3]byte{2, 1, 4}, [3]byte{5, 1, 5}, "revoked", "revoked", "up-to-date"},
 		"revoked now":                         {"UpToDate", [3]byte{5, 1, 5}, [3]byte{2, 1, 5}, "revoked", "up-to-date", "revoked"},
 		"out of date now":                     {"UpToDate", [3]byte{5, 3, 5}, [3]byte{4, 3, 5}, "out-of-date", "up-to-date", "out-of-date"},
 		"below every level at launch":         {"UpToDate", [3]byte{1, 3, 5}, [3]byte{5, 3, 5}, "revoked", "revoked", "up-to-date"},

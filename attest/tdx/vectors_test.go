@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -203,5 +204,32 @@ func TestOracle(t *testing.T) {
 	}
 	if err := tdxGuest(t, vectors.Read(t, "tdx/quote-v4.dat"), true); err != nil {
 		t.Errorf("go-tdx-guest does not take the shared quote for up to date, as it is here: %v", err)
+	}
+}
+
+// TestAzureVector is the quote in the shared evidence of an Azure TD: real, of a TDX module of version 1, and bound to the paravisor's data.
+func TestAzureVector(t *testing.T) {
+	var evidence struct {
+		Quote string `json:"td_quote"`
+	}
+	if err := json.Unmarshal(vectors.Read(t, "az-tdx-vtpm/evidence-v1.json"), &evidence); err != nil {
+		t.Fatal(err)
+	}
+	quote, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(evidence.Quote, "="))
+	if err != nil {
+		t.Fatal(err)
+	}
+	names, err := EndorsementNames(quote)
+	if err != nil || names[0] != "intel/tcb/tdx/00806f050000" {
+		t.Fatalf("%v, %v", names, err)
+	}
+	info := dcaptest.TCBInfo(dcap.TDX, "UpToDate")
+	info["fmspc"] = "00806f050000"
+	info["tcbLevels"] = []dcaptest.Object{dcaptest.Level(dcap.TDX, 0, 0, "UpToDate")}
+	info["tdxModuleIdentities"] = []dcaptest.Object{dcaptest.Module("TDX_01", dcaptest.EnclaveLevel(2, "UpToDate"))}
+	v, _ := realWith(t, info, realIdentity("UpToDate"))
+	claims, err := v.Verify(t.Context(), attest.Input{Evidence: quote, Binding: attest.Unbound(), Time: dcaptest.Now})
+	if err != nil || claims.Intel.ModuleID != "TDX_01" || claims.Intel.Module.Status != "up-to-date" || *claims.Debug || claims.Collateral.Current {
+		t.Errorf("claims %+v\n%+v, %v", claims, claims.Intel, err)
 	}
 }
