@@ -40,11 +40,12 @@ func TestTwoTEEs(t *testing.T) {
 	}
 	// A TD's quote by the quoting enclave of SGX, whose key is held for that, and the other way round.
 	for _, pair := range [][2]*dcaptest.Quote{{enclave, td}, {td, enclave}} {
+		pair[0].Vouched = dcaptest.SignRaw(m.PCK.Key, pair[0].QE)
 		if _, err := appraise(pair[0]); err != nil {
 			t.Fatal(err)
 		}
 		other := *pair[1]
-		other.QE = slices.Clone(pair[0].QE)
+		other.QE, other.Vouched = slices.Clone(pair[0].QE), pair[0].Vouched
 		_, err := appraise(&other)
 		var refusal *attest.Refusal
 		if !errors.As(err, &refusal) || refusal.Code != attest.CodeIdentity {

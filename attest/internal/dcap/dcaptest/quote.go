@@ -56,6 +56,7 @@ type Quote struct {
 	Key        *ecdsa.PrivateKey // the attestation key
 	PCK        *ecdsa.PrivateKey // which signs QE
 	RawKey     []byte            // written for Key's public half where it is not nil
+	Vouched    []byte            // the PCK's signature over QE, where it is not to be made anew
 	KeepReport bool              // whether QE covers what its report data says, be it right or not
 }
 
@@ -133,7 +134,11 @@ func (q *Quote) Bytes() []byte {
 		copy(q.QE[EnclaveReportData:], digest[:])
 	}
 	le := binary.LittleEndian
-	qe := slices.Concat(q.QE, SignRaw(q.PCK, q.QE))
+	vouched := q.Vouched
+	if vouched == nil {
+		vouched = SignRaw(q.PCK, q.QE)
+	}
+	qe := slices.Concat(q.QE, vouched)
 	qe = append(le.AppendUint16(qe, uint16(len(q.AuthData))), q.AuthData...)
 	qe = le.AppendUint16(qe, q.CertType)
 	qe = append(le.AppendUint32(qe, uint32(len(q.Chain))), q.Chain...)
