@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/fxamacker/cbor/v2"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/internal/mutate"
@@ -92,7 +93,7 @@ func TestEveryByte(t *testing.T) {
 	// Unbound, or nearly every flip would end at the binding of user data, and signatures be checked by none.
 	in := realInput(nil)
 	in.Binding = attest.Unbound()
-	for i := range data {
+	for i := 0; i < len(data); i += stride {
 		if i%16 != 0 && i > 0 && i+1 < len(data) && data[i-1] == 1 && data[i] == 1 && data[i+1] == 1 {
 			continue // in the three kilobytes of ones, one in sixteen is enough
 		}
@@ -149,7 +150,7 @@ func TestLengths(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	runs := uint64(0)
-	for i := range data {
+	for i := 0; i < len(data); i += stride {
 		// A head with a length of one, two, four or eight bytes, and everything after it left as it is.
 		for _, head := range [][]byte{{0}, {1}, {0x17}, {0x18, 0xff}, {0x19, 0xff, 0xff}, {0x1a, 0xff, 0xff, 0xff, 0xff}, {0x1b, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}} {
 			if i > 100 && i%37 != 0 { // the members' heads are at the beginning and here and there
@@ -200,6 +201,12 @@ func TestMutatedDocuments(t *testing.T) {
 	v := h.verifier(t)
 	good := h.document(t, nil)
 	wrapped := []byte(`{"document":"` + base64.StdEncoding.EncodeToString(good) + `"}`)
+	in := input(good)
+	in.Binding = attest.Unbound()
+	want, err := v.Verify(t.Context(), in)
+	if err != nil {
+		t.Fatal(err)
+	}
 	mutate.Run(t, [][]byte{good, wrapped, real(t, "document.cbor")}, func(t *testing.T, data []byte) {
 		in := input(data)
 		in.Binding = attest.Unbound()
@@ -208,13 +215,8 @@ func TestMutatedDocuments(t *testing.T) {
 		if err != nil && !errors.As(err, &refusal) {
 			t.Errorf("neither claims nor a refusal: %v", err)
 		}
-		if err == nil && claims.Nitro.PCRs[0] != claims.Measurement {
-			t.Errorf("%+v", claims)
-		}
-		if d, err := Parse(data); err == nil && d.message.Verify(&h.leafKey.PublicKey) == nil {
-			if d.ModuleID != moduleID || !bytes.Equal(d.UserData, digest) {
-				t.Errorf("a changed document verifies: %+v", d)
-			}
+		if err == nil && !cmp.Equal(claims, want) {
+			t.Errorf("a changed document verifies: %+v", claims)
 		}
 	})
 }
