@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/x509"
 	"errors"
 	"runtime"
 	"strings"
@@ -205,12 +206,25 @@ func TestMutatedDocuments(t *testing.T) {
 	})
 }
 
+// FuzzOpen believes any certificate, so that what it begins with verifies in every process of the fuzzer. What is opened can be read,
+// and has no signature.
 func FuzzOpen(f *testing.F) {
-	document, content, trust := signed(f)
+	document, _, _ := signed(f)
 	f.Add([]byte(document))
 	f.Fuzz(func(t *testing.T, input []byte) {
-		if got, err := xmlsig.Open(input, trust); err == nil && string(got) != content {
-			t.Errorf("%s", got)
+		content, err := xmlsig.Open(input, func(certs [][]byte) (*ecdsa.PublicKey, error) {
+			cert, err := x509.ParseCertificate(certs[0])
+			if err != nil {
+				return nil, err
+			}
+			key, _ := cert.PublicKey.(*ecdsa.PublicKey)
+			return key, nil
+		})
+		if err != nil {
+			return
+		}
+		if _, err := xmlsig.Parse(content); err != nil {
+			t.Errorf("%v: %s", err, content)
 		}
 	})
 }
