@@ -60,6 +60,11 @@ func (f *Freshness) List(nextUpdate, fetched time.Time) {
 			f.late = true
 		}
 	}
+	f.Fetch(fetched)
+}
+
+// Fetch takes in when an item that was relied on was fetched, the zero time where nobody knows: [Freshness.List] does so for lists.
+func (f *Freshness) Fetch(fetched time.Time) {
 	if !fetched.IsZero() && (f.fetched.IsZero() || fetched.Before(f.fetched)) {
 		f.fetched = fetched
 	}

@@ -47,6 +47,16 @@
 // while a broker runs. Where there is none the answer is *attest.Unavailable, not a refusal: the evidence may be good, and the
 // certificate may arrive.
 //
+// # Endorsements
+//
+// What neither the evidence nor that folder has is looked up among [Config].Endorsements, by [EndorsementNames], and the revocation list of the
+// product's root by [CRLName] at every appraisal: a list that has arrived since the last counts without a restart. Lists are parsed once
+// per digest. An item that does not verify, has expired or is not what its name says is *attest.Unavailable: that is not the evidence's fault.
+//
+// A list past its next update still revokes what it names. Whether it still shows that something is not revoked is the claim
+// collateral.current, which allows [Config].Grace. A product without any list is a claim too, revocation_checked false, or, with
+// [Config].RequireLists, *attest.Unavailable. Lists of the configuration count beside those of the endorsements.
+//
 // # Cache
 //
 // Verified chains are cached by a digest of the certificates they were verified from, so that evidence from a known chip costs one

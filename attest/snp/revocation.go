@@ -13,6 +13,7 @@ import (
 // revocations are the revocation lists of one root.
 type revocations struct {
 	serials    map[string]bool // of every list, as big-endian bytes
+	thisUpdate time.Time       // the earliest
 	nextUpdate time.Time       // the earliest; zero when a list has none, which makes it stale at once
 }
 
@@ -47,8 +48,11 @@ func parseRevocations(lists [][]byte, anchors []anchor) (map[Product]*revocation
 		}
 		r := byProduct[issuer.product]
 		if r == nil {
-			r = &revocations{serials: map[string]bool{}, nextUpdate: list.NextUpdate}
+			r = &revocations{serials: map[string]bool{}, thisUpdate: list.ThisUpdate, nextUpdate: list.NextUpdate}
 			byProduct[issuer.product] = r
+		}
+		if list.ThisUpdate.Before(r.thisUpdate) {
+			r.thisUpdate = list.ThisUpdate
 		}
 		if list.NextUpdate.Before(r.nextUpdate) {
 			r.nextUpdate = list.NextUpdate

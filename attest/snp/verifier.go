@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"github.com/vouchsafe/vouchsafe/attest"
 )
@@ -16,6 +18,9 @@ import (
 // defaultCacheSize is how many chains are held when Config does not say. One is a chip at one TCB and takes about 3 KiB, so
 // this is a fleet of four thousand hosts in 12 MiB.
 const defaultCacheSize = 4096
+
+// maxGrace bounds Config.Grace: a list that is a quarter late says little.
+const maxGrace = 90 * 24 * time.Hour
 
 // maxCacheSize bounds Config.CacheSize: 3 GiB of chains are a mistake.
 const maxCacheSize = 1 << 20
@@ -30,6 +35,17 @@ type Config struct {
 	// error. A product without a list is not checked for revocation, which its claims say.
 	RevocationLists [][]byte
 
+	// Endorsements has what evidence comes without and Certificates has not, and the lists of AMD's roots: nil for nothing. A list that is there
+	// counts at once, beside RevocationLists.
+	Endorsements attest.Endorsements
+
+	// RequireLists makes evidence of a product whose revocation list neither Endorsements nor RevocationLists have impossible to judge, an
+	// *attest.Unavailable. Otherwise the claim revocation_checked says that nothing was checked.
+	RequireLists bool
+
+	// Grace is for how long past its next update a list still counts as current, while AMD's service may be down. At most 90 days.
+	Grace time.Duration
+
 	// MinimumTCB is, by product, the TCB below which tcb_status is out-of-date: that of the signing key, the committed one, to which
 	// the host can go back, and the one at launch all count. A product that is not there has the status not-published.
 	MinimumTCB map[Product]TCB
@@ -43,6 +59,10 @@ type Verifier struct {
 	certificates fs.FS
 	anchors      []anchor
 	revocations  map[Product]*revocations
+	endorsements attest.Endorsements
+	requireLists bool
+	grace        time.Duration
+	lists        map[Product]*atomic.Pointer[parsedList] // of the endorsements, as they were parsed last
 	minimum      map[Product]TCB
 	cache        *chainCache
 }
@@ -58,7 +78,19 @@ func New(cfg Config) (*Verifier, error) {
 }
 
 func newVerifier(cfg Config, anchors []anchor) (*Verifier, error) {
-	v := &Verifier{certificates: cfg.Certificates, anchors: anchors, minimum: map[Product]TCB{}}
+	v := &Verifier{
+		certificates: cfg.Certificates, anchors: anchors, minimum: map[Product]TCB{},
+		endorsements: cfg.Endorsements, requireLists: cfg.RequireLists, grace: cfg.Grace, lists: map[Product]*atomic.Pointer[parsedList]{},
+	}
+	for _, a := range anchors {
+		v.lists[a.product] = new(atomic.Pointer[parsedList])
+	}
+	if cfg.Grace < 0 || cfg.Grace > maxGrace {
+		return nil, fmt.Errorf("snp: a grace of %v: at most %v are possible", cfg.Grace, maxGrace)
+	}
+	if cfg.RequireLists && cfg.Endorsements == nil && len(cfg.RevocationLists) == 0 {
+		return nil, errors.New("snp: revocation lists are required and there is nowhere to find any")
+	}
 	for p, least := range cfg.MinimumTCB {
 		if !slices.Contains(Products(), p) {
 			return nil, fmt.Errorf("snp: a minimum TCB for %q, which is not one of %v", p, Products())
@@ -102,14 +134,8 @@ func (v *Verifier) Verify(ctx context.Context, in attest.Input) (*attest.Claims,
 	if err := ctx.Err(); err != nil {
 		return nil, &attest.Unavailable{What: "time for the appraisal", Err: err}
 	}
-	leaf, source := ev.Certificates.leaf(r.SigningKey()), "evidence"
-	if leaf == nil {
-		source = "local"
-		if leaf, err = v.localLeaf(r); err != nil {
-			return nil, err
-		}
-	}
-	c, err := v.chain(leaf, ev.Certificates.ASK, in)
+	f := &attest.Freshness{At: in.Time, Grace: v.grace}
+	c, source, checked, err := v.endorse(ctx, ev, in, f)
 	if err != nil {
 		return nil, err
 	}
@@ -131,12 +157,81 @@ func (v *Verifier) Verify(ctx context.Context, in attest.Input) (*attest.Claims,
 	claims.HardwareRoot = c.anchor.name
 	claims.Bound = attest.Ptr(in.Binding.IsBound())
 	claims.TCBStatus = v.tcbStatus(r, p)
-	claims.Collateral = v.collateral(c, in, source)
+	claims.Collateral = f.Claims(source, checked)
 	BindInitData(claims, r.HostData, in.Init)
 	return claims, nil
 }
 
-// chain returns the verified chain of leaf, from the cache where it is there, valid at in.Time and not revoked.
+// endorse finds the certificate of the key that signed the report and returns its chain, verified, valid at in.Time and not revoked; where it came
+// from; and whether it was held against a revocation list. What it relied on is taken in by f. A presented certificate that does not do is
+// refused; one of the broker's own that does not is the broker's trouble, so Unavailable.
+func (v *Verifier) endorse(ctx context.Context, ev *Evidence, in attest.Input, f *attest.Freshness) (c *chain, source string, checked bool, err error) {
+	if leaf := ev.Certificates.leaf(ev.Report.SigningKey()); leaf != nil {
+		source = "evidence"
+		c, err = v.chain(leaf, ev.Certificates.ASK, in)
+	} else {
+		source = "local"
+		c, err = v.localChain(ctx, &ev.Report, in, f)
+	}
+	if err != nil {
+		return nil, "", false, err
+	}
+	f.Certificate(c.notAfter)
+	checked, err = v.checkRevocation(ctx, c, f)
+	return c, source, checked, err
+}
+
+// localChain returns the chain of a certificate that evidence came without.
+func (v *Verifier) localChain(ctx context.Context, r *Report, in attest.Input, f *attest.Freshness) (*chain, error) {
+	leaf, err := v.localLeaf(r)
+	if err == nil {
+		return v.chain(leaf, nil, in)
+	}
+	if v.endorsements == nil || !errors.As(err, new(*attest.Unavailable)) {
+		return nil, err
+	}
+	e, err := v.endorsedLeaf(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	c, err := v.chain(e.Data, nil, in)
+	if err != nil {
+		return nil, &attest.Unavailable{What: e.Name, Err: err}
+	}
+	if c.collateralName() != e.Name {
+		return nil, &attest.Unavailable{What: e.Name, Err: fmt.Errorf("snp: what is kept by that name is %s", c.collateralName())}
+	}
+	f.Fetch(e.Fetched)
+	return c, nil
+}
+
+// checkRevocation holds a chain against the lists of its root: those of the configuration, and the one among the endorsements. What either
+// names is revoked, since nothing is ever taken off these lists. Both are complete, so the one that is good for longer says how current that is.
+func (v *Verifier) checkRevocation(ctx context.Context, c *chain, f *attest.Freshness) (checked bool, err error) {
+	fixed := v.revocations[c.anchor.product]
+	list, e, err := v.endorsedList(ctx, c.anchor)
+	if err != nil {
+		return false, err
+	}
+	for _, r := range [...]*revocations{fixed, list} {
+		if err := c.isRevoked(r); err != nil {
+			return false, err
+		}
+	}
+	switch {
+	case list != nil && (fixed == nil || !list.nextUpdate.Before(fixed.nextUpdate)):
+		f.List(list.nextUpdate, e.Fetched)
+	case fixed != nil:
+		f.List(fixed.nextUpdate, time.Time{})
+	case v.requireLists: // endorsedList has said so already, but for a verifier without endorsements
+		return false, &attest.Unavailable{What: CRLName(c.anchor.product)}
+	default:
+		return false, nil
+	}
+	return true, nil
+}
+
+// chain returns the verified chain of leaf, from the cache where it is there, valid at in.Time.
 func (v *Verifier) chain(leaf, presented []byte, in attest.Input) (*chain, error) {
 	c := v.cache.get(keyOf(leaf, nil), in.Time)
 	if c == nil && presented != nil {
@@ -154,19 +249,7 @@ func (v *Verifier) chain(leaf, presented []byte, in attest.Input) (*chain, error
 			v.cache.put(keyOf(leaf, presented), c)
 		}
 	}
-	if err := c.checkTime(in.Time); err != nil {
-		return nil, err
-	}
-	if r := v.revocations[c.anchor.product]; r != nil {
-		for _, serial := range c.serials {
-			if r.revoked(serial) {
-				return nil, attest.Refuse(attest.CodeCertRevoked,
-					"the revocation list of %s names the certificate with the serial number %x",
-					c.anchor.ark.Subject.CommonName, serial)
-			}
-		}
-	}
-	return c, nil
+	return c, c.checkTime(in.Time)
 }
 
 // checkCPU holds the processor that a report names, from version 3, against the product whose root vouches.
@@ -197,19 +280,6 @@ func (v *Verifier) tcbStatus(r *Report, p Product) string {
 		}
 	}
 	return attest.TCBUpToDate
-}
-
-// collateral describes what the appraisal relied on. The chain is valid, or it would have been refused.
-func (v *Verifier) collateral(c *chain, in attest.Input, source string) *attest.CollateralClaims {
-	claims := &attest.CollateralClaims{Current: true, Expires: c.notAfter.UTC(), Source: source}
-	if r := v.revocations[c.anchor.product]; r != nil {
-		claims.RevocationChecked = true
-		claims.Current = in.Time.Before(r.nextUpdate)
-		if r.nextUpdate.Before(claims.Expires) {
-			claims.Expires = r.nextUpdate.UTC()
-		}
-	}
-	return claims
 }
 
 // localLeaf finds the certificate of the key that signed r in the local folder.
