@@ -210,17 +210,24 @@ func (m *Manager) fetch(ctx context.Context, l *lane, w *want) (asked bool, resu
 			return false, result, err
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, 2*DefaultTimeout) // the client has its own; this is for a source that has none
-	defer cancel()
-	got, err := l.publisher.Source.Fetch(ctx, w.name)
-	if err != nil {
-		return true, resultOf(err), err
-	}
-	result, err = m.accept(w.name, got, kept)
+	result, err = m.fromVendor(ctx, l, w.name, kept)
 	if err == nil && result != ResultOlder {
 		m.toShared(ctx, m.Item(w.name.text))
+	} else {
+		m.letGo(ctx, w.name)
 	}
 	return true, result, err
+}
+
+// fromVendor asks the vendor and keeps what it answers, if that is the item.
+func (m *Manager) fromVendor(ctx context.Context, l *lane, name Name, kept bool) (Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*DefaultTimeout) // the client has its own; this is for a source that has none
+	defer cancel()
+	got, err := l.publisher.Source.Fetch(ctx, name)
+	if err != nil {
+		return resultOf(err), err
+	}
+	return m.accept(name, got, kept)
 }
 
 // accept checks what a vendor answered and keeps it.

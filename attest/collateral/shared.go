@@ -15,9 +15,11 @@ type Shared interface {
 	Get(ctx context.Context, name string) ([]byte, error)
 	// Put keeps an encoded item, unless there is one already and replaces, which is given that one, returns false.
 	Put(ctx context.Context, name string, encoded []byte, replaces func(held []byte) bool) error
-	// Claim reports whether the caller is the one to fetch the item. Until then others are told false. The one who fetched it lets go by Put;
-	// one who died, by the time.
+	// Claim reports whether the caller is the one to fetch the item. Until then others are told false. The one who fetched it lets go by Put,
+	// one who failed by Release, one who died by the time.
 	Claim(ctx context.Context, name string, now, until time.Time) (bool, error)
+	// Release lets go of a claim.
+	Release(ctx context.Context, name string) error
 	// List returns the names of up to limit items.
 	List(ctx context.Context, limit int) ([]string, error)
 	// Watch sends the names of items that were put after it returned, "" when some may have been lost, until ctx ends; then it closes the channel.
@@ -115,6 +117,16 @@ func (m *Manager) toShared(ctx context.Context, i *Item) {
 	}
 	if err != nil && ctx.Err() == nil {
 		m.config.Logger.Warn("collateral cannot be shared", "name", i.Name.text, "error", err)
+	}
+}
+
+// letGo tells other replicas that this one did not get an item.
+func (m *Manager) letGo(ctx context.Context, name Name) {
+	if m.config.Shared == nil {
+		return
+	}
+	if err := m.config.Shared.Release(ctx, name.text); err != nil && ctx.Err() == nil {
+		m.config.Logger.Warn("a claim to fetch collateral cannot be let go", "name", name.text, "error", err)
 	}
 }
 

@@ -51,6 +51,7 @@ var layers = []layer{
 	{"broker/access", []string{"store", "internal/strictjson"}},
 	{"broker/keys", []string{"store", "internal/strictjson"}},
 	{"broker/audit", []string{"store"}},
+	{"broker/endorse", []string{"attest", "store"}},
 	{"broker/data", []string{"broker/access", "broker/audit", "broker/keys", "store"}},
 	{"broker", []string{
 		"attest", "policy", "store", "internal/strictjson",

@@ -239,7 +239,7 @@ func checkTCB(name collateral.Name, data []byte) (collateral.Validity, error) {
 		return collateral.Validity{}, err
 	}
 	technology, fmspc := text(body["id"]), text(body["fmspc"])
-	if !strings.EqualFold(technology, name.Arg(0)) || !strings.EqualFold(fmspc, name.Arg(1)) {
+	if technology != strings.ToUpper(name.Arg(0)) || fmspc != strings.ToUpper(name.Arg(1)) && fmspc != name.Arg(1) {
 		return collateral.Validity{}, fmt.Errorf("it is the TCB info of %.20q for %.20q", technology, fmspc)
 	}
 	return times(body)

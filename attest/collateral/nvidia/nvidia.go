@@ -101,11 +101,14 @@ func (s *source) Fetch(ctx context.Context, name collateral.Name) (*collateral.F
 		}
 		return &collateral.Fetched{Data: manifest, URL: r.URL}, nil
 	case collateral.TypeOCSP:
-		var der []byte
+		var (
+			der   []byte
+			known bool
+		)
 		if s.request != nil {
-			der, _ = s.request(name.Arg(0))
+			der, known = s.request(name.Arg(0))
 		}
-		if der == nil {
+		if !known {
 			return nil, collateral.Unsupported("the certificate of %s is not known here, so nobody can be asked about it", name)
 		}
 		r, err := s.client.Do(ctx, collateral.Request{
