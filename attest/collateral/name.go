@@ -35,6 +35,17 @@ const (
 	TypeJWKS     Type = "jwks"
 )
 
+// Types returns the types of a vendor's items.
+func Types(v Vendor) []Type {
+	var out []Type
+	for _, t := range []Type{TypeVCEK, TypeVLEK, TypeAMDCRL, TypeTCB, TypeIdentity, TypeIntelCRL, TypeRIM, TypeOCSP, TypeJWKS} {
+		if (Name{kind: t}).Vendor() == v {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
 // Name is the name of an item, taken apart. Only [ParseName] makes one that is not zero, so one that is at hand is well-formed and can be part of a
 // file name, a URL's path and a store's key as it is.
 type Name struct {

@@ -19,6 +19,7 @@ import (
 	"filippo.io/age"
 
 	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/attest/collateral"
 	"github.com/vouchsafe/vouchsafe/attest/tpm"
 	"github.com/vouchsafe/vouchsafe/broker"
 	"github.com/vouchsafe/vouchsafe/broker/api"
@@ -34,9 +35,13 @@ type Config struct {
 	Data      data.Config
 	Verifiers func(*data.Data) ([]attest.Verifier, error) // needed
 	Enroller  *tpm.Enroller                               // nil: no TPM can be enrolled
-	URL       string                                      // by which workloads reach the broker; default: from the address listened on
-	Build     string                                      // name and version of the program
-	Limits    broker.Limits
+
+	// Collateral is what the verifiers find collateral with, if that is fetched in the background: Run runs it, and metrics tell of it.
+	Collateral *collateral.Manager
+
+	URL    string // by which workloads reach the broker; default: from the address listened on
+	Build  string // name and version of the program
+	Limits broker.Limits
 
 	Listen      string
 	Certificate string // PEM files; or HTTP
@@ -63,6 +68,8 @@ type Node struct {
 	URL      string
 	server   *server.Server
 	listener net.Listener
+
+	collateral *collateral.Manager
 }
 
 // Open opens the data directory and the listener. What fails is closed again.
@@ -118,7 +125,14 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Node{Broker: b, Data: d, URL: c.URL, server: s, listener: listener}, nil
+	if c.Collateral != nil {
+		now := c.Now
+		if now == nil {
+			now = time.Now
+		}
+		metrics.WatchCollateral(c.Collateral, now)
+	}
+	return &Node{Broker: b, Data: d, URL: c.URL, server: s, listener: listener, collateral: c.Collateral}, nil
 }
 
 // address is the URL of the address listened on, for a broker that was given no other.
@@ -190,8 +204,19 @@ func writeBackup(ctx context.Context, d *data.Data, w io.Writer, recipients []st
 // Addr returns the address that the node listens on.
 func (n *Node) Addr() net.Addr { return n.server.Addr() }
 
-// Run serves until ctx ends.
-func (n *Node) Run(ctx context.Context) error { return n.server.Run(ctx) }
+// Run serves until ctx ends, and meanwhile has collateral fetched.
+func (n *Node) Run(ctx context.Context) error {
+	if n.collateral == nil {
+		return n.server.Run(ctx)
+	}
+	// Collateral is fetched for as long as requests are served, those in hand at the end too.
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan error, 1)
+	go func() { ended <- n.collateral.Run(background) }()
+	err := n.server.Run(ctx)
+	stop()
+	return errors.Join(err, <-ended)
+}
 
 // Close closes the listener, which Run closes too, and the data directory. Run has returned, or was never called.
 func (n *Node) Close() error {

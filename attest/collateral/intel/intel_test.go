@@ -85,18 +85,20 @@ func TestLies(t *testing.T) {
 		return with(func(a *vendortest.Answer) { a.Body = []byte(strings.Replace(string(a.Body), old, new, 1)) })
 	}
 	for what, a := range map[string]vendortest.Answer{
-		"another platform":  pcs.TCB("TDX", "00906ed50000", past, next),
-		"another kind":      pcs.TCB("SGX", fmspc, past, next),
-		"another's key":     stranger.TCB("TDX", fmspc, past, next),
-		"expired":           pcs.TCB("TDX", fmspc, now.AddDate(0, -2, 0), now.AddDate(0, -1, 0)),
-		"from the future":   pcs.TCB("TDX", fmspc, now.AddDate(0, 1, 0), now.AddDate(0, 2, 0)),
-		"ends before":       pcs.TCB("TDX", fmspc, next, past),
-		"changed":           replace(`"version":3`, `"version":4`),
-		"member twice":      replace(`"version":3`, `"version":3,"fmspc":"`+fmspc+`"`),
-		"no signature":      replace(`"signature"`, `"signatura"`),
-		"no date":           replace(`"issueDate"`, `"issuedate"`),
-		"no chain":          with(func(a *vendortest.Answer) { a.Header = nil }),
-		"chain twice":       with(func(a *vendortest.Answer) { a.Header["Tcb-Info-Issuer-Chain"] = append(a.Header["Tcb-Info-Issuer-Chain"], "x") }),
+		"another platform": pcs.TCB("TDX", "00906ed50000", past, next),
+		"another kind":     pcs.TCB("SGX", fmspc, past, next),
+		"another's key":    stranger.TCB("TDX", fmspc, past, next),
+		"expired":          pcs.TCB("TDX", fmspc, now.AddDate(0, -2, 0), now.AddDate(0, -1, 0)),
+		"from the future":  pcs.TCB("TDX", fmspc, now.AddDate(0, 1, 0), now.AddDate(0, 2, 0)),
+		"ends before":      pcs.TCB("TDX", fmspc, next, past),
+		"changed":          replace(`"version":3`, `"version":4`),
+		"member twice":     replace(`"version":3`, `"version":3,"fmspc":"`+fmspc+`"`),
+		"no signature":     replace(`"signature"`, `"signatura"`),
+		"no date":          replace(`"issueDate"`, `"issuedate"`),
+		"no chain":         with(func(a *vendortest.Answer) { a.Header = nil }),
+		"chain twice": with(func(a *vendortest.Answer) {
+			a.Header["Tcb-Info-Issuer-Chain"] = append(a.Header["Tcb-Info-Issuer-Chain"], "x")
+		}),
 		"chain of nonsense": with(func(a *vendortest.Answer) { a.Header["Tcb-Info-Issuer-Chain"] = []string{"%zz"} }),
 		"chain empty":       with(func(a *vendortest.Answer) { a.Header["Tcb-Info-Issuer-Chain"] = []string{""} }),
 		"chain and more":    with(func(a *vendortest.Answer) { a.Header["Tcb-Info-Issuer-Chain"][0] += "more" }),

@@ -1,0 +1,415 @@
+//go:build unix
+
+package node_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/attest/collateral"
+	"github.com/vouchsafe/vouchsafe/attest/collateral/vendortest"
+	"github.com/vouchsafe/vouchsafe/attest/snp"
+	"github.com/vouchsafe/vouchsafe/attest/snp/snptest"
+	"github.com/vouchsafe/vouchsafe/broker/admin"
+	"github.com/vouchsafe/vouchsafe/broker/admin/wire"
+	"github.com/vouchsafe/vouchsafe/broker/data"
+	"github.com/vouchsafe/vouchsafe/broker/localca"
+	"github.com/vouchsafe/vouchsafe/broker/node"
+	"github.com/vouchsafe/vouchsafe/client"
+)
+
+// The guests of these tests, and how long a service that hangs is waited for.
+const (
+	guests     = 64
+	knownChips = 8
+	vendorWait = 4 * time.Second
+	secretName = "payments/db/password"
+	secretText = "correct horse"
+)
+
+const snpPolicy = `apiVersion: vouchsafe/v1
+kind: ReleasePolicy
+metadata: {name: snp-guests}
+spec:
+  secrets: ["payments/db/*"]
+  require:
+    - {name: checked, that: claims.kind == "snp" && claims.collateral.revocation_checked}
+`
+
+// scene is a production broker over TLS whose AMD is a fake, with the collateral of known chips on its disk.
+type scene struct {
+	t      *testing.T
+	vendor *snptest.Vendor
+	kds    *vendortest.KDS
+	pcs    *vendortest.PCS
+	m      *collateral.Manager
+	url    string
+	ca     []byte
+	known  []*snptest.Chip
+	late   atomic.Int64 // answers 503 without a Retry-After
+	busy   atomic.Int64 // answers 503
+}
+
+// stage are what scenes share, since certificates take time to make: chips, and a bundle with what is known of them, as an operator carries it to
+// where there is no network.
+type stage struct {
+	vendor *snptest.Vendor
+	known  []*snptest.Chip
+	bundle []byte
+	key    note.Verifier
+}
+
+func newStage(t *testing.T) *stage {
+	t.Helper()
+	now := time.Now()
+	s := &stage{vendor: snptest.NewVendor(t, now)}
+	kds := vendortest.StartKDS(t, s.vendor, now)
+	var names []string
+	for i := range knownChips {
+		chip := s.vendor.Chip(snp.Genoa, i)
+		kds.Add(chip)
+		s.known, names = append(s.known, chip), append(names, chip.Name())
+	}
+	for _, p := range snp.Products() {
+		names = append(names, snp.CRLName(p))
+	}
+	m, err := collateral.Open(collateral.Config{
+		Logger: slog.New(slog.DiscardHandler), Publishers: []collateral.Publisher{kds.Publisher(t, kds.Client(t, time.Second), time.Microsecond)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = m.Run(ctx) }()
+	if err := m.Fetch(ctx, names, func(o collateral.Outcome) {
+		if o.Err != nil {
+			t.Error(o.Err)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	<-done
+	private, public, err := note.GenerateKey(rand.Reader, "operator.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := note.NewSigner(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var bundle bytes.Buffer
+	if err := collateral.Export(t.Context(), &bundle, m.Items(), signer, now); err != nil {
+		t.Fatal(err)
+	}
+	s.bundle = bundle.Bytes()
+	if s.key, err = note.NewVerifier(public); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// open starts a broker that has imported the bundle, and fetches or does not.
+func (s *stage) open(t *testing.T, online bool) *scene {
+	t.Helper()
+	now := time.Now()
+	x := &scene{t: t, vendor: s.vendor, known: s.known, kds: vendortest.StartKDS(t, s.vendor, now), pcs: vendortest.StartPCS(t, now)}
+	c := production(t)
+	cc := collateral.Config{Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)}
+	amd, intel := x.kds.Client(t, vendorWait), x.pcs.Client(t, vendorWait)
+	if !online {
+		amd, intel = nil, nil
+	}
+	cc.Publishers = []collateral.Publisher{x.kds.Publisher(t, amd, time.Millisecond), x.pcs.Publisher(intel, time.Millisecond)}
+	first, err := collateral.Open(cc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := first.Import(t.Context(), bytes.NewReader(s.bundle), s.key, nil); err != nil || got.Added != knownChips+3 {
+		t.Fatalf("%+v %v", got, err)
+	}
+	if x.m, err = collateral.Open(cc); err != nil { // what is used is what is on disk
+		t.Fatal(err)
+	}
+	c.Collateral = x.m
+	c.Verifiers = func(*data.Data) ([]attest.Verifier, error) {
+		return []attest.Verifier{s.vendor.Verifier(snp.Config{
+			Endorsements: x.m, RequireLists: true, MinimumTCB: map[snp.Product]snp.TCB{snp.Genoa: {Bootloader: 4, SNP: 22}},
+		})}, nil
+	}
+	files, err := localca.Ensure(t.TempDir(), []string{"localhost"}, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if x.ca, err = os.ReadFile(files.CA); err != nil {
+		t.Fatal(err)
+	}
+	c.HTTP, c.Certificate, c.Key, c.Listen = false, files.Certificate, files.Key, "localhost:0"
+	n, err := node.Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- n.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := errors.Join(<-done, n.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	x.url = n.URL
+	token, _, err := n.Broker.FirstToken(t.Context(), "administrator", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := admin.New(admin.Config{Address: x.url, Token: token.Reveal(), CACert: x.ca})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.PutSecret(t.Context(), wire.SecretPut{SecretName: wire.SecretName{Name: secretName}, Value: []byte(secretText), Activate: true}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.ApplyPolicy(t.Context(), wire.PolicyApply{Source: snpPolicy}); err != nil {
+		t.Fatal(err)
+	}
+	return x
+}
+
+// collector makes evidence of a chip, without its certificate. spoil changes the report after it was signed.
+type collector struct {
+	chip  *snptest.Chip
+	spoil func([]byte)
+}
+
+func (c collector) Kind() attest.Kind { return attest.SNP }
+
+func (c collector) Evidence(_ context.Context, digest []byte) ([]byte, error) {
+	report := c.chip.Report(digest)
+	if c.spoil != nil {
+		c.spoil(report)
+	}
+	return report, nil
+}
+
+// transport counts answers that tell a guest to come back, and those that do not say when.
+type transport struct {
+	*http.Transport
+	x *scene
+}
+
+func (r transport) RoundTrip(q *http.Request) (*http.Response, error) {
+	answer, err := r.Transport.RoundTrip(q)
+	if err == nil && answer.StatusCode == http.StatusServiceUnavailable {
+		r.x.busy.Add(1)
+		if n, err := strconv.Atoi(answer.Header.Get("Retry-After")); err != nil || n < 1 {
+			r.x.late.Add(1)
+		}
+	}
+	return answer, err
+}
+
+// fetch is one guest that asks once.
+func (x *scene) fetch(c collector) (string, error) {
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(x.ca)
+	tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13}}
+	defer tr.CloseIdleConnections()
+	w, err := client.New(client.Config{
+		URL: x.url, Collector: c, HTTP: &http.Client{Transport: transport{tr, x}, Timeout: 30 * time.Second}, Retry: client.Retry{Max: 1},
+	})
+	if err != nil {
+		return "", err
+	}
+	secrets, err := w.Fetch(context.Background(), secretName)
+	if err != nil {
+		return "", err
+	}
+	return string(secrets[0].Value), nil
+}
+
+// load has all guests ask at once: every second one with a chip whose certificate is at hand, several times; the others with chips of strangers, once. It
+// returns how long those with known chips took.
+func (x *scene) load(strangers []*snptest.Chip) []time.Duration {
+	x.t.Helper()
+	var (
+		mu   sync.Mutex
+		took []time.Duration
+		all  sync.WaitGroup
+	)
+	for i := range guests {
+		all.Go(func() {
+			if i%2 == 1 {
+				if got, err := x.fetch(collector{chip: strangers[i/2]}); !errors.Is(err, client.ErrUnavailable) || got != "" {
+					x.t.Errorf("a chip whose certificate is not at hand: %q %v", got, err)
+				}
+				return
+			}
+			for range 2 {
+				start := time.Now()
+				got, err := x.fetch(collector{chip: x.known[i/2%knownChips]})
+				if err != nil || got != secretText {
+					x.t.Errorf("a chip whose certificate is at hand: %q %v", got, err)
+				}
+				mu.Lock()
+				took = append(took, time.Since(start))
+				mu.Unlock()
+			}
+		})
+	}
+	all.Wait()
+	slices.Sort(took)
+	return took
+}
+
+// TestCollateralOutage is what a broker does while its vendors throttle, fail, hang and lie, and 64 guests attest: those whose collateral is on disk are
+// served as ever, the others are told when to come back, nothing is released without verification, and no vendor is asked twice for one item at a time.
+func TestCollateralOutage(t *testing.T) {
+	s := newStage(t)
+	var strangers []*snptest.Chip
+	for i := range guests / 2 {
+		strangers = append(strangers, s.vendor.Chip(snp.Genoa, 1000+i))
+	}
+	calm := s.open(t, true)
+	baseline := calm.load(strangers)
+	for what, answer := range map[string]vendortest.Answer{
+		"throttle": {Status: 429, RetryAfter: "5"},
+		"fail":     {Status: 500},
+		"hang":     {Hang: true},
+		"lie":      {Body: s.known[0].VCEK()}, // a genuine certificate, of another chip; package collateral tests every other kind of lie
+	} {
+		t.Run(what, func(t *testing.T) {
+			x := s.open(t, true)
+			x.kds.Every(-1, answer)
+			x.pcs.Every(-1, answer)
+			took := x.load(strangers)
+			median, usual := took[len(took)/2], baseline[len(baseline)/2]
+			t.Logf("%d releases: median %v, longest %v; with vendors that are well %v, %v", len(took), median, took[len(took)-1], usual, baseline[len(baseline)-1])
+			if median > 2*usual+50*time.Millisecond {
+				t.Errorf("a release takes %v while vendors %s, and %v otherwise", median, what, usual)
+			}
+			if took[len(took)-1] > baseline[len(baseline)-1]*2+vendorWait/2 {
+				t.Errorf("one release took %v: it waited for a vendor", took[len(took)-1])
+			}
+			if x.busy.Load() != guests/2 || x.late.Load() != 0 {
+				t.Errorf("%d answers of 503, %d without Retry-After; want %d and none", x.busy.Load(), x.late.Load(), guests/2)
+			}
+			for _, chip := range strangers {
+				if n := x.kds.Count(vendortest.ChipPath(chip)); n > 1 {
+					t.Errorf("a chip was asked for %d times within seconds", n)
+				}
+				if x.m.Item(chip.Name()) != nil {
+					t.Error("what is no certificate of the chip was kept")
+				}
+			}
+			// What is at hand makes no evidence good.
+			_, err := x.fetch(collector{chip: x.known[0], spoil: func(report []byte) { report[0x90] ^= 1 }})
+			var refused *client.Refused
+			if !errors.As(err, &refused) {
+				t.Errorf("a forged report: %v", err)
+			}
+		})
+	}
+}
+
+// TestCollateralArrives: a chip that nobody knew is asked for once, however many of its guests attest, and then they are served; and a list that revokes
+// counts without a restart.
+func TestCollateralArrives(t *testing.T) {
+	s := newStage(t)
+	x := s.open(t, true)
+	chip := s.vendor.Chip(snp.Genoa, 77)
+	x.kds.Add(chip)
+	var all sync.WaitGroup
+	for range guests {
+		all.Go(func() {
+			for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+				got, err := x.fetch(collector{chip: chip})
+				if got == secretText {
+					return
+				}
+				if !errors.Is(err, client.ErrUnavailable) || time.Now().After(end) {
+					t.Errorf("%q %v", got, err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	if n := x.kds.Count(vendortest.ChipPath(chip)); n != 1 {
+		t.Errorf("the vendor was asked %d times for one certificate", n)
+	}
+	if got := metricsOf(t, x); !strings.Contains(got, `vouchsafe_collateral_fetches_total{result="ok",vendor="amd"}`) ||
+		!strings.Contains(got, `vouchsafe_collateral_items{type="amd/vcek",vendor="amd"} `+fmt.Sprint(knownChips+1)) ||
+		!strings.Contains(got, `vouchsafe_collateral_expires_seconds{vendor="amd"}`) || !strings.Contains(got, `vouchsafe_collateral_wanted{vendor="intel"}`) {
+		t.Errorf("metrics:\n%s", got)
+	}
+	x.kds.SetList(snp.Genoa, s.vendor.RevocationList(snp.Genoa, time.Now(), time.Now().AddDate(0, 1, 0), 2))
+	if err := x.m.Fetch(t.Context(), []string{snp.CRLName(snp.Genoa)}, func(o collateral.Outcome) {
+		if o.Err != nil {
+			t.Error(o.Err)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	var refused *client.Refused
+	if _, err := x.fetch(collector{chip: chip}); !errors.As(err, &refused) {
+		t.Errorf("after its intermediate was revoked: %v", err)
+	}
+}
+
+// TestCollateralOffline: with the network off, what was imported serves, and what was not is wanted.
+func TestCollateralOffline(t *testing.T) {
+	s := newStage(t)
+	x := s.open(t, false)
+	var strangers []*snptest.Chip
+	for i := range guests / 2 {
+		strangers = append(strangers, s.vendor.Chip(snp.Genoa, 1000+i))
+	}
+	x.load(strangers)
+	if n := x.kds.Count("") + x.pcs.Count(""); n != 0 {
+		t.Errorf("%d requests with the network off", n)
+	}
+	if n := len(x.m.Wanted()); n != guests/2 {
+		t.Errorf("%d items are noted as wanted", n)
+	}
+	if x.busy.Load() != guests/2 || x.late.Load() != 0 {
+		t.Errorf("%d answers of 503, %d without Retry-After", x.busy.Load(), x.late.Load())
+	}
+}
+
+func metricsOf(t *testing.T, x *scene) string {
+	t.Helper()
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(x.ca)
+	tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13}}
+	defer tr.CloseIdleConnections()
+	answer, err := (&http.Client{Transport: tr}).Get(x.url + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	var text bytes.Buffer
+	if _, err := text.ReadFrom(answer.Body); err != nil {
+		t.Fatal(err)
+	}
+	return text.String()
+}
