@@ -28,8 +28,10 @@ const maxDamaged = 64
 // folder is where items are on disk: the file NAME.item holds the encoded item of that name. Files are replaced at once or not at all, so a
 // folder is good after any crash, and may be written by several processes: a server and an operator's commands.
 type folder struct {
-	dir  string
-	seen map[string]stamp // files as they were read or written last, by item name
+	dir        string
+	readOnly   bool             // nothing is written, moved or removed
+	seen       map[string]stamp // files as they were read or written last, by item name
+	unreadable map[string]bool  // by item name; reported once
 }
 
 // stamp tells a file from a later one.
@@ -38,12 +40,18 @@ type stamp struct {
 	changed time.Time
 }
 
-// openFolder makes the folder where it is not there.
-func openFolder(dir string) (*folder, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+// openFolder makes the folder where it is not there, unless nothing is to be written.
+func openFolder(dir string, readOnly bool) (*folder, error) {
+	var err error
+	if readOnly {
+		_, err = os.Stat(dir)
+	} else {
+		err = os.MkdirAll(dir, 0o700)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("collateral: %w", err)
 	}
-	return &folder{dir, map[string]stamp{}}, nil
+	return &folder{dir, readOnly, map[string]stamp{}, map[string]bool{}}, nil
 }
 
 func (f *folder) path(name Name) string {
@@ -122,13 +130,22 @@ func (f *folder) scan(limit int, use func(*Item) error) (damage []Damage, gone [
 			return nil
 		}
 		if reason := f.read(path, text, use); reason != nil {
-			if errors.Is(reason, fs.ErrNotExist) || errors.Is(reason, fs.ErrPermission) {
-				return reason
+			if errors.Is(reason, fs.ErrNotExist) {
+				return nil // removed meanwhile
+			}
+			if errors.Is(reason, fs.ErrPermission) {
+				// It may be good, so it stays where it is; one such file must not keep a broker from starting.
+				if !f.unreadable[text] {
+					f.unreadable[text] = true
+					damage = append(damage, Damage{below, reason.Error() + ": run commands that write collateral as the broker's user"})
+				}
+				return nil
 			}
 			damage = append(damage, Damage{below, reason.Error()})
 			return f.setAside(path, below)
 		}
 		f.seen[text] = now
+		delete(f.unreadable, text)
 		return nil
 	})
 	for text := range f.seen {
@@ -170,6 +187,9 @@ func (f *folder) read(path, text string, use func(*Item) error) error {
 
 // setAside moves a file out of the way, so that somebody can look at it and the next fetch takes its place.
 func (f *folder) setAside(path, below string) error {
+	if f.readOnly {
+		return nil
+	}
 	dir := filepath.Join(f.dir, damagedFolder)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("collateral: %w", err)

@@ -217,6 +217,33 @@ func TestDamagedFiles(t *testing.T) {
 	}
 }
 
+// TestReadOnly: who only looks changes nothing, not even what is damaged, and makes no folder.
+func TestReadOnly(t *testing.T) {
+	dir := t.TempDir()
+	c := testConfig(dir)
+	if _, err := openTest(t, c).put(testItem(t, "amd/crl/Genoa", "bad"), false, true); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "amd", "crl", "Milan"+suffix)
+	if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c.ReadOnly = true
+	m := openTest(t, c)
+	if bad, err := m.Recheck(t.Context(), nil); bad != 1 || err != nil || len(m.Damage()) != 2 {
+		t.Errorf("%d %v %+v", bad, err, m.Damage())
+	}
+	for _, name := range []string{"Genoa", "Milan"} {
+		if _, err := os.Stat(filepath.Join(dir, "amd", "crl", name+suffix)); err != nil {
+			t.Error(err)
+		}
+	}
+	c.Dir = filepath.Join(dir, "nothing")
+	if _, err := Open(c); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a folder that is not there: %v", err)
+	}
+}
+
 // TestOtherProcesses: a running manager takes in what a command puts into the folder, and lets go of what is removed.
 func TestOtherProcesses(t *testing.T) {
 	dir := t.TempDir()

@@ -32,7 +32,9 @@ type Config struct {
 	Dir        string      // folder of the items, made where it is not there; "" keeps them in memory alone
 	Publishers []Publisher // one of each vendor whose items are kept
 	Shared     Shared      // where replicas share what they fetched; nil for none
-	ReadOnly   bool        // nothing is fetched, whatever Publishers say: for commands that only look
+	ReadOnly   bool        // nothing is fetched or written, whatever Publishers say: for commands that only look
+
+	Command bool // what is wanted is not written down: a server may use the folder, whose list that is
 
 	MaxItems int   // default DefaultMaxItems
 	MaxBytes int64 // default DefaultMaxBytes
@@ -89,7 +91,7 @@ func Open(c Config) (*Manager, error) {
 	}
 	if c.Dir != "" {
 		var err error
-		if m.folder, err = openFolder(c.Dir); err != nil {
+		if m.folder, err = openFolder(c.Dir, c.ReadOnly); err != nil {
 			return nil, err
 		}
 		if _, err := m.rescan(false); err != nil {
@@ -290,7 +292,7 @@ func (m *Manager) makeRoom(all map[string]*held, size int64, newest string) (int
 
 // drop removes the files of items that had to make room.
 func (m *Manager) drop(victims []*held) {
-	if m.folder == nil {
+	if m.folder == nil || m.config.ReadOnly {
 		return
 	}
 	for _, h := range victims {
@@ -340,7 +342,7 @@ func (m *Manager) rescan(verify bool) (news []*Item, err error) {
 		return nil
 	})
 	for _, d := range damage {
-		m.config.Logger.Error("collateral is damaged and was set aside", "file", d.File, "reason", d.Reason)
+		m.config.Logger.Error("collateral cannot be used", "file", d.File, "reason", d.Reason)
 	}
 	m.damage = append(m.damage, damage...)
 	m.damage = m.damage[max(0, len(m.damage)-100):]

@@ -74,7 +74,7 @@ const maxWantedFile = 8 << 20
 // saveWanted writes what is wanted to the folder, for commands and for whoever carries it to a machine that has a network. It is for people: a server
 // does not read it.
 func (m *Manager) saveWanted() {
-	if m.folder == nil || m.config.ReadOnly {
+	if m.folder == nil || m.config.ReadOnly || m.config.Command {
 		return
 	}
 	text, err := json.MarshalIndent(m.Wanted(), "", " ")
@@ -189,4 +189,17 @@ func (l *lane) numbers() (missing, failing int) {
 func (m *Manager) Fetching(v Vendor) bool {
 	l := m.lanes[v]
 	return l != nil && l.publisher.Source != nil
+}
+
+// Always returns the names that are always wanted of the vendors from which something is fetched.
+func (m *Manager) Always() []string {
+	var names []string
+	for _, v := range Vendors() {
+		if l := m.lanes[v]; l != nil && l.publisher.Source != nil {
+			for _, name := range l.always {
+				names = append(names, name.text)
+			}
+		}
+	}
+	return names
 }

@@ -100,11 +100,10 @@ func (p *program) serve(ctx context.Context, s *settings) error {
 	if !s.HTTP && (s.TLS.Certificate == "" || s.TLS.Key == "") {
 		return errors.New("no certificate: say --tls-cert and --tls-key, or tls in the configuration; \"vouchsafe init --tls-host\" makes one")
 	}
-	c, err := s.node()
+	c, err := s.node(logger)
 	if err != nil {
 		return err
 	}
-	c.Logger = logger
 	n, err := node.Open(ctx, c)
 	if err != nil {
 		return startError(err, s.Listen, s.Data)

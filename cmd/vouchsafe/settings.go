@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/attest/collateral"
 	"github.com/vouchsafe/vouchsafe/attest/snp"
 	"github.com/vouchsafe/vouchsafe/attest/tpm"
 	"github.com/vouchsafe/vouchsafe/broker"
@@ -23,17 +25,20 @@ import (
 // settings are the members of a server's configuration file; docs/reference/server-config.md explains each. There is none by which development evidence
 // could be accepted. Relative paths are relative to the file's folder.
 type settings struct {
-	Data   string         `yaml:"data"`
-	Listen string         `yaml:"listen"`
-	URL    string         `yaml:"url"`
-	HTTP   bool           `yaml:"http"`
-	TLS    tlsSettings    `yaml:"tls"`
-	Seal   sealSettings   `yaml:"seal"`
-	SNP    snpSettings    `yaml:"snp"`
-	TPM    tpmSettings    `yaml:"tpm"`
-	KBS    kbsSettings    `yaml:"kbs"`
-	Limits limitSettings  `yaml:"limits"`
-	Log    loggerSettings `yaml:"log"`
+	Data   string        `yaml:"data"`
+	Listen string        `yaml:"listen"`
+	URL    string        `yaml:"url"`
+	HTTP   bool          `yaml:"http"`
+	TLS    tlsSettings   `yaml:"tls"`
+	Seal   sealSettings  `yaml:"seal"`
+	SNP    snpSettings   `yaml:"snp"`
+	TPM    tpmSettings   `yaml:"tpm"`
+	KBS    kbsSettings   `yaml:"kbs"`
+	Limits limitSettings `yaml:"limits"`
+
+	Collateral collateralSettings `yaml:"collateral"`
+
+	Log loggerSettings `yaml:"log"`
 }
 
 type tlsSettings struct {
@@ -104,6 +109,7 @@ func readSettings(path string) (*settings, error) {
 func (s *settings) below(folder string) {
 	paths := []*string{
 		&s.Data, &s.TLS.Certificate, &s.TLS.Key, &s.Seal.KeyFile, &s.Seal.PassphraseFile, &s.SNP.Certificates,
+		&s.Collateral.Dir, &s.Collateral.CAFile, &s.Collateral.PCSAPIKey,
 	}
 	for _, list := range [][]string{s.SNP.RevocationLists, s.TPM.MakerRoots, s.TPM.RevocationLists} {
 		for i := range list {
@@ -118,7 +124,7 @@ func (s *settings) below(folder string) {
 }
 
 // node makes the configuration of a node, reading what the settings name.
-func (s *settings) node() (node.Config, error) {
+func (s *settings) node(logger *slog.Logger) (node.Config, error) {
 	fail := func(err error) (node.Config, error) { return node.Config{}, err }
 	sealed, err := s.Seal.open(s.Data)
 	if err != nil {
@@ -132,7 +138,14 @@ func (s *settings) node() (node.Config, error) {
 	if err != nil {
 		return fail(err)
 	}
+	items, err := s.Collateral.open(s.Data, hooks(), toServe, logger)
+	if err != nil {
+		return fail(err)
+	}
+	amd.Endorsements, amd.Grace = items, s.Collateral.Grace
+	amd.RequireLists = s.Collateral.RequireLists || s.Collateral.fetches(collateral.AMD)
 	c := node.Config{
+		Collateral: items, Logger: logger,
 		Data: data.Config{Dir: s.Data, Seal: sealed},
 		Verifiers: func(d *data.Data) ([]attest.Verifier, error) {
 			processors, err := snp.New(amd)
