@@ -94,7 +94,7 @@ func (p *program) collateralStatus() *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use:   "status [--config FILE | --dir DIR] [--within DURATION]",
-		Short: "List collateral: its age, when it expires, what is missing and why",
+		Short: "List collateral, when it expires, and what is missing",
 		Long: `List what a broker has at hand of its vendors' certificates, revocation lists and TCB levels, and what it has noted as missing or could not make
 newer, with the reason. It reads the folder and changes nothing, so it may run beside the broker, as the broker's user. Each item is held against its
 vendor's signature again.

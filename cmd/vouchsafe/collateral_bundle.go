@@ -32,8 +32,11 @@ bring back an old list.`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			private, public, err := note.GenerateKey(rand.Reader, args[0])
+			if err == nil {
+				_, err = note.NewVerifier(public) // what makes a key does not look at its name
+			}
 			if err != nil {
-				return fmt.Errorf("%q cannot be the name of a key, which has no spaces and no +: %w", args[0], err)
+				return fmt.Errorf("%q cannot be the name of a key, which has no spaces and no +", args[0])
 			}
 			out, err := newFile(file, p.out)
 			if err != nil {
@@ -64,7 +67,7 @@ func (p *program) collateralExport() *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use:   "export --key FILE --out FILE [--config FILE | --dir DIR]",
-		Short: "Write collateral to one signed file, for where there is no network",
+		Short: "Write collateral to one signed file",
 		Long: `Write the items of a folder to one file, a bundle, signed by a key that "vouchsafe collateral key" made. Nothing in it is secret. Where it is imported, it is
 verified by that key's public half, and each item by its vendor's signature.`,
 		Example: `  vouchsafe collateral export --dir staging --key collateral.key --out monday.bundle

@@ -16,7 +16,7 @@ func TestDocumentedSettings(t *testing.T) {
 		t.Error(err)
 	}
 	var pages []string
-	for _, pattern := range []string{"*.md", "docs/*.md", "docs/reference/*.md", "deploy/*.md", "examples/*/*.md"} {
+	for _, pattern := range []string{"*.md", "docs/*.md", "docs/reference/*.md", "docs/evidence/*.md", "deploy/*.md", "examples/*/*.md"} {
 		found, err := filepath.Glob(filepath.Join(root, pattern))
 		if err != nil {
 			t.Fatal(err)
