@@ -67,8 +67,7 @@ func Export(ctx context.Context, w io.Writer, items []*Item, signer note.Signer,
 		fmt.Fprintf(&manifest, "%x %d %s\n", sha256.Sum256(encoded), len(encoded), i.Name)
 	}
 	sum := sha256.Sum256(manifest.Bytes())
-	signed, err := note.Sign(&note.Note{Text: fmt.Sprintf("%s\ncreated %s\nitems %d\nmanifest %d %x\n",
-		bundleTitle, now.UTC().Format(time.RFC3339), len(items), manifest.Len(), sum)}, signer)
+	signed, err := note.Sign(&note.Note{Text: noteText(now, len(items), manifest.Len(), hex.EncodeToString(sum[:]))}, signer)
 	if err != nil {
 		return fmt.Errorf("collateral: %w", err)
 	}
@@ -90,6 +89,11 @@ func Export(ctx context.Context, w io.Writer, items []*Item, signer note.Signer,
 		}
 	}
 	return nil
+}
+
+// noteText is the signed text.
+func noteText(created time.Time, items, size int, sum string) string {
+	return fmt.Sprintf("%s\ncreated %s\nitems %d\nmanifest %d %s\n", bundleTitle, created.UTC().Format(time.RFC3339), items, size, sum)
 }
 
 // BundleHeader is what a bundle says of itself.
@@ -201,6 +205,9 @@ func readNote(in *bufio.Reader, key note.Verifier) (h *BundleHeader, size int, s
 		return broken("its head cannot be read")
 	}
 	if h.Created, err = time.Parse(time.RFC3339, created); err != nil {
+		return broken("its head cannot be read")
+	}
+	if noteText(h.Created, h.Items, size, sum) != opened.Text { // there is one spelling of each head
 		return broken("its head cannot be read")
 	}
 	if h.Items < 0 || h.Items > MaxBundleItems || size < 0 || size > maxManifest || !isHex(sum, sha256Hex) {

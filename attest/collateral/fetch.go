@@ -24,6 +24,8 @@ const (
 	certificateLead = 30 * 24 * time.Hour
 	// unused is after how long nobody asked for it an item is no longer made newer, unless an operator wants it.
 	unused = 30 * 24 * time.Hour
+	// fetchFor is how long one fetch may take with all that belongs to it: a client has its own, shorter time for each request.
+	fetchFor = 2 * time.Minute
 	// refreshEvery is how often items are looked through for what is to be made newer.
 	refreshEvery = 30 * time.Second
 	// warnAhead is how long before its end an item that should have been replaced by now is warned of, and warnAgain how often.
@@ -187,9 +189,12 @@ func (m *Manager) work(ctx context.Context, l *lane) {
 			m.counts.add(l.publisher.Vendor, result)
 		}
 		l.finished(w, asked, result, err, m.config.Now(), m.config.Jitter())
-		if err != nil {
+		switch {
+		case err != nil && result == ResultNotFound: // a stranger may have made the name up
+			m.config.Logger.Info("there is no such collateral", "name", w.name.text, "error", err)
+		case err != nil:
 			m.config.Logger.Warn("collateral was not fetched", "name", w.name.text, "result", string(result), "error", err)
-		} else if result == ResultOK || result == ResultFromShared {
+		case result == ResultOK || result == ResultFromShared:
 			m.config.Logger.Info("collateral was fetched", "name", w.name.text, "result", string(result))
 		}
 		timer.Reset(0)
@@ -205,6 +210,8 @@ func (m *Manager) fetch(ctx context.Context, l *lane, w *want) (asked bool, resu
 	if before != nil && !again && (before.Kept || !kept) {
 		return false, ResultUnchanged, nil // it has come meanwhile
 	}
+	ctx, cancel := context.WithTimeout(ctx, fetchFor)
+	defer cancel()
 	if m.config.Shared != nil {
 		if result, err := m.fromShared(ctx, w.name, before); result != "" {
 			return false, result, err
@@ -221,8 +228,6 @@ func (m *Manager) fetch(ctx context.Context, l *lane, w *want) (asked bool, resu
 
 // fromVendor asks the vendor and keeps what it answers, if that is the item.
 func (m *Manager) fromVendor(ctx context.Context, l *lane, name Name, kept bool) (Result, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*DefaultTimeout) // the client has its own; this is for a source that has none
-	defer cancel()
 	got, err := l.publisher.Source.Fetch(ctx, name)
 	if err != nil {
 		return resultOf(err), err

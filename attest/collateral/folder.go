@@ -118,7 +118,7 @@ func (f *folder) scan(limit int, use func(*Item) error) (damage []Damage, gone [
 			return nil
 		}
 		if len(found) >= limit {
-			return fmt.Errorf("collateral: %s has over %d items, the most that are used: raise the limit or remove some", f.dir, limit)
+			return fmt.Errorf("collateral: %s has over %d items, the most that are used: remove some", f.dir, limit)
 		}
 		found[text] = true
 		info, err := entry.Info()

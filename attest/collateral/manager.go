@@ -316,7 +316,7 @@ func (m *Manager) rescan(verify bool) (news []*Item, err error) {
 		next[name] = h
 	}
 	changed := false
-	damage, gone, err := m.folder.scan(m.config.MaxItems*2, func(i *Item) error {
+	damage, gone, err := m.folder.scan(maxMaxItems, func(i *Item) error {
 		if m.lanes[i.Name.Vendor()] == nil {
 			return nil // of a vendor that is not configured: left alone, not used
 		}

@@ -30,8 +30,8 @@ type Shared interface {
 const (
 	// maxShared is the largest encoded item that is shared, in bytes: a record of a store has 2 MiB at most, sealed. A larger one each replica fetches.
 	maxShared = 1 << 20
-	// claimFor is how long a replica may take to fetch what it claimed. It is more than two requests.
-	claimFor = 2 * DefaultTimeout
+	// claimFor is how long a replica may take to fetch what it claimed.
+	claimFor = fetchFor
 	// elsewhere is after how long another replica's fetch is looked for.
 	elsewhere = 2 * time.Second
 	// followAgain is after how long a watch that broke is tried again.

@@ -205,3 +205,28 @@ func TestNewRefuses(t *testing.T) {
 		t.Errorf("defaults: %v %v", p.Always, err)
 	}
 }
+
+// FuzzCheck: no document or list makes the check panic, and what passes says when it was made and when its next is due.
+func FuzzCheck(f *testing.F) {
+	p, err := intel.New(intel.Config{Verify: func(string, *attest.Endorsement, time.Time) error { return nil }})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add([]byte(`{"tcbInfo":{"id":"TDX","fmspc":"50806f000000","issueDate":"2026-01-01T00:00:00Z","nextUpdate":"2026-02-01T00:00:00Z"},"signature":"00"}`))
+	f.Add([]byte(`{"enclaveIdentity":{"id":"QE","issueDate":"2026-01-01T00:00:00Z","nextUpdate":"2026-02-01T00:00:00Z"},"signature":"00"}`))
+	var names []collateral.Name
+	for _, text := range []string{"intel/tcb/tdx/" + fmspc, "intel/identity/qe", "intel/crl/root"} {
+		n, err := collateral.ParseName(text)
+		if err != nil {
+			f.Fatal(err)
+		}
+		names = append(names, n)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		for _, n := range names {
+			if v, err := p.Check(n, &attest.Endorsement{Data: data}, time.Now()); err == nil && (v.Issued.IsZero() || v.Expires.IsZero()) {
+				t.Errorf("%s: %+v", n, v)
+			}
+		}
+	})
+}

@@ -144,3 +144,26 @@ func TestOCSP(t *testing.T) {
 		t.Errorf("asked about a certificate that is not known: %v", err)
 	}
 }
+
+// FuzzCheck: no manifest or response makes the check panic.
+func FuzzCheck(f *testing.F) {
+	p, err := nvidia.New(nvidia.Config{Verify: accept})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add([]byte(`<?xml version="1.0"?><SoftwareIdentity name="x"><Payload/></SoftwareIdentity>`))
+	f.Add([]byte{0x30, 3, 10, 1, 6})
+	rim, err := collateral.ParseName("nvidia/rim/" + id)
+	if err != nil {
+		f.Fatal(err)
+	}
+	ocsp, err := collateral.ParseName("nvidia/ocsp/" + strings.Repeat("a", 64))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(_ *testing.T, data []byte) {
+		for _, n := range []collateral.Name{rim, ocsp} {
+			_, _ = p.Check(n, &attest.Endorsement{Data: data}, time.Now())
+		}
+	})
+}
