@@ -28,6 +28,8 @@ const (
 	fetchFor = 2 * time.Minute
 	// refreshEvery is how often items are looked through for what is to be made newer.
 	refreshEvery = 30 * time.Second
+	// recheckEvery is how far apart items are verified again after a start. Each takes about a millisecond.
+	recheckEvery = 5 * time.Millisecond
 	// warnAhead is how long before its end an item that should have been replaced by now is warned of, and warnAgain how often.
 	warnAhead = 7 * 24 * time.Hour
 	warnAgain = 12 * time.Hour
@@ -76,7 +78,10 @@ func (m *Manager) Run(ctx context.Context) error {
 			workers.Go(func() { m.work(ctx, l) })
 		}
 	}
-	workers.Go(func() { _, _ = m.Recheck(ctx, nil) })
+	workers.Go(func() {
+		// At its leisure: requests come first, and whoever uses an item verifies it.
+		_, _ = m.Recheck(ctx, func(int, int) { pause(ctx, recheckEvery) })
+	})
 	if m.config.Shared != nil {
 		workers.Go(func() { m.follow(ctx) })
 	}
@@ -84,6 +89,14 @@ func (m *Manager) Run(ctx context.Context) error {
 	workers.Wait()
 	m.saveWanted()
 	return nil
+}
+
+// pause waits, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
 }
 
 // keepUp does what is due every half minute and at every scan.
@@ -270,12 +283,22 @@ type Outcome struct {
 // maxAttempts is how often Fetch tries an item whose vendor does not answer well.
 const maxAttempts = 4
 
+// downAfter is after how many failures in a row, of whatever names, a vendor is taken to be down.
+const downAfter = 2 * maxAttempts
+
+// isDown reports whether the vendor has failed so often in a row that an operator need not wait for more.
+func (l *lane) isDown() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failures >= downAfter
+}
+
 // maxThrottled is how often it is asked again because the vendor throttles.
 const maxThrottled = 16
 
 // Fetch has items fetched now, whether they are at hand or not, and marks them as wanted by an operator. It calls done for each as it ends: with a nil error
 // when the item is at hand. Where the vendor throttles, fails or does not answer, it is tried again until ctx ends or four attempts have been
-// made. Run must be running. It fails with the first name that no item can have, before anything is fetched.
+// made, fewer when the vendor seems to be down. Run must be running. It fails with the first name that no item can have, before anything is fetched.
 func (m *Manager) Fetch(ctx context.Context, names []string, done func(Outcome)) error {
 	parsed := make([]Name, len(names))
 	for i, text := range names {
@@ -325,6 +348,9 @@ func (m *Manager) fetchOne(ctx context.Context, l *lane, name Name) Outcome {
 			throttled++
 		case ResultFailed, ResultTimeout, ResultInvalid:
 			attempt++
+			if l.isDown() { // what one name has shown, the others need not find out again
+				return last
+			}
 		default:
 			return last
 		}

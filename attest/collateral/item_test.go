@@ -285,6 +285,32 @@ func TestOtherProcesses(t *testing.T) {
 	}
 }
 
+// TestWarnings: what is about to expire is warned of in time, once in half a day, with the reason.
+func TestWarnings(t *testing.T) {
+	var out bytes.Buffer
+	now := made
+	c := testConfig("")
+	c.Now = func() time.Time { return now }
+	c.Logger = slog.New(slog.NewTextHandler(&out, nil))
+	m := openTest(t, c)
+	if _, err := m.put(testItem(t, "amd/crl/Genoa", "list"), false, true); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		after time.Duration
+		want  string
+	}{
+		{0, ""}, {17 * time.Hour, ""}, {18 * time.Hour, "about to expire"}, {19 * time.Hour, ""}, {31 * time.Hour, "has expired"}, {32 * time.Hour, ""},
+	} {
+		now = made.Add(tt.after)
+		out.Reset()
+		m.refresh()
+		if got := out.String(); (tt.want == "") != (got == "") || !strings.Contains(got, tt.want) || got != "" && !strings.Contains(got, "import a newer one") {
+			t.Errorf("after %v: %q", tt.after, got)
+		}
+	}
+}
+
 // TestLookupIsLockFree: a lookup of what is at hand goes on while the manager is busy with its disk.
 func TestLookupIsLockFree(t *testing.T) {
 	m := openTest(t, testConfig(""))

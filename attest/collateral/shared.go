@@ -136,10 +136,8 @@ func (m *Manager) follow(ctx context.Context) {
 		if err := m.followOnce(ctx); err != nil && ctx.Err() == nil {
 			m.config.Logger.Warn("what other replicas fetch cannot be followed", "error", err)
 		}
-		select {
-		case <-ctx.Done():
+		if pause(ctx, followAgain); ctx.Err() != nil {
 			return
-		case <-time.After(followAgain):
 		}
 	}
 }

@@ -178,6 +178,7 @@ func TestLayersForbid(t *testing.T) {
 		{"broker/kbs", "broker/api"}, {"broker/api", "broker/kbs"}, {"broker/node", "broker/dev"}, {"broker/server", "broker/api"},
 		{"client", "broker"}, {"client/release", "broker"}, {"client", "policy"}, {"client/snpdevice", "store"},
 		{"broker", "cmd/vouchsafe"}, {"client", "cmd/vouchsafe-agent"}, {"internal/strictjson", "attest"},
+		{"attest/collateral", "store"}, {"attest/collateral/amd", "broker"}, {"broker/endorse", "broker"}, {"attest/snp", "broker/endorse"},
 		{"store/bolt", "internal/mutate"}, {"broker", "internal/faultstore"}, {"cmd/vouchsafe", "internal/mutate"}, {"client", "broker/admin"}, {"broker", "broker/admin"},
 	} {
 		if of(bad[0]).allowed(bad[1]) {
