@@ -1,6 +1,9 @@
 package dcap
 
-import "encoding/hex"
+import (
+	"encoding/hex"
+	"strings"
+)
 
 // HexField is a claim to write: the hex of bytes.
 type HexField struct {
@@ -13,13 +16,15 @@ type HexField struct {
 func WriteHex(fields ...HexField) {
 	size := 0
 	for _, f := range fields {
-		size += len(f.From)
+		size += hex.EncodedLen(len(f.From))
 	}
-	all := make([]byte, 0, size)
+	var all strings.Builder
+	all.Grow(size)
+	var space [128]byte // enough for the longest field
 	for _, f := range fields {
-		all = append(all, f.From...)
+		all.Write(hex.AppendEncode(space[:0], f.From))
 	}
-	text := hex.EncodeToString(all)
+	text := all.String()
 	for _, f := range fields {
 		n := hex.EncodedLen(len(f.From))
 		*f.To, text = text[:n], text[n:]
