@@ -58,7 +58,10 @@ func TestBaseline(t *testing.T) {
 		{"token that does not say", token, func(c *attest.Claims) { c.Debug, c.TCBStatus = nil, "" }, []string{"no-debug", "tcb-current"}},
 		{"passport", token, passport, []string{"no-passport"}},
 		{"passport of no key", token, func(c *attest.Claims) { passport(c); c.Token.Recipient = "" }, []string{"no-passport", "bound"}},
-		{"passport with a device that is not bound", token, func(c *attest.Claims) { passport(c); device(c, attest.Claims{Kind: attest.NVIDIA, HardwareRoot: "nvidia-device"}) }, []string{"no-passport", "bound"}},
+		{"passport with a device that is not bound", token, func(c *attest.Claims) {
+			passport(c)
+			device(c, attest.Claims{Kind: attest.NVIDIA, HardwareRoot: "nvidia-device"})
+		}, []string{"no-passport", "bound"}},
 		{"another kind's passport", snpClaims, func(c *attest.Claims) { c.Token = &attest.TokenClaims{}; passport(c) }, []string{"no-passport", "bound"}},
 		{"sample", sample, func(c *attest.Claims) {}, []string{"genuine-hardware", "no-debug", "vmpl-0", "no-migration-agent", "tcb-current", "collateral-current"}},
 		{"no root", snpClaims, func(c *attest.Claims) { c.HardwareRoot = "" }, []string{"genuine-hardware"}},

@@ -53,7 +53,7 @@ func BenchmarkVerify(b *testing.B) {
 				}
 			}
 			verify()
-			measure(b, ev, v, verify)
+			ratio.Measure(b, ratio.Work{Run: verify, Floor: floor(b, ev, v), Budget: 1.15})
 		})
 		b.Run("cold/"+form.name, func(b *testing.B) {
 			v := newVerifier()

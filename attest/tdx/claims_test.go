@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/attest/eventlog"
 	"github.com/vouchsafe/vouchsafe/attest/internal/dcap"
 	"github.com/vouchsafe/vouchsafe/attest/internal/dcap/dcaptest"
 )
@@ -171,7 +172,7 @@ func TestConfig(t *testing.T) {
 		"none": {}, "one": {Platform: w.Root.Certificate}, "an authority": {Platform: w.Platform.Certificate, Collateral: w.Root.Certificate},
 		"a leaf": {Platform: w.Root.Certificate, Collateral: w.Signer.Certificate},
 	} {
-		if _, err := newVerifier(Config{Endorsements: new(dcaptest.Service)}, roots, noReplay); err == nil {
+		if _, err := newVerifier(Config{Endorsements: new(dcaptest.Service)}, roots, eventlog.BootRTMR); err == nil {
 			t.Errorf("roots: %s is accepted", name)
 		}
 	}
@@ -197,7 +198,7 @@ func TestWrongRoot(t *testing.T) {
 // TestSmallCache: what does not fit is verified again, and many at a time are no trouble.
 func TestSmallCache(t *testing.T) {
 	w, s := world(), goodSetup(t)
-	v, err := newVerifier(Config{Endorsements: s.service, CacheSize: 2}, w.Roots(), noReplay)
+	v, err := newVerifier(Config{Endorsements: s.service, CacheSize: 2}, w.Roots(), eventlog.BootRTMR)
 	if err != nil {
 		t.Fatal(err)
 	}

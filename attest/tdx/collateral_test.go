@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/attest/eventlog"
 	"github.com/vouchsafe/vouchsafe/attest/internal/dcap"
 	"github.com/vouchsafe/vouchsafe/attest/internal/dcap/dcaptest"
 )
@@ -361,7 +362,7 @@ func TestFreshness(t *testing.T) {
 		for grace, current := range map[time.Duration]bool{0: false, 48 * time.Hour: false, 73 * time.Hour: true} {
 			s := goodSetup(t)
 			change(s)
-			v, err := newVerifier(Config{Endorsements: s.service, Grace: grace}, w.Roots(), noReplay)
+			v, err := newVerifier(Config{Endorsements: s.service, Grace: grace}, w.Roots(), eventlog.BootRTMR)
 			if err != nil {
 				t.Fatal(err)
 			}

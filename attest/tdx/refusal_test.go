@@ -119,7 +119,7 @@ func TestRefusals(t *testing.T) {
 		"bytes after the zeros": {signed: func(b []byte) []byte { return append(b, 0, 0, 0, 1) }, want: attest.CodeMalformed},
 		"too large":             {signed: func(b []byte) []byte { return append(b, make([]byte, dcap.MaxQuote)...) }, want: attest.CodeTooLarge},
 		"nothing":               {signed: func([]byte) []byte { return nil }, want: attest.CodeMalformed},
-		"an event log":          {signed: func(b []byte) []byte { return kbs(b, `"AAAA"`) }, want: attest.CodeEventLog},
+		"an event log":          {signed: func(b []byte) []byte { return kbs(b, `"AAAA"`) }, want: attest.CodeMalformed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			q := s.quote(4, dcaptest.BodyTD10)

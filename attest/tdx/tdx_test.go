@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/attest/eventlog"
 	"github.com/vouchsafe/vouchsafe/attest/internal/dcap"
 	"github.com/vouchsafe/vouchsafe/attest/internal/dcap/dcaptest"
 )
@@ -37,7 +38,7 @@ func goodSetup(tb testing.TB) *setup {
 
 func verifier(tb testing.TB, endorsements attest.Endorsements, roots dcap.Roots) *Verifier {
 	tb.Helper()
-	v, err := newVerifier(Config{Endorsements: endorsements}, roots, noReplay)
+	v, err := newVerifier(Config{Endorsements: endorsements}, roots, eventlog.BootRTMR)
 	if err != nil {
 		tb.Fatal(err)
 	}

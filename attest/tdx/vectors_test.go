@@ -142,17 +142,59 @@ func TestPaddedQuote(t *testing.T) {
 	}
 }
 
+// TestRealEventLog replays a real guest's log to the registers of its real quote; with one event changed it is refused.
+func TestRealEventLog(t *testing.T) {
+	quote, log := cosQuote(t), cosFile(t, "ccel_data.dat")
+	names, err := EndorsementNames(quote)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info := dcaptest.TCBInfo(dcap.TDX, "UpToDate")
+	info["fmspc"] = strings.TrimPrefix(names[0], "intel/tcb/tdx/")
+	info["tcbLevels"] = []dcaptest.Object{dcaptest.Level(dcap.TDX, 0, 0, "UpToDate")}
+	v, _ := realWith(t, info, realIdentity("UpToDate"))
+	judge := func(log []byte) (*attest.Claims, error) {
+		evidence := kbs(quote, `"`+base64.StdEncoding.EncodeToString(log)+`"`)
+		return v.Verify(t.Context(), attest.Input{Evidence: evidence, Binding: attest.Unbound(), Time: time.Date(2024, 8, 1, 0, 0, 0, 0, time.UTC)})
+	}
+	claims, err := judge(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if claims.Boot == nil || !slices.Contains(claims.Boot.RTMRs, 0) || !slices.Contains(claims.Boot.RTMRs, 1) || claims.Boot.SecureBoot == nil {
+		t.Errorf("boot claims %+v", claims.Boot)
+	}
+	changed := bytes.Replace(log, claimDigest(t, claims.Boot.BootLoaders[0]), bytes.Repeat([]byte{1}, 48), 1)
+	_, err = judge(changed)
+	wantCode(t, err, attest.CodeEventLog)
+}
+
+func claimDigest(tb testing.TB, text string) []byte {
+	tb.Helper()
+	digest, err := hex.DecodeString(text)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return digest
+}
+
 func cosQuote(tb testing.TB) []byte {
+	tb.Helper()
+	return cosFile(tb, "cos-113-tdx-quote.dat")
+}
+
+// cosFile is a file of a real guest, of the module's test data.
+func cosFile(tb testing.TB, name string) []byte {
 	tb.Helper()
 	dir, err := exec.CommandContext(tb.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/google/go-tdx-guest").Output()
 	if err != nil {
 		tb.Fatal(err)
 	}
-	quote, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(dir)), "testing/testdata/ccel/cos-113-tdx-quote.dat"))
+	content, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(dir)), "testing/testdata/ccel", name))
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return quote
+	return content
 }
 
 // kbs is a quote as KBS clients send it; log is JSON.

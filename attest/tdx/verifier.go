@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/attest/eventlog"
 	"github.com/vouchsafe/vouchsafe/attest/internal/dcap"
 )
 
@@ -41,7 +42,7 @@ func New(cfg Config) (*Verifier, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newVerifier(cfg, roots, noReplay)
+	return newVerifier(cfg, roots, eventlog.BootRTMR)
 }
 
 func newVerifier(cfg Config, roots dcap.Roots, replay replay) (*Verifier, error) {
@@ -50,11 +51,6 @@ func newVerifier(cfg Config, roots dcap.Roots, replay replay) (*Verifier, error)
 		return nil, fmt.Errorf("tdx: %w", err)
 	}
 	return &Verifier{appraiser, replay}, nil
-}
-
-// noReplay refuses every log: one that is not replayed must not be passed over, or it would look as if it had been.
-func noReplay([]byte, [4][]byte) (*attest.BootClaims, error) {
-	return nil, attest.Refuse(attest.CodeEventLog, "event logs of TDX are not replayed by this version: the evidence must come without one")
 }
 
 // Kind returns attest.TDX.
