@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -198,6 +199,10 @@ func readNote(in *bufio.Reader, key note.Verifier) (h *BundleHeader, size int, s
 	}
 	if len(opened.Sigs) != 1 {
 		return broken("it has %d signatures", len(opened.Sigs))
+	}
+	// Base64 has unused bits at its end, which what opened it does not look at.
+	if _, err := base64.StdEncoding.Strict().DecodeString(opened.Sigs[0].Base64); err != nil {
+		return broken("its signature is not spelled as one is")
 	}
 	var created string
 	h = &BundleHeader{Signer: key.Name()}

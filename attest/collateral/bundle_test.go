@@ -131,17 +131,32 @@ func TestBundleDamaged(t *testing.T) {
 		return errors.Is(err, collateral.ErrBundle) || errors.Is(err, collateral.ErrSignature)
 	}
 	for i := range bundle {
-		bundle[i] ^= 1
-		if _, err := read(bundle, verifier); !genuine(err) {
-			t.Fatalf("byte %d changed: %v", i, err)
+		for _, flip := range []byte{1, 2, 0x20, 0x80} {
+			bundle[i] ^= flip
+			if _, err := read(bundle, verifier); !genuine(err) {
+				t.Fatalf("byte %d changed by %#x: %v", i, flip, err)
+			}
+			bundle[i] ^= flip
 		}
-		bundle[i] ^= 1
 		if _, err := read(bundle[:i], verifier); !genuine(err) {
 			t.Fatalf("cut at %d: %v", i, err)
 		}
 	}
 	if _, err := read(append(bytes.Clone(bundle), '\n'), verifier); !errors.Is(err, collateral.ErrBundle) {
 		t.Errorf("with more at its end: %v", err)
+	}
+	// The last character of the signature's base64 has bits that say nothing: none but one spelling is read.
+	at := bytes.Index(bundle, []byte("=\n")) - 1
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+	last, spellings := bundle[at], 0
+	for _, c := range []byte(alphabet) {
+		bundle[at] = c
+		if _, err := read(bundle, verifier); err == nil {
+			spellings++
+		}
+	}
+	if bundle[at] = last; spellings != 1 {
+		t.Errorf("%d spellings of one signature are read", spellings)
 	}
 	_, stranger := key(t)
 	if n, err := read(bundle, stranger); n != 0 || !errors.Is(err, collateral.ErrSignature) {
