@@ -331,7 +331,7 @@ func TestRevocation(t *testing.T) {
 	}
 	t.Run("every byte flipped", func(t *testing.T) {
 		good := f.OCSP(d.Provisioner.Certificate, f.Family, ocsp.Good, then, nil)
-		for i := range good {
+		for i := 0; i < len(good); i += stride {
 			changed := bytes.Clone(good)
 			changed[i] ^= 1
 			if s, err := verifyResponse(changed, d.Provisioner.Certificate, f.Family.Certificate); err == nil && (!s.good || !s.thisUpdate.Equal(then)) {
