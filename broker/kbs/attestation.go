@@ -69,7 +69,7 @@ func (k *KBS) auth(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	kind := slices.Index(attest.Kinds(), attest.Kind(req.tee))
-	if kind < 0 {
+	if kind < 0 || !slices.Contains(k.broker.Kinds(), attest.Kind(req.tee)) {
 		return fail(http.StatusBadRequest, "UnsupportedTee", "this broker does not verify evidence of tee %q; it verifies %v", clip(req.tee), k.broker.Kinds())
 	}
 	hash := slices.IndexFunc(hashes, func(h hashAlgorithm) bool {
