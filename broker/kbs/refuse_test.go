@@ -57,8 +57,8 @@ func TestMalformedMessages(t *testing.T) {
 		`{"version":"0.4.0","tee":"tdx","extra-params":""}`:                                                                         "UnsupportedTee",
 		`{"version":"0.4.0","tee":"","extra-params":""}`:                                                                            "UnsupportedTee",
 		`{"version":"0.4.0","tee":"` + strings.Repeat("x", 9000) + `","extra-params":""}`:                                           "UnsupportedTee",
-		`{"version":"0.4.0","tee":"snp","extra-params":""}`:                                                                         "SerdeError", // known, but not configured here
-		`{"version":"0.4.0","tee":"sampledevice","extra-params":""}`:                                                                "SerdeError", // not primary evidence
+		`{"version":"0.4.0","tee":"snp","extra-params":""}`:                                                                         "UnsupportedTee", // known, but not configured here
+		`{"version":"0.4.0","tee":"sampledevice","extra-params":""}`:                                                                "SerdeError",     // not primary evidence
 	} {
 		_, err := post(t.Context(), client(t, b), "auth", body)
 		refused := wantError(t, err, http.StatusBadRequest, want)

@@ -3,6 +3,7 @@ package atomicfile
 import (
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -49,5 +50,25 @@ func TestCreateThatFailsChangesNothing(t *testing.T) {
 	}
 	if err := Write(filepath.Join(folder, "no such folder", "file"), nil, 0o600); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("error %v, want ErrNotExist", err)
+	}
+}
+
+// TestWriteNew: a file that is there stays as it is, and nothing else is left beside it.
+func TestWriteNew(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "key")
+	if err := WriteNew(path, []byte("first"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteNew(path, []byte("second"), 0o600); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("a second time: %v", err)
+	}
+	content, err := os.ReadFile(path)
+	if err != nil || string(content) != "first" {
+		t.Errorf("%q, %v", content, err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 1 {
+		t.Errorf("%v, %v", entries, err)
 	}
 }

@@ -8,11 +8,12 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"runtime"
+
+	"github.com/vouchsafe/vouchsafe/internal/atomicfile"
 )
 
 // keyFilePrefix begins the one line of a key file; 64 lower-case hexadecimal digits and at most one line end follow.
@@ -41,13 +42,8 @@ func CreateKeyFile(path string, random io.Reader) (*KeyFile, error) {
 	}
 	line := append(hex.AppendEncode([]byte(keyFilePrefix), key), '\n')
 	defer clear(line)
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
+	if err := atomicfile.WriteNew(path, line, 0o600); err != nil {
 		return nil, fmt.Errorf("create key file: %w", err)
-	}
-	_, err = file.Write(line)
-	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return nil, errors.Join(fmt.Errorf("create key file: %w", err), os.Remove(path))
 	}
 	return newKeyFile(key, random)
 }
