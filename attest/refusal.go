@@ -39,7 +39,6 @@ const (
 	CodeDeviceTwice        Code = "device_duplicate"      // the same device's evidence presented twice
 	CodeUnbound            Code = "evidence_unbound"      // judged without a binding, so good for inspection only
 	CodeDeviceMismatch     Code = "device_mismatch"       // a device that is not of the machine which the primary evidence proves
-	CodeManifest           Code = "manifest_invalid"      // a reference manifest that the device's vendor did not sign
 	CodeIssuer             Code = "issuer_untrusted"      // a token of an issuer that is not configured
 	CodeIssuerKey          Code = "issuer_key_unknown"    // a token signed by a key that its issuer does not publish
 	CodeAudience           Code = "audience_mismatch"     // a token made for someone else
