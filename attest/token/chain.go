@@ -2,6 +2,7 @@ package token
 
 import (
 	"bytes"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
@@ -22,6 +23,10 @@ const (
 	// maxChains is how many verified chains are kept for each configured verifier. A verifier has one signing key, and a few around a rotation.
 	maxChains = 64
 	maxRoots  = 32
+	// maxChainRSA is the largest RSA key of a certificate that a token brings, in bits, and chainExponent the only public exponent. Signatures are tried
+	// with such keys before it is known whose they are, up to a hundred for one chain, and one of 8 KiB takes half a second.
+	maxChainRSA   = 4096
+	chainExponent = 1<<16 + 1
 )
 
 // roots verify the chains that come with tokens.
@@ -122,6 +127,10 @@ func (r *roots) build(chain [][]byte, at time.Time) (*verifiedChain, error) {
 		cert, err := x509.ParseCertificate(der)
 		if err != nil {
 			return nil, attest.Refuse(attest.CodeCertMalformed, "certificate %d of the token's chain: %w", i, err)
+		}
+		if key, ok := cert.PublicKey.(*rsa.PublicKey); ok && (key.N.BitLen() > maxChainRSA || key.E != chainExponent) {
+			return nil, attest.Refuse(attest.CodeAlgorithm, "certificate %d of the token's chain has an RSA key of %d bits with the exponent %d: at most %d with %d are tried",
+				i, key.N.BitLen(), key.E, maxChainRSA, chainExponent)
 		}
 		certs[i] = cert
 	}

@@ -13,6 +13,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"math/big"
 	"strings"
@@ -75,6 +76,20 @@ func encodeChain(encode func([]byte) string, certs ...*x509.Certificate) []strin
 	return out
 }
 
+// unsigning is a key that nobody can sign with.
+type unsigning struct{ key *rsa.PublicKey }
+
+func (u unsigning) Public() crypto.PublicKey { return u.key }
+func (unsigning) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
+	return nil, errors.New("no private key")
+}
+
+// slow is a key of RSA with a modulus of that many bits, as anyone can write one down.
+func slow(bits int, exponent int) unsigning {
+	n := new(big.Int).Lsh(big.NewInt(1), uint(bits-1))
+	return unsigning{&rsa.PublicKey{N: n.SetBit(n, 0, 1), E: exponent}}
+}
+
 // TestChain verifies EARs whose key a configured root vouches for, and those whose key it does not.
 func TestChain(t *testing.T) {
 	p := newPKI()
@@ -120,19 +135,21 @@ func TestChain(t *testing.T) {
 		"for TLS alone": {edited(func(c *x509.Certificate) {
 			c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
 		}), attest.CodeCertUntrusted},
-		"an authority":                  {edited(authority("leaf")), attest.CodeCertUntrusted},
-		"expired":                       {edited(func(c *x509.Certificate) { c.NotAfter = now.Add(-time.Second) }), attest.CodeCertExpired},
-		"not yet valid":                 {edited(func(c *x509.Certificate) { c.NotBefore = now.Add(time.Second) }), attest.CodeCertExpired},
-		"of another key":                {x5c(certificate(otherRSA(), p.middle, p384Key(), nil), p.middle), attest.CodeAlgorithm},
-		"of another key of the sort":    {x5c(certificate(fakeKey, p.middle, p384Key(), nil), p.middle), attest.CodeSignature},
-		"too many":                      {x5c(tooMany...), attest.CodeCertMalformed},
-		"not base64":                    {claimSet{"alg": "ES256", "x5c": []string{"*"}}, attest.CodeCertMalformed},
-		"not a certificate":             {claimSet{"alg": "ES256", "x5c": []string{"AAAA"}}, attest.CodeCertMalformed},
-		"an empty certificate":          {claimSet{"alg": "ES256", "x5c": []string{""}}, attest.CodeCertMalformed},
-		"too large":                     {claimSet{"alg": "ES256", "x5c": []string{std64(make([]byte, maxCertificate+3))}}, attest.CodeCertMalformed},
-		"not a list":                    {claimSet{"alg": "ES256", "x5c": 7}, attest.CodeMalformed},
-		"not of texts":                  {claimSet{"alg": "ES256", "x5c": []any{7}}, attest.CodeMalformed},
-		"with a certificate like roots": {x5c(leaf, p.middle, stranger), ""},
+		"an authority":                   {edited(authority("leaf")), attest.CodeCertUntrusted},
+		"expired":                        {edited(func(c *x509.Certificate) { c.NotAfter = now.Add(-time.Second) }), attest.CodeCertExpired},
+		"not yet valid":                  {edited(func(c *x509.Certificate) { c.NotBefore = now.Add(time.Second) }), attest.CodeCertExpired},
+		"of another key":                 {x5c(certificate(otherRSA(), p.middle, p384Key(), nil), p.middle), attest.CodeAlgorithm},
+		"of another key of the sort":     {x5c(certificate(fakeKey, p.middle, p384Key(), nil), p.middle), attest.CodeSignature},
+		"too many":                       {x5c(tooMany...), attest.CodeCertMalformed},
+		"not base64":                     {claimSet{"alg": "ES256", "x5c": []string{"*"}}, attest.CodeCertMalformed},
+		"not a certificate":              {claimSet{"alg": "ES256", "x5c": []string{"AAAA"}}, attest.CodeCertMalformed},
+		"an empty certificate":           {claimSet{"alg": "ES256", "x5c": []string{""}}, attest.CodeCertMalformed},
+		"too large":                      {claimSet{"alg": "ES256", "x5c": []string{std64(make([]byte, maxCertificate+3))}}, attest.CodeCertMalformed},
+		"with a key that takes a second": {x5c(leaf, p.middle, certificate(slow(maxChainRSA+8, 1<<16+1), p.root, rootKey(), authority("middle"))), attest.CodeAlgorithm},
+		"with a slow exponent":           {x5c(leaf, p.middle, certificate(slow(2048, 1<<31-1), p.root, rootKey(), authority("middle"))), attest.CodeAlgorithm},
+		"not a list":                     {claimSet{"alg": "ES256", "x5c": 7}, attest.CodeMalformed},
+		"not of texts":                   {claimSet{"alg": "ES256", "x5c": []any{7}}, attest.CodeMalformed},
+		"with a certificate like roots":  {x5c(leaf, p.middle, stranger), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v, err := New(Config{Verifiers: []Trusted{f.trusted}})
