@@ -78,11 +78,8 @@ func (a *Appraiser) Appraise(ctx context.Context, ev Evidence, ns string, primar
 		if err != nil {
 			return nil, err
 		}
-		// The bytes were compared already, but one quote can be written in many ways. Two devices that no claim tells
-		// apart are one device as far as any policy can know.
-		same := func(other Claims) bool { return reflect.DeepEqual(other, *proved) }
-		if slices.ContainsFunc(claims.Devices, same) {
-			return nil, Refuse(CodeDeviceTwice, "device %d proves exactly what a device before it proves", i)
+		if slices.ContainsFunc(claims.Devices, func(other Claims) bool { return sameDevice(&other, proved) }) {
+			return nil, Refuse(CodeDeviceTwice, "device %d is a device before it", i)
 		}
 		if proved.Bound == nil || !*proved.Bound {
 			claims.Bound = Ptr(false)
@@ -95,6 +92,24 @@ func (a *Appraiser) Appraise(ctx context.Context, ev Evidence, ns string, primar
 	return claims, nil
 }
 
+// sameDevice reports whether two pieces of evidence are of one device. The bytes were compared already, but one quote can be written in many
+// ways, and a device can be asked twice: then its clock, or the order of the GPUs, differs and its key does not. Two devices that no claim
+// tells apart are one device as far as any policy can know.
+func sameDevice(a, b *Claims) bool {
+	if a.TPM != nil && b.TPM != nil && a.TPM.AKDigest != "" && a.TPM.AKDigest == b.TPM.AKDigest {
+		return true
+	}
+	if a.NVIDIA != nil && b.NVIDIA != nil {
+		for i := range a.NVIDIA.Devices {
+			is := func(d NVIDIADevice) bool { return d.Identity == a.NVIDIA.Devices[i].Identity }
+			if slices.ContainsFunc(b.NVIDIA.Devices, is) {
+				return true
+			}
+		}
+	}
+	return reflect.DeepEqual(a, b)
+}
+
 // belongs holds a device against the machine beside which it is presented, where their formats have something in common. That the machine
 // presented the device at all is covered by its own evidence, whose binding is over the additional evidence as it was presented.
 //
@@ -104,7 +119,7 @@ func belongs(machine, device *Claims) error {
 	if device.Kind != TPM || machine.Azure == nil {
 		return nil
 	}
-	if machine.TPM == nil || device.TPM == nil || device.TPM.AKDigest != machine.TPM.AKDigest {
+	if machine.TPM == nil || device.TPM == nil || machine.TPM.AKDigest == "" || device.TPM.AKDigest != machine.TPM.AKDigest {
 		return Refuse(CodeDeviceMismatch, "the TPM beside %s evidence is not the one whose key the hardware's report covers", machine.Kind)
 	}
 	return nil

@@ -175,11 +175,46 @@ func TestAppraiseTPMBesideAzure(t *testing.T) {
 		"the same key":              {machine(AzSNPvTPM, true, "aa"), machine(TPM, false, "aa"), ""},
 		"another machine's":         {machine(AzSNPvTPM, true, "aa"), machine(TPM, false, "bb"), CodeDeviceMismatch},
 		"a quote without its claim": {machine(AzTDXvTPM, true, "aa"), fixed{kind: TPM}, CodeDeviceMismatch},
+		"keys that nobody names":    {machine(AzSNPvTPM, true, ""), machine(TPM, false, ""), CodeDeviceMismatch},
 		"beside another kind":       {fixed{kind: SNP}, machine(TPM, false, "bb"), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := appraiser(t, test.primary, test.device)
 			ev := Evidence{Kind: test.primary.kind, Primary: []byte("p"), Devices: []Device{{TPM, []byte("d")}}}
+			_, err := a.Appraise(t.Context(), ev, "default", BoundTo([]byte("p")), BoundTo([]byte("d")), time.Now())
+			var refusal *Refusal
+			if test.want == "" && err != nil || test.want != "" && (!errors.As(err, &refusal) || refusal.Code != test.want) {
+				t.Errorf("%v, want %q", err, test.want)
+			}
+		})
+	}
+}
+
+// TestAppraiseDeviceAskedTwice: one device that was asked twice is one device, although not all that it proves is the same.
+func TestAppraiseDeviceAskedTwice(t *testing.T) {
+	gpu := func(uuid, identity string) NVIDIADevice { return NVIDIADevice{ClaimedUUID: uuid, Identity: identity} }
+	for name, test := range map[string]struct {
+		kind          Kind
+		first, second Claims
+		want          Code
+	}{
+		"a TPM, later":         {TPM, Claims{TPM: &TPMClaims{AKDigest: "aa", Clock: 1}}, Claims{TPM: &TPMClaims{AKDigest: "aa", Clock: 2}}, CodeDeviceTwice},
+		"two TPMs":             {TPM, Claims{TPM: &TPMClaims{AKDigest: "aa"}}, Claims{TPM: &TPMClaims{AKDigest: "bb"}}, ""},
+		"a GPU by two names":   {NVIDIA, Claims{NVIDIA: &NVIDIAClaims{Devices: []NVIDIADevice{gpu("a", "1")}}}, Claims{NVIDIA: &NVIDIAClaims{Devices: []NVIDIADevice{gpu("b", "2"), gpu("c", "1")}}}, CodeDeviceTwice},
+		"two GPUs by a name":   {NVIDIA, Claims{NVIDIA: &NVIDIAClaims{Devices: []NVIDIADevice{gpu("a", "1")}}}, Claims{NVIDIA: &NVIDIAClaims{Devices: []NVIDIADevice{gpu("a", "2")}}}, ""},
+		"what nobody can tell": {TPM, Claims{}, Claims{}, CodeDeviceTwice},
+	} {
+		t.Run(name, func(t *testing.T) {
+			device := fixed{kind: test.kind, verify: func(in Input) (*Claims, error) {
+				c := test.first
+				if string(in.Evidence) == "2" {
+					c = test.second
+				}
+				c.Kind, c.Bound = test.kind, Ptr(true)
+				return &c, nil
+			}}
+			a := appraiser(t, fixed{kind: SNP}, device)
+			ev := Evidence{Kind: SNP, Primary: []byte("p"), Devices: []Device{{test.kind, []byte("1")}, {test.kind, []byte("2")}}}
 			_, err := a.Appraise(t.Context(), ev, "default", BoundTo([]byte("p")), BoundTo([]byte("d")), time.Now())
 			var refusal *Refusal
 			if test.want == "" && err != nil || test.want != "" && (!errors.As(err, &refusal) || refusal.Code != test.want) {
