@@ -87,6 +87,12 @@ var strangers = []stranger{
 		message: "guests of Azure are accepted and no rule asks which paravisor runs below them: " +
 			"on hardware of their own, anyone can be one and write any PCRs",
 	},
+	{
+		kinds:  []attest.Kind{attest.CSV},
+		claims: []string{"claims.measurement", "claims.csv.report_version"},
+		message: "guests of Hygon are accepted that are not measured: whoever runs one of their own can turn the bits of a report of version 1, " +
+			"so that one which can be debugged says that it cannot",
+	},
 }
 
 // strangers warns of kinds whose evidence anyone can make, where no rule names a claim that tells whose it is.
