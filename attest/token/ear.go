@@ -115,8 +115,8 @@ func (s *signed) evidenceOf(annotated object) error {
 		body := found.inner("quote").inner("body")
 		c.Measurement = body.hex("mr_td", 48)
 		c.Debug = found.inner("td_attributes").flag("debug")
-		if flags, err := hex.DecodeString(body.hex("td_attributes", 8)); err == nil && len(flags) == 8 && (c.Debug == nil || flags[0]&tdxDebug != 0) {
-			c.Debug = attest.Ptr(flags[0]&tdxDebug != 0)
+		if debug, known := body.tdAttributes("td_attributes", c); known && (c.Debug == nil || debug) {
+			c.Debug = attest.Ptr(debug)
 		}
 		c.Token.Registers = body.registers(48, map[string]string{
 			"rtmr0": "rtmr_0", "rtmr1": "rtmr_1", "rtmr2": "rtmr_2", "rtmr3": "rtmr_3", "mrseam": "mr_seam",
@@ -143,9 +143,6 @@ func (s *signed) evidenceOf(annotated object) error {
 	}
 	return nil
 }
-
-// tdxDebug is the flag DEBUG in the first byte of a trust domain's attributes (Intel TDX module specification, ATTRIBUTES).
-const tdxDebug = 1
 
 // sgxDebug is the flag DEBUG in the first byte of an enclave's attributes (Intel SDM, volume 3D, ATTRIBUTES).
 const sgxDebug = 1 << 1

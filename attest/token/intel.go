@@ -1,6 +1,7 @@
 package token
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -71,6 +72,9 @@ func (o object) tdx(c *attest.Claims) {
 			c.Debug = says
 		}
 	}
+	if debug, _ := o.tdAttributes("tdx_td_attributes", c); debug {
+		c.Debug = attest.Ptr(true)
+	}
 	o.debugStatus(c)
 	if status := o.text("attester_tcb_status"); status != "" {
 		c.TCBStatus = tcbStatuses[status]
@@ -79,6 +83,21 @@ func (o object) tdx(c *attest.Claims) {
 	c.Token.Registers = o.registers(48, map[string]string{
 		"rtmr0": "tdx_rtmr0", "rtmr1": "tdx_rtmr1", "rtmr2": "tdx_rtmr2", "rtmr3": "tdx_rtmr3", "mrseam": "tdx_mrseam",
 	})
+}
+
+// tdxMigratable is the attribute MIGRATABLE in the fourth byte of a trust domain's attributes, bit 29 of all (Intel TDX module specification, ATTRIBUTES).
+const tdxMigratable = 1 << 5
+
+// tdAttributes reads the attributes of a trust domain in hex, 8 bytes: whether it can be migrated becomes a claim, and whether it is under debug is returned. It is
+// when any of the first eight is set, of which DEBUG is one and the others let the host profile it: verifiers that only say what DEBUG is say less than
+// evidence of kind tdx does. known is false where the token does not have them.
+func (o object) tdAttributes(name string, c *attest.Claims) (debug, known bool) {
+	flags, err := hex.DecodeString(o.hex(name, 8))
+	if err != nil || len(flags) != 8 {
+		return false, false
+	}
+	c.MigrationAgent = attest.Ptr(flags[3]&tdxMigratable != 0)
+	return flags[0] != 0, true
 }
 
 // debugStatus adds dbgstat (RFC 9711, section 4.2.9): whatever does not begin with "disabled" is debugging. By itself it does not make debugging false, since it

@@ -203,6 +203,9 @@ func TestDebug(t *testing.T) {
 		}, &yes},
 		"ear, TDX attributes":        {"ear", tdxEvidence(claimSet{"quote": claimSet{"body": claimSet{"td_attributes": "0000001000000000"}}}), &no},
 		"ear, TDX debug attributes":  {"ear", tdxEvidence(claimSet{"quote": claimSet{"body": claimSet{"td_attributes": "0100001000000000"}}}), &yes},
+		"ear, TDX profiled":          {"ear", tdxEvidence(claimSet{"td_attributes": claimSet{"debug": false}, "quote": claimSet{"body": claimSet{"td_attributes": "2000001000000000"}}}), &yes},
+		"intel, profiled":            {"intel", func(p claimSet) { p["tdx_td_attributes"] = "2000001000000000" }, &yes},
+		"azure, TDX, profiled":       {"azure-tdx", func(p claimSet) { p["tdx_td_attributes"] = "1000001000000000" }, &yes},
 		"ear, TDX contradiction":     {"ear", tdxEvidence(claimSet{"td_attributes": claimSet{"debug": false}, "quote": claimSet{"body": claimSet{"td_attributes": "0100001000000000"}}}), &yes},
 		"ear, TDX contradiction too": {"ear", tdxEvidence(claimSet{"td_attributes": claimSet{"debug": true}, "quote": claimSet{"body": claimSet{"td_attributes": "0000001000000000"}}}), &yes},
 		"ear, unknown evidence":      {"ear", func(p claimSet) { delete(annotated(p), "snp"); annotated(p)["hygondcu"] = claimSet{} }, nil},
@@ -211,6 +214,34 @@ func TestDebug(t *testing.T) {
 		v, _ := verifierOf(t, f)
 		c, err := v.Verify(t.Context(), input([]byte(f.with(test.edit))))
 		if err != nil || (c.Debug == nil) != (test.want == nil) || c.Debug != nil && *c.Debug != *test.want {
+			t.Errorf("%s: %+v, %v", name, c, err)
+		}
+	}
+}
+
+// TestMigratable: a trust domain that can be migrated says so in its attributes, whoever issues the token.
+func TestMigratable(t *testing.T) {
+	body := func(attributes string) claimSet {
+		return claimSet{"td_attributes": claimSet{"debug": false}, "quote": claimSet{"body": claimSet{"td_attributes": attributes}}}
+	}
+	yes, no := true, false
+	for name, test := range map[string]struct {
+		fake string
+		edit func(claimSet)
+		want *bool
+	}{
+		"ear":             {"ear", tdxEvidence(body("0000003000000000")), &yes},
+		"ear, not":        {"ear", tdxEvidence(body("0000001000000000")), &no},
+		"ear, not said":   {"ear", tdxEvidence(claimSet{"td_attributes": claimSet{"debug": false}}), nil},
+		"intel":           {"intel", func(p claimSet) { p["tdx_td_attributes"] = "0000002000000000" }, &yes},
+		"intel, not":      {"intel", func(p claimSet) { p["tdx_td_attributes"] = "0000001000000000" }, &no},
+		"azure":           {"azure-tdx", func(p claimSet) { p["tdx_td_attributes"] = "0000003000000000" }, &yes},
+		"azure, not said": {"azure-tdx", func(p claimSet) { delete(p, "tdx_td_attributes") }, nil},
+	} {
+		f := fakes()[test.fake]
+		v, _ := verifierOf(t, f)
+		c, err := v.Verify(t.Context(), input([]byte(f.with(test.edit))))
+		if err != nil || (c.MigrationAgent == nil) != (test.want == nil) || c.MigrationAgent != nil && *c.MigrationAgent != *test.want {
 			t.Errorf("%s: %+v, %v", name, c, err)
 		}
 	}

@@ -70,13 +70,13 @@ func TestVerify(t *testing.T) {
 		},
 		"azure-tdx": func(c *attest.Claims, t *attest.TokenClaims) {
 			c.Measurement, c.InitData, c.ReportData = measurement, strings.Repeat("0a", 48), padded()
-			c.TCBStatus, c.Debug = attest.TCBUpToDate, attest.Ptr(false)
+			c.TCBStatus, c.Debug, c.MigrationAgent = attest.TCBUpToDate, attest.Ptr(false), attest.Ptr(false)
 			t.TEE, t.Attestation, t.Compliance, t.Registers = "tdx", "tdxvm", "azure-compliant-cvm", tdxRegisters
 			t.Advisories = []string{"INTEL-SA-00837"}
 		},
 		"intel": func(c *attest.Claims, t *attest.TokenClaims) {
 			c.Measurement, c.InitData, c.ReportData = measurement, strings.Repeat("0a", 48), strings.Repeat("0c", 64)
-			c.TCBStatus, c.Debug = attest.TCBUpToDate, attest.Ptr(false)
+			c.TCBStatus, c.Debug, c.MigrationAgent = attest.TCBUpToDate, attest.Ptr(false), attest.Ptr(false)
 			t.TEE, t.Attestation, t.Registers, t.Advisories = "tdx", "TDX", tdxRegisters, []string{"INTEL-SA-00837"}
 			t.Profile, t.Matched, t.Unmatched = "https://portal.trustauthority.intel.com/eat_profile.html", []string{"e4d0"}, []string{"f00d"}
 		},
