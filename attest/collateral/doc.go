@@ -60,6 +60,6 @@
 //
 // # Replicas, and no network
 //
-// With a [Shared] store, what one replica fetched all use, and a claim lets one fetch at a time. [Export] and [Manager.Import] carry items in one signed file
+// With a [Shared] store, what one replica fetched all use (key sets, which nobody signed, each fetches itself), and a claim lets one fetch at a time. [Export] and [Manager.Import] carry items in one signed file
 // to where there is no network.
 package collateral

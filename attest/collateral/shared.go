@@ -9,7 +9,8 @@ import (
 )
 
 // Shared is where replicas of a broker share what they fetched, so that a fleet asks a vendor once. Package broker/endorse implements it over a store.
-// What comes from it is checked like everything else. It is safe for concurrent use.
+// What comes from it is checked like everything else. Key sets, which nobody signed, are neither put there nor taken from there: what vouches for one is
+// TLS to its verifier, and whoever can write to a store is none. It is safe for concurrent use.
 type Shared interface {
 	// Get returns an encoded item; an error wrapping fs.ErrNotExist when there is none of that name.
 	Get(ctx context.Context, name string) ([]byte, error)
@@ -38,9 +39,15 @@ const (
 	followAgain = 10 * time.Second
 )
 
+// shareable reports whether an item of that name can be held against its publisher's signature, wherever it comes from.
+func shareable(name Name) bool { return name.Type() != TypeJWKS }
+
 // fromShared takes the item from another replica, or finds that another is about to fetch it. An empty result means that it is for this one to fetch.
 // A store that is down must not keep a vendor from being asked.
 func (m *Manager) fromShared(ctx context.Context, name Name, before *Item) (Result, error) {
+	if !shareable(name) {
+		return "", nil
+	}
 	if got := m.receive(ctx, name, before); got {
 		return ResultFromShared, nil
 	}
@@ -101,7 +108,7 @@ func (m *Manager) decodeShared(encoded []byte) (*Item, error) {
 
 // toShared gives an item to the other replicas.
 func (m *Manager) toShared(ctx context.Context, i *Item) {
-	if m.config.Shared == nil || i == nil {
+	if m.config.Shared == nil || i == nil || !shareable(i.Name) {
 		return
 	}
 	encoded, err := i.Encode()
@@ -122,7 +129,7 @@ func (m *Manager) toShared(ctx context.Context, i *Item) {
 
 // letGo tells other replicas that this one did not get an item.
 func (m *Manager) letGo(ctx context.Context, name Name) {
-	if m.config.Shared == nil {
+	if m.config.Shared == nil || !shareable(name) {
 		return
 	}
 	if err := m.config.Shared.Release(ctx, name.text); err != nil && ctx.Err() == nil {
@@ -183,8 +190,8 @@ func (m *Manager) exchange(ctx context.Context) error {
 
 func (m *Manager) receiveText(ctx context.Context, text string) {
 	name, err := ParseName(text)
-	if err != nil || m.lanes[name.Vendor()] == nil {
-		return // of a newer version, or of a vendor that is not configured here
+	if err != nil || m.lanes[name.Vendor()] == nil || !shareable(name) {
+		return // of a newer version, of a vendor that is not configured here, or nothing that anyone puts there
 	}
 	m.receive(ctx, name, m.Item(text))
 }

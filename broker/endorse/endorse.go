@@ -4,7 +4,8 @@
 // sys/collateral/claim/NAME, whose value is a time in RFC 3339: until then, others wait for the item instead of asking for it. Both are written by
 // compare-and-swap. Claims are advice, good for the time of a request: clocks that differ cost a request more, or one later, and nothing else.
 //
-// Nothing in it is secret, and nothing in it is trusted: who reads an item checks it like one from a vendor.
+// Nothing in it is secret, and nothing in it is trusted: who reads an item checks it like one from a vendor. Key sets, for which there is no such check, are
+// not shared.
 package endorse
 
 import (

@@ -1,7 +1,9 @@
 package endorse_test
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"io"
 	"io/fs"
@@ -11,7 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/attest/collateral"
+	"github.com/vouchsafe/vouchsafe/attest/collateral/jwks"
 	"github.com/vouchsafe/vouchsafe/attest/collateral/vendortest"
 	"github.com/vouchsafe/vouchsafe/attest/snp"
 	"github.com/vouchsafe/vouchsafe/attest/snp/snptest"
@@ -157,4 +161,53 @@ func TestClaims(t *testing.T) {
 	if names, err := shared.List(ctx, 10); err != nil || len(names) != 1 || names[0] != "amd/crl/Milan" {
 		t.Errorf("list %v %v", names, err)
 	}
+}
+
+// TestKeySetsAreNotShared: a key set is signed by nobody, so one that somebody put into the store would make every token of his a good one. Each replica
+// gets it from the verifier itself.
+func TestKeySetsAreNotShared(t *testing.T) {
+	set := func() collateral.Publisher {
+		p, err := jwks.New(jwks.Config{Verifiers: []jwks.Verifier{{Name: "cloud", URL: "https://cloud.example/keys"}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Always, p.Source, p.Interval = []string{"jwks/cloud"}, fixed(`{"keys":[{"kty":"EC","crv":"P-256","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4","y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}]}`), time.Millisecond
+		return p
+	}
+	name, err := collateral.ParseName("jwks/cloud")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := openStore(t)
+	shared := endorse.New(s)
+	// The attacker's, in the form in which a replica would have put it, fetched later than any.
+	planted := []byte(`{"keys":[{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}`)
+	item := &collateral.Item{Name: name, Endorsement: &attest.Endorsement{
+		Name: "jwks/cloud", Data: planted, Digest: sha256.Sum256(planted), Fetched: time.Now().Add(time.Minute),
+	}}
+	encoded, err := item.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := shared.Put(t.Context(), "jwks/cloud", encoded, nil); err != nil {
+		t.Fatal(err)
+	}
+	m := replica(t, s, set())
+	wait(t, m, "jwks/cloud")
+	for range 100 { // the exchange at the start, and what is watched
+		if e, err := m.Endorsement(t.Context(), "jwks/cloud"); err != nil || bytes.Equal(e.Data, planted) {
+			t.Fatalf("a key set was taken from the store: %v", err)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	if held, err := shared.Get(t.Context(), "jwks/cloud"); err != nil || !bytes.Equal(held, encoded) {
+		t.Errorf("a key set was given to the store: %v", err)
+	}
+}
+
+// fixed is a vendor that always answers the same.
+type fixed string
+
+func (f fixed) Fetch(context.Context, collateral.Name) (*collateral.Fetched, error) {
+	return &collateral.Fetched{Data: []byte(f), URL: "https://cloud.example/keys"}, nil
 }
