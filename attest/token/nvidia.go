@@ -154,6 +154,16 @@ var architectures = []struct{ prefix, name string }{{"GH1", "HOPPER"}, {"GB1", "
 // demanded are the claims about a device without which the service has not appraised it for this nonce, below x-nvidia-gpu- or x-nvidia-switch-.
 var demanded = []string{"attestation-report-signature-verified", "attestation-report-nonce-match"}
 
+// certificateChain ends the names of the claims about a chain: of the device, and of the signers of its manifests.
+const certificateChain = "-cert-chain"
+
+// goodChain reports whether the service says nothing bad of a chain. Its overall verdict leaves that to who relies on it: a certificate may be on hold, or
+// was valid when the manifest was signed.
+func (o object) goodChain() bool {
+	status, revocation := o.text("x-nvidia-cert-status"), o.text("x-nvidia-cert-ocsp-status")
+	return (status == "" || status == "valid") && (revocation == "" || revocation == "good")
+}
+
 // deviceToken appraises the token of one device and adds it to the claims of the set.
 func (v *Verifier) deviceToken(ctx context.Context, in attest.Input, set *signed, name, token string) error {
 	s, err := v.authenticate(ctx, []byte(token), in.Time)
@@ -195,7 +205,10 @@ func (v *Verifier) deviceToken(ctx context.Context, in attest.Input, set *signed
 		}
 	}
 	for _, claim := range slices.Sorted(maps.Keys(p.members)) {
-		if strings.HasPrefix(claim, prefix) && string(p.members[claim]) == "false" {
+		if !strings.HasPrefix(claim, prefix) {
+			continue
+		}
+		if string(p.members[claim]) == "false" || strings.HasSuffix(claim, certificateChain) && !p.inner(claim).goodChain() {
 			return failed(claim)
 		}
 	}
