@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"bytes"
 	"context"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -115,6 +116,11 @@ func (v *Verifier) verifyHardware(ctx context.Context, in attest.Input, evidence
 	if v.report == TypeSNP {
 		ask.Evidence = append(report.Hardware[:len(report.Hardware):len(report.Hardware)], snp.Certificates{VCEK: evidence.VCEK}.Table()...)
 	} else {
+		// The verifier of tdx also takes a quote in JSON, with the event log of its trust domain. That is the paravisor's: of the guest, which is
+		// what claims.boot is about, the TPM's log tells.
+		if bytes.HasPrefix(bytes.TrimLeft(evidence.TDQuote, " \t\r\n"), []byte("{")) {
+			return nil, attest.Refuse(attest.CodeMalformed, "td_quote is JSON and not a quote")
+		}
 		ask.Evidence = evidence.TDQuote
 	}
 	proved, err := v.hardware.Verify(ctx, ask)
@@ -135,7 +141,7 @@ func (v *Verifier) verifyHardware(ctx context.Context, in attest.Input, evidence
 		return nil, attest.Refuse(attest.CodeKeyNotReported, "the report is not by the paravisor at VMPL 0, so its key need not be a TPM's")
 	}
 	claims := *proved
-	claims.InitDataBound, claims.InitDataClaims = nil, nil
+	claims.InitDataBound, claims.InitDataClaims, claims.Boot = nil, nil, nil
 	return &claims, nil
 }
 

@@ -7,7 +7,9 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -483,4 +485,42 @@ func TestHardwareVerifier(t *testing.T) {
 	}
 	_, err = v.Verify(t.Context(), attest.Input{Evidence: m.evidence(nil), Binding: attest.BoundTo(digest)})
 	wantCode(t, err, attest.CodeKeyNotReported) // a report that does not say who asked for it
+}
+
+// booted is a hardware verifier that takes a quote with a log beside it, in JSON, and then proves a boot, as that of tdx does.
+type booted struct{ attest.Verifier }
+
+func (b booted) Verify(ctx context.Context, in attest.Input) (*attest.Claims, error) {
+	var document struct {
+		Quote []byte `json:"quote"`
+	}
+	if json.Unmarshal(in.Evidence, &document) == nil {
+		in.Evidence = document.Quote
+	}
+	claims, err := b.Verifier.Verify(ctx, in)
+	if err == nil {
+		claims.Boot = &attest.BootClaims{Kernel: "00", RTMRs: []int{2}}
+	}
+	return claims, err
+}
+
+// TestBootIsTheGuests: what the log of a paravisor's trust domain says is never taken for what the guest's TPM proves.
+func TestBootIsTheGuests(t *testing.T) {
+	m := newMachine(t, attest.AzTDXvTPM)
+	var err error
+	if m.verifier, err = New(Config{Hardware: booted{azuretest.VerifyTDX()}}); err != nil {
+		t.Fatal(err)
+	}
+	claims, err := m.verify(m.evidence(nil))
+	if err != nil || claims.Boot != nil {
+		t.Errorf("a quote alone: %+v, %v", claims, err)
+	}
+	for _, form := range []string{`{"quote":"%s"}`, " \n{\"quote\":\"%s\",\"cc_eventlog\":\"AAAA\"}"} {
+		_, err := m.verify(m.evidence(func(p *parts) {
+			p.tdQuote = func(td []byte) []byte {
+				return []byte(strings.Replace(form, "%s", base64.StdEncoding.EncodeToString(td), 1))
+			}
+		}))
+		wantCode(t, err, attest.CodeMalformed)
+	}
 }
