@@ -23,12 +23,14 @@ const Developer = "https://github.com/vouchsafe/vouchsafe"
 
 // Limits, in bytes.
 const (
-	// MaxInitData bounds the init-data bodies repeated in the annotated evidence: with the rest they stay within a header of 8 KiB.
+	// MaxInitData bounds the init-data bodies repeated in the annotated evidence.
 	MaxInitData = 2 << 10
-	// MaxClaims bounds the claims that the broker gives itself. Claims of a machine have 2 to 4 KiB, and each device 1; the rest is
-	// for init-data whose bodies policies judge.
+	// MaxMember bounds each member below a kind's name in the annotated evidence. The registers of a quote have up to 3 KiB.
+	MaxMember = 4 << 10
+	// MaxClaims bounds a payload in which the broker gives itself the claims: in base64, with a signature, it is a token that the broker
+	// reads in a header. Claims of a machine have 2 to 6 KiB and each GPU 8; the rest is for init-data whose bodies policies judge.
 	MaxClaims = 64 << 10
-	// MaxPayload bounds a payload: claims twice over, and members of fixed size. In base64 it fits the 1 MiB that servers allow for headers.
+	// MaxPayload bounds a payload of any kind. In base64 it fits the 1 MiB that servers allow for headers.
 	MaxPayload = 256 << 10
 	// maxText bounds what is copied in from elsewhere: issuer, audience, ids, nonce. KBS nonces have 44.
 	maxText = 2048
@@ -106,7 +108,7 @@ type private struct {
 	Evidence  string          `json:"evidence"`
 	Decision  string          `json:"decision,omitempty"`
 	Attested  time.Time       `json:"attested_at"`
-	Claims    json.RawMessage `json:"claims,omitempty"` // as attest.Claims; left out when over MaxClaims
+	Claims    json.RawMessage `json:"claims,omitempty"` // as attest.Claims; left out where the payload would be over MaxClaims
 }
 
 // Encode returns the token's payload, to be signed. The errors are ErrUnbound, ErrTooLarge, or say which field cannot be.
@@ -118,14 +120,11 @@ func (t *Token) Encode() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ear: claims: %w", err)
 	}
-	if len(claims) > MaxClaims {
-		claims = nil
-	}
 	mods, err := t.submods()
 	if err != nil {
 		return nil, err
 	}
-	payload, err := marshal(document{
+	d := document{
 		Profile: Profile, Issued: t.Issued.Unix(), NotBefore: t.Issued.Unix(), Expires: t.Expires.Unix(),
 		Issuer: t.Issuer, ID: t.ID, Audience: t.Audience, Confirm: confirm{JWK: t.Recipient},
 		Verifier: verifierID{Build: t.Build, Developer: Developer},
@@ -133,7 +132,12 @@ func (t *Token) Encode() ([]byte, error) {
 		Private: private{
 			Namespace: t.Namespace, Nonce: t.Nonce, Evidence: t.Evidence, Decision: t.Decision, Attested: t.Attested.UTC(), Claims: claims,
 		},
-	})
+	}
+	payload, err := marshal(d)
+	if err == nil && len(payload) > MaxClaims {
+		d.Private.Claims = nil
+		payload, err = marshal(d)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("ear: %w", err)
 	}
@@ -205,8 +209,11 @@ func Decode(payload []byte) (*Token, error) {
 	if d.Profile != Profile || d.NotBefore != d.Issued || d.Verifier.Developer != Developer {
 		return bad("another profile or verifier")
 	}
-	if len(d.Private.Claims) == 0 {
+	switch {
+	case len(d.Private.Claims) == 0:
 		return nil, ErrNoClaims
+	case len(payload) > MaxClaims:
+		return bad("over %d bytes, and claims", MaxClaims)
 	}
 	claims, err := decodeClaims(d.Private.Claims)
 	if err != nil {
@@ -224,9 +231,6 @@ func Decode(payload []byte) (*Token, error) {
 }
 
 func decodeClaims(text []byte) (*attest.Claims, error) {
-	if len(text) > MaxClaims {
-		return nil, fmt.Errorf("over %d bytes", MaxClaims)
-	}
 	claims := new(attest.Claims)
 	if err := json.Unmarshal(text, claims); err != nil {
 		return nil, err
