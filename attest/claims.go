@@ -169,15 +169,15 @@ type BootClaims struct {
 	PCRs  []int `json:"pcrs,omitempty" doc:"PCRs whose events were replayed to the quoted value"`
 	RTMRs []int `json:"rtmrs,omitempty" doc:"RTMRs of a trust domain whose events were replayed to the quoted value"`
 
-	LoaderSays *LoaderClaims `json:"loader_says,omitempty" doc:"what a boot loader other than systemd-stub says in a trust domain's log; whoever controls its configuration, as the host does, can have it say anything"`
+	LoaderSays *LoaderClaims `json:"loader_says,omitempty" doc:"what a boot loader other than systemd-stub says in the log of a confidential virtual machine; whoever controls its configuration, as the host does, can have it say anything"`
 }
 
 // LoaderClaims are what a boot loader's log says and nothing proves: its labels are not covered by what it measures, and its configuration is on a disk.
 type LoaderClaims struct {
 	CommandLine string `json:"command_line,omitempty" doc:"kernel command line"`
-	LineDigest  string `json:"command_line_digest,omitempty" doc:"hex SHA-384 of the command line as the kernel's EFI stub took it"`
-	Kernel      string `json:"kernel,omitempty" doc:"hex SHA-384 of the kernel image"`
-	Initrd      string `json:"initrd,omitempty" doc:"hex SHA-384 of the initial RAM disk"`
+	LineDigest  string `json:"command_line_digest,omitempty" doc:"hex digest of the command line as the kernel's EFI stub took it, by the quoted bank's hash"`
+	Kernel      string `json:"kernel,omitempty" doc:"hex digest of the kernel image, by the quoted bank's hash"`
+	Initrd      string `json:"initrd,omitempty" doc:"hex digest of the initial RAM disk, by the quoted bank's hash"`
 }
 
 // SampleClaims are the members of unsigned test evidence.

@@ -69,7 +69,9 @@
 // before it asks for PCRs: by snp.id_key_digest, which only an image signed with that key gets from the firmware, or by measurement.
 // See docs/evidence/azure.md.
 //
-// report_data is the quote's extraData. tpm.* comes from the quote, boot.* from the event log and azure.* from the variable data.
+// report_data is the quote's extraData. tpm.* comes from the quote, boot.* from the event log and azure.* from the variable data. Whoever
+// runs the host writes the guest's disks, so the log is judged as that of a guest ([eventlog.BootGuest]): what only GRUB's labels say is in
+// boot.loader_says, and proves nothing.
 // init_data is there only when PCR 8 is SHA-256(0^32 ‖ digest) of the document presented; one that is not in PCR 8 makes init_data_bound
 // false, and the policy baseline refuses it. What the host set at launch is azure.host_data.
 //

@@ -219,7 +219,8 @@ func TestBootClaims(t *testing.T) {
 		}
 	}
 	claims, err := m.verify(m.evidence(with(log)))
-	if err != nil || claims.Boot == nil || !*claims.Boot.SecureBoot || claims.Boot.CommandLine != strings.TrimSuffix(testdata.Cos101AmdSevCmdline, "\x00") {
+	if err != nil || claims.Boot == nil || !*claims.Boot.SecureBoot || claims.Boot.CommandLine != "" ||
+		claims.Boot.LoaderSays == nil || claims.Boot.LoaderSays.CommandLine != strings.TrimSuffix(testdata.Cos101AmdSevCmdline, "\x00") {
 		t.Errorf("%+v, %v", claims, err)
 	}
 	_, err = m.verify(m.evidence(with(testdata.Ubuntu2404AmdSevSnpEventLog)))

@@ -102,7 +102,7 @@ func (v *Verifier) judge(ctx context.Context, in attest.Input, evidence *Evidenc
 	}
 	bindInitData(claims, in.Init, evidence.PCRs[initDataPCR])
 	if len(evidence.EventLog) > 0 {
-		if claims.Boot, err = eventlog.Boot(evidence.EventLog, quote.Bank, evidence.PCRs); err != nil {
+		if claims.Boot, err = eventlog.BootGuest(evidence.EventLog, quote.Bank, evidence.PCRs); err != nil {
 			return nil, err
 		}
 	}

@@ -267,6 +267,11 @@ func check(t *testing.T, data []byte) {
 			t.Fatalf("a log does not cover its own replay: %v", err)
 		}
 		_, _ = covered.Boot()
+		covered.guest = true
+		claims, err := covered.Boot()
+		if err == nil && claims.LoaderSays != nil && claims.CommandLine+claims.LineDigest+claims.Kernel+claims.Initrd != "" {
+			t.Fatalf("what a boot loader says, and proof: %+v", claims)
+		}
 	}
 }
 

@@ -102,8 +102,11 @@ func (c *Covered) firmware() []string {
 
 // linux fills in command line, kernel and initrd.
 func (c *Covered) linux(claims *attest.BootClaims) error {
-	if c.domain {
+	switch {
+	case c.domain:
 		return c.domainLinux(claims)
+	case c.guest:
+		return c.guestLinux(claims)
 	}
 	said, err := c.loaderSays()
 	if err != nil {

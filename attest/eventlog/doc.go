@@ -7,7 +7,7 @@
 // "Spec ID Event03", which names the hash banks; then events, each with a digest for every one of these banks. Nothing may
 // follow but padding, all bytes zero or all 0xff, as ACPI tables have it. A log of TPM 1.2 is refused with CodeVersionUnsupported. A
 // CCEL table of a TDX guest has the same format, its register indexes being 0 for MRTD and 1 to 4 for RTMR 0 to 3 (UEFI 2.10, 38.4.1), and its only
-// bank SHA-384. [Boot] judges the first, [BootRTMR] the second.
+// bank SHA-384. [Boot] and [BootGuest] judge the first, [BootRTMR] the second.
 //
 // # What a replay proves
 //
@@ -59,9 +59,20 @@
 //     and boot_loaders.
 //   - Of any other boot loader, loader_says has what its labels say. It is good for finding out; nothing proves it. Compare RTMR 2 by value.
 //
+// # What differs in a guest
+//
+// The host controls the disks of a confidential virtual machine with a TPM too, and [BootGuest] is for these. Its registers are a PC's, so all but Linux
+// is as above. GRUB measures the files it opens into PCR 9, and what it starts can append to PCRs 11 and 12. So:
+//
+//   - command_line, command_line_digest, kernel and initrd are claimed only where PCR 9 is known to have no events, or just those of the kernel's EFI
+//     stub: then no boot loader ran that measures what its disk says. They are those of systemd-stub, its sections being the first events of PCR 11, and
+//     of what the kernel took; command_line only if the kernel took that line, or measured nothing. As in a trust domain, compare both what the
+//     kernel took and boot_loaders.
+//   - Otherwise loader_says has what the labels say. Compare PCRs 8 and 9 by value, or start a unified kernel image without GRUB.
+//
 // # Limits of that
 //
 // GRUB's digests do not cover its own labels: who can run GRUB commands could have measured any line as a command and relabel it. So the
-// claims command_line, kernel and initrd are as good as the boot loader's configuration is under control: ask for secure_boot and
+// claims command_line, kernel and initrd of [Boot] are as good as the boot loader's configuration is under control: ask for secure_boot and
 // boot_loaders besides, or pin PCRs 8 and 9 by value. And who controls the running system can append to any PCR, though never remove.
 package eventlog

@@ -54,6 +54,8 @@ type Covered struct {
 	log    *Log
 	hash   crypto.Hash
 	domain bool             // whether the registers are RTMRs
+	guest  bool             // whether the host controls the disks of the machine whose PCRs these are
+	unused []int            // PCRs that are quoted as they are at start, and of which there are no events
 	events map[int][]*Event // by the log's index of a covered register
 
 	strings map[string]string // known strings, by their digest
@@ -71,6 +73,8 @@ func (l *Log) Cover(hash crypto.Hash, pcrs [][]byte) (*Covered, error) {
 	for pcr := range pcrs {
 		value, logged := values[pcr]
 		switch {
+		case !logged && bytes.Equal(l.initial(pcr, hash), pcrs[pcr]):
+			c.unused = append(c.unused, pcr)
 		case !logged:
 		case bytes.Equal(value, pcrs[pcr]):
 			c.PCRs = append(c.PCRs, pcr)
@@ -102,6 +106,11 @@ func (c *Covered) Events(pcr int) []*Event {
 		return c.events[rtmrOf(pcr)+1]
 	}
 	return c.events[pcr]
+}
+
+// known reports whether all events of a PCR are, be they none.
+func (c *Covered) known(pcr int) bool {
+	return slices.Contains(c.PCRs, pcr) || slices.Contains(c.unused, pcr)
 }
 
 // Digest returns an event's digest in the quoted bank.

@@ -108,6 +108,11 @@ func (c *Covered) domainLinux(claims *attest.BootClaims) error {
 	if len(rest) == 0 || line != nil || initrd != nil {
 		return nil
 	}
+	return c.say(claims)
+}
+
+// say reports what the labels of a log say, which nothing proves.
+func (c *Covered) say(claims *attest.BootClaims) error {
 	said, err := c.loaderSays()
 	if err != nil {
 		return err
@@ -154,7 +159,7 @@ func commandLine(e *Event) (string, bool) {
 	return text, ok && ended && len(text) <= maxCommandLine
 }
 
-// labelled returns the digest of the events of RTMR 2 that are labelled as one of the kernel's, if they agree.
+// labelled returns the digest of the events of PCR 9, or RTMR 2, that are labelled as one of the kernel's, if they agree.
 func (c *Covered) labelled(name string) (digest []byte) {
 	for _, event := range c.Events(pcrGRUBFiles) {
 		if event.Type != Tag || string(event.Data) != name {
