@@ -263,13 +263,13 @@ func TestWarnings(t *testing.T) {
 		}
 		return (&Problems{List: warnings}).Error()
 	}
-	const kind = `claims.kind == "snp"`
+	const kind = `claims.kind == "snp" && claims.measurement in reference("images")`
 	for _, tc := range []struct {
 		rules []string
 		want  string // "" for no warning
 	}{
 		{[]string{kind}, ""},
-		{[]string{`claims.kind in ["snp", "virtual"] && claims.vmpl == 0`}, ""},
+		{[]string{`claims.kind in ["snp", "virtual"] && claims.vmpl == 0`, `claims.measurement in reference("images")`}, ""},
 		{[]string{`claims.vmpl == 0`}, "which kinds"},
 		{[]string{kind, `1 == 1`}, "always true"},
 		{[]string{kind, `claims.vmpl == 0 && false`}, "always false"},
@@ -283,20 +283,66 @@ func TestWarnings(t *testing.T) {
 		{[]string{kind, `claims.snp.chip_id != "` + strings.Repeat("Ab", 64) + `"`}, "lower case"},
 		{[]string{kind, `!(claims.measurement in ["` + strings.Repeat("0A", 48) + `"])`}, "lower case"},
 		{[]string{kind, `claims.measurement != "` + strings.Repeat("0a", 48) + `"`}, ""},
-		{[]string{`claims.kind in ["snp", "tpm"]`, `claims.kind == "snp" || claims.boot.secure_boot`}, "whose machine"},
+		{[]string{`claims.kind in ["snp", "tpm"]`, `claims.measurement in reference("images") || claims.boot.secure_boot`}, "whose machine"},
 		{[]string{`claims.kind == "tpm"`, `claims.tpm.pcrs[7] in reference("images")`}, "whose machine"},
 		{[]string{`claims.kind == "csv"`, `claims.csv.chip_key in reference("images")`}, "not measured"},
 		{[]string{`claims.kind == "csv"`, `claims.measurement in reference("images")`}, ""},
-		{[]string{`claims.kind == "csv"`, `claims.csv.report_version == 2`}, ""},
+		{[]string{`claims.kind == "csv"`, `claims.csv.report_version == 2`}, "not measured"},
 		{[]string{`claims.kind == "az-snp-vtpm"`, `claims.tpm.pcrs[11] in reference("images")`}, "which paravisor"},
 		{[]string{`claims.kind in ["snp", "az-tdx-vtpm"]`, `claims.hardware_root != "" && claims.tpm.ak_digest != ""`}, "which paravisor"},
 		{[]string{`claims.kind == "tpm"`, `claims.tpm.enrolled`}, ""},
 		{[]string{`claims.kind == "tpm" && claims.tpm.host.startsWith("projects/p/")`}, ""},
-		{[]string{`claims.kind in ["snp", "tpm"]`, `claims.hardware_root != "google-ak"`}, ""},
+		{[]string{`claims.kind in ["snp", "tpm"]`, `claims.hardware_root != "google-ak" || claims.measurement in reference("images")`}, ""},
 	} {
 		got := check(tc.rules...)
 		if tc.want == "" && got != "" || !strings.Contains(got, tc.want) {
 			t.Errorf("%v: %q, want %q", tc.rules, got, tc.want)
 		}
+	}
+}
+
+// TestStrangers holds that each kind whose evidence anyone can make is warned of, until a rule names a claim that tells whose it is.
+func TestStrangers(t *testing.T) {
+	check := func(rules ...string) string {
+		_, warnings, err := Check("p.yaml", []byte(document(t, rules...)+"tests:\n  - {name: t, claims: {values: {kind: snp}}, expect: deny}\n"))
+		if err != nil {
+			t.Fatalf("%v: %v", rules, err)
+		}
+		return (&Problems{List: warnings}).Error()
+	}
+	for _, tc := range []struct {
+		kind   string
+		none   []string // rules that say nothing of whose it is
+		enough [][]string
+		want   string
+	}{
+		{"snp", []string{`claims.vmpl == 0`, `claims.snp.guest_svn > 1`, `claims.init_data == "aa"`, `claims.snp.family_id == "aa"`},
+			[][]string{{`claims.measurement == "aa"`}, {`claims.snp.id_key_digest == "aa"`}, {`claims.snp.author_key_digest == "aa"`}, {`claims.snp.chip_id == "aa"`}}, "what runs in them"},
+		{"tdx", []string{`claims.tdx.rtmr1 == "aa"`, `claims.tdx.rtmr2 == "aa"`, `claims.tdx.mr_owner == "aa"`},
+			[][]string{{`claims.measurement == "aa" && claims.tdx.rtmr1 == "aa"`}, {`claims.tdx.mr_td == "aa"`, `"aa" in claims.boot.boot_loaders`}}, "which firmware"},
+		{"tdx", []string{`claims.measurement == "aa"`, `claims.tdx.mr_seam == "aa"`, `claims.boot.loader_says.kernel == "aa"`, `claims.boot.secure_boot`},
+			[][]string{{`claims.measurement == "aa"`, `claims.boot.kernel == "aa"`}, {`claims.measurement == "aa"`, `claims.boot.secure_boot_variables["db"] == "aa"`}}, "firmware started"},
+		{"sgx", []string{`claims.sgx.isv_svn > 1`, `claims.sgx.config_id == "aa"`}, [][]string{{`claims.measurement == "aa"`}, {`claims.sgx.mr_enclave == "aa"`}, {`claims.sgx.mr_signer == "aa"`}}, "who signed"},
+		{"nitro", []string{`claims.nitro.region == "eu-central-1"`, `claims.nitro.signed`}, [][]string{{`claims.measurement == "aa"`}, {`claims.nitro.pcrs[8] == "aa"`}, {`claims.nitro.instance_id == "i-0"`}}, "any customer"},
+		{"cca", []string{`claims.cca.implementation_id == "aa"`}, [][]string{{`claims.measurement == "aa"`}}, "realms"},
+		{"csv", []string{`claims.csv.vm_id == "aa"`, `claims.csv.user_key_digest == "aa"`}, [][]string{{`claims.measurement == "aa"`}}, "CSV guests"},
+		{"token", []string{`claims.token.verifier == "google"`, `claims.token.tee == "tdx"`, `claims.token.software == "GCE"`},
+			[][]string{{`claims.measurement == "aa"`}, {`claims.token.container.image_digest == "aa"`}, {`claims.token.project == "p"`}, {`"p" in claims.token.policies_matched`}}, "whose workload"},
+	} {
+		only := `claims.kind == "` + tc.kind + `"`
+		for _, rule := range append(tc.none, `claims.tcb_status == "up-to-date"`) {
+			if got := check(only, rule); !strings.Contains(got, tc.want) {
+				t.Errorf("%s, %s: %q, want %q", tc.kind, rule, got, tc.want)
+			}
+		}
+		for _, rules := range tc.enough {
+			if got := check(append(rules, only)...); got != "" {
+				t.Errorf("%s, %v: %q", tc.kind, rules, got)
+			}
+		}
+	}
+	// A kind that is not accepted is not warned of, nor is one that proves nothing of hardware.
+	if got := check(`claims.kind in ["virtual", "sample"]`); got != "" {
+		t.Error(got)
 	}
 }

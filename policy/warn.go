@@ -68,52 +68,6 @@ func (r *parsing) admitted() (kinds []attest.Kind, constrained bool) {
 	return kinds, constrained
 }
 
-// stranger says how a rule can tell the workloads of its author from those of anyone who rents or buys the same hardware.
-type stranger struct {
-	kinds   []attest.Kind
-	claims  []string // one of them at least must be named
-	message string
-}
-
-var strangers = []stranger{
-	{
-		kinds:   []attest.Kind{attest.TPM},
-		claims:  []string{"claims.tpm.host", "claims.tpm.enrolled", "claims.tpm.ak_name", "claims.tpm.ak_digest", "claims.tpm.ek_digest", "claims.hardware_root"},
-		message: "TPMs are accepted and no rule asks whose machine it is: where a cloud's root is trusted, that of any of its customers passes",
-	},
-	{
-		kinds:  []attest.Kind{attest.AzSNPvTPM, attest.AzTDXvTPM},
-		claims: []string{"claims.measurement", "claims.snp.id_key_digest", "claims.snp.author_key_digest"},
-		message: "guests of Azure are accepted and no rule asks which paravisor runs below them: " +
-			"on hardware of their own, anyone can be one and write any PCRs",
-	},
-	{
-		kinds:  []attest.Kind{attest.CSV},
-		claims: []string{"claims.measurement", "claims.csv.report_version"},
-		message: "guests of Hygon are accepted that are not measured: whoever runs one of their own can turn the bits of a report of version 1, " +
-			"so that one which can be debugged says that it cannot",
-	},
-}
-
-// strangers warns of kinds whose evidence anyone can make, where no rule names a claim that tells whose it is.
-func (r *parsing) strangers(admitted []attest.Kind, found *problems) {
-	for _, s := range strangers {
-		if slices.ContainsFunc(s.kinds, func(k attest.Kind) bool { return slices.Contains(admitted, k) }) && !r.names(s.claims) {
-			found.add(Problem{
-				Line: r.specAt.Line, Column: r.specAt.Column, Path: "spec.require",
-				Message: s.message, Expected: "a rule on one of " + strings.Join(s.claims, ", "),
-			})
-		}
-	}
-}
-
-// names reports whether a rule names one of the claims.
-func (r *parsing) names(claims []string) bool {
-	return slices.ContainsFunc(r.out.rules, func(rule rule) bool {
-		return slices.ContainsFunc(rule.claims, func(p path) bool { return slices.Contains(claims, p.text) })
-	})
-}
-
 // conjuncts splits a && b.
 func conjuncts(e ast.Expr) []ast.Expr {
 	if e.Kind() != ast.CallKind || e.AsCall().FunctionName() != operators.LogicalAnd {
