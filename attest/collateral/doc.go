@@ -14,6 +14,7 @@
 //	intel/crl/root                   DER list by the Root CA     the same
 //	nvidia/rim/{id}                  XML manifest                from NVIDIA's RIM service (package nvidia)
 //	nvidia/ocsp/{sha256}             DER OCSP response           from NVIDIA's OCSP service, where the certificate is known
+//	hygon/hsk_cek/{serial}           two certificates            from a file or a bundle only (package hygon)
 //	jwks/{verifier}                  JSON Web Key Set            from the verifier's own URL (package jwks)
 //
 // Products are Milan, Genoa and Turin; hwid has 64 bytes, 8 on Turin; tcb is the 8 bytes of REPORTED_TCB; fmspc has 6.
@@ -31,7 +32,7 @@
 // verified always; redirects stay on their host ([Client]).
 //
 // Items at hand are fetched again well before their end: lists once a day, since a revocation should be known the day it is published; key sets every
-// hour; certificates a month ahead. While a vendor is down they are served however old they are: whether they still count is for the verifier, by what
+// hour, and sooner, at most once a minute, when a token names a key that is not there ([Manager.Refresh]); certificates a month ahead. While a vendor is down they are served however old they are: whether they still count is for the verifier, by what
 // they say and its grace.
 //
 // # What is kept

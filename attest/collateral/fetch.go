@@ -44,7 +44,7 @@ func (i *Item) Refresh() time.Time {
 		at = i.Expires.Add(-certificateLead)
 	case TypeJWKS:
 		at = fetched.Add(keysAge)
-	case TypeRIM:
+	case TypeRIM, TypeHSKCEK:
 		at = fetched.Add(manifestAge)
 	default:
 		at = fetched.Add(listAge)

@@ -13,11 +13,12 @@ const (
 	AMD    Vendor = "amd"
 	Intel  Vendor = "intel"
 	NVIDIA Vendor = "nvidia"
+	Hygon  Vendor = "hygon"
 	JWKS   Vendor = "jwks" // other verifiers' key sets
 )
 
 // Vendors returns every vendor.
-func Vendors() []Vendor { return []Vendor{AMD, Intel, NVIDIA, JWKS} }
+func Vendors() []Vendor { return []Vendor{AMD, Intel, NVIDIA, Hygon, JWKS} }
 
 // Type is what an item is, with its vendor's: amd/vcek, intel/tcb. There are few, so they can be labels of metrics.
 type Type string
@@ -32,13 +33,14 @@ const (
 	TypeIntelCRL Type = "intel/crl"
 	TypeRIM      Type = "nvidia/rim"
 	TypeOCSP     Type = "nvidia/ocsp"
+	TypeHSKCEK   Type = "hygon/hsk_cek"
 	TypeJWKS     Type = "jwks"
 )
 
 // Types returns the types of a vendor's items.
 func Types(v Vendor) []Type {
 	var out []Type
-	for _, t := range []Type{TypeVCEK, TypeVLEK, TypeAMDCRL, TypeTCB, TypeIdentity, TypeIntelCRL, TypeRIM, TypeOCSP, TypeJWKS} {
+	for _, t := range []Type{TypeVCEK, TypeVLEK, TypeAMDCRL, TypeTCB, TypeIdentity, TypeIntelCRL, TypeRIM, TypeOCSP, TypeHSKCEK, TypeJWKS} {
 		if (Name{kind: t}).Vendor() == v {
 			out = append(out, t)
 		}
@@ -115,7 +117,7 @@ func ParseName(text string) (Name, error) {
 	n := Name{text, Type(parts[0] + "/" + parts[1]), parts[2:]}
 	form, ok := grammar[n.kind]
 	if !ok {
-		return bad("one that begins with amd/vcek, amd/vlek, amd/crl, intel/tcb, intel/identity, intel/crl, nvidia/rim, nvidia/ocsp or jwks")
+		return bad("one that begins with amd/vcek, amd/vlek, amd/crl, intel/tcb, intel/identity, intel/crl, nvidia/rim, nvidia/ocsp, hygon/hsk_cek or jwks")
 	}
 	if !form.is(n.args) {
 		return bad(form.want)
@@ -142,6 +144,8 @@ var grammar = map[Type]form{
 	TypeRIM: {func(a []string) bool { return len(a) == 1 && isRIM(a[0]) },
 		"nvidia/rim/ID, of letters, digits, underscores, hyphens and dots, at most 128"},
 	TypeOCSP: {func(a []string) bool { return len(a) == 1 && isHex(a[0], sha256Hex) }, "nvidia/ocsp/SHA256, of 32 bytes in lower-case hex"},
+	TypeHSKCEK: {func(a []string) bool { return len(a) == 1 && isSerial(a[0]) },
+		"hygon/hsk_cek/SERIAL, of letters and digits, at most 64"},
 }
 
 func oneOf(text string, of ...string) bool {
@@ -200,6 +204,19 @@ func isRIM(text string) bool {
 	for i := range len(text) {
 		c := text[i]
 		if (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') && c != '_' && c != '-' && c != '.' {
+			return false
+		}
+	}
+	return true
+}
+
+// isSerial reports whether text can be the serial number of one of Hygon's chips.
+func isSerial(text string) bool {
+	if text == "" || len(text) > 64 {
+		return false
+	}
+	for i := range len(text) {
+		if c := text[i]; (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
 			return false
 		}
 	}

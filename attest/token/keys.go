@@ -222,3 +222,9 @@ func equalKeys(a, b crypto.PublicKey) bool {
 	comparable, ok := a.(interface{ Equal(crypto.PublicKey) bool })
 	return ok && comparable.Equal(b)
 }
+
+// CheckKeySet says whether a JWK Set is one that a Verifier can use, so that one which it cannot never takes the place of one that it can.
+func CheckKeySet(text []byte) error {
+	_, err := parseKeySet(text)
+	return err
+}
