@@ -33,13 +33,13 @@ func (f *collateralFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.dir, "dir", "", "`DIR` of collateral (default that of --config)")
 }
 
-// settings returns the settings of collateral, and the data directory whose folder it is in.
-func (f *collateralFlags) settings() (*collateralSettings, string, error) {
+// settings returns the settings, in which the flags are.
+func (f *collateralFlags) settings() (*settings, error) {
 	s := &settings{}
 	if f.config != "" {
 		read, err := readSettings(f.config)
 		if err != nil {
-			return nil, "", err
+			return nil, err
 		}
 		s = read
 	}
@@ -50,18 +50,27 @@ func (f *collateralFlags) settings() (*collateralSettings, string, error) {
 		s.Collateral.Fetch = f.fetch
 	}
 	_, err := s.Collateral.folder(s.Data)
-	return &s.Collateral, s.Data, err
+	return s, err
+}
+
+// manager opens the folder of collateral, with the checks of what the settings have verified.
+func (s *settings) manager(what opening) (*collateral.Manager, error) {
+	kinds, err := s.verified()
+	if err != nil {
+		return nil, err
+	}
+	return s.Collateral.open(s.Data, s.hooks(kinds), what, slog.New(slog.DiscardHandler))
 }
 
 // open opens the folder. One that is not there is an error where it is only looked at.
 func (f *collateralFlags) open(what opening) (*collateral.Manager, error) {
-	s, data, err := f.settings()
+	s, err := f.settings()
 	if err != nil {
 		return nil, err
 	}
-	m, err := s.open(data, hooks(), what, slog.New(slog.DiscardHandler))
+	m, err := s.manager(what)
 	if errors.Is(err, fs.ErrNotExist) {
-		dir, _ := s.folder(data)
+		dir, _ := s.Collateral.folder(s.Data)
 		return nil, fmt.Errorf("there is no collateral in %s yet: \"vouchsafe collateral sync\" fetches some, and \"import\" takes it from a bundle", dir)
 	}
 	return m, err
@@ -118,11 +127,11 @@ Exit codes: 0 in order; 1 an item has expired, expires within --within, or is da
 			if _, err := m.Recheck(c.Context(), func(n, _ int) { checked(uint64(n)) }); err != nil {
 				return err
 			}
-			s, data, err := f.settings()
+			s, err := f.settings()
 			if err != nil {
 				return err
 			}
-			dir, err := s.folder(data)
+			dir, err := s.Collateral.folder(s.Data)
 			if err != nil {
 				return err
 			}
@@ -130,7 +139,7 @@ Exit codes: 0 in order; 1 an item has expired, expires within --within, or is da
 			if err != nil {
 				return err
 			}
-			return p.printCollateral(gather(m, wanted, s, within, time.Now()))
+			return p.printCollateral(gather(m, wanted, &s.Collateral, within, time.Now()))
 		},
 	}
 	f.add(c)

@@ -18,10 +18,15 @@ import (
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/attest/collateral"
 	"github.com/vouchsafe/vouchsafe/attest/collateral/amd"
+	"github.com/vouchsafe/vouchsafe/attest/collateral/hygon"
 	"github.com/vouchsafe/vouchsafe/attest/collateral/intel"
 	"github.com/vouchsafe/vouchsafe/attest/collateral/jwks"
 	"github.com/vouchsafe/vouchsafe/attest/collateral/nvidia"
+	"github.com/vouchsafe/vouchsafe/attest/csv"
+	gpu "github.com/vouchsafe/vouchsafe/attest/nvidia"
 	"github.com/vouchsafe/vouchsafe/attest/snp"
+	"github.com/vouchsafe/vouchsafe/attest/tdx"
+	"github.com/vouchsafe/vouchsafe/attest/token"
 )
 
 // collateralSettings say where collateral is kept and from whom it is fetched: from nobody who is not named in fetch.
@@ -39,7 +44,6 @@ type collateralSettings struct {
 	PCSURL       string        `yaml:"pcs_url"`
 	PCSAPIKey    string        `yaml:"pcs_api_key_file"`
 	RIMURL       string        `yaml:"rim_url"`
-	OCSPURL      string        `yaml:"ocsp_url"`
 }
 
 // defaultCollateral is the name of the folder of collateral in the data directory.
@@ -53,11 +57,29 @@ const maxGrace = 90 * 24 * time.Hour
 type collateralHooks struct {
 	intel     func(name string, e *attest.Endorsement, now time.Time) error
 	nvidia    func(name string, e *attest.Endorsement, now time.Time) (collateral.Validity, error)
+	hygon     func(name string, e *attest.Endorsement) error
 	verifiers []jwks.Verifier
 }
 
-// hooks returns the hooks of the verifiers that this program has.
-func hooks() collateralHooks { return collateralHooks{} }
+// hooks returns the hooks of what the settings have verified.
+func (s *settings) hooks(kinds []attest.Kind) collateralHooks {
+	h := collateralHooks{verifiers: s.Tokens.keySets()}
+	if uses(kinds, attest.TDX, attest.SGX, attest.AzTDXvTPM) {
+		h.intel = func(name string, e *attest.Endorsement, _ time.Time) error { return tdx.CheckCollateral(name, e) }
+	}
+	if uses(kinds, attest.NVIDIA) {
+		h.nvidia = func(name string, e *attest.Endorsement, _ time.Time) (collateral.Validity, error) {
+			return collateral.Validity{}, gpu.CheckCollateral(name, e)
+		}
+	}
+	if uses(kinds, attest.CSV) {
+		h.hygon = csv.CheckCollateral
+	}
+	return h
+}
+
+// requireLists reports whether AMD's chips have to be held against revocation lists.
+func (s *collateralSettings) requireLists() bool { return s.RequireLists || s.fetches(collateral.AMD) }
 
 // folder is where collateral is kept: the one that is named, or one in the data directory.
 func (s *collateralSettings) folder(data string) (string, error) {
@@ -77,7 +99,7 @@ func (s *collateralSettings) fetches(v collateral.Vendor) bool {
 
 func (s *collateralSettings) check() error {
 	for _, name := range s.Fetch {
-		if !slices.Contains(collateral.Vendors(), collateral.Vendor(name)) {
+		if !slices.Contains(fetchable(), collateral.Vendor(name)) {
 			return fmt.Errorf("collateral.fetch names %q, which is none of %s", name, vendorList())
 		}
 	}
@@ -90,9 +112,14 @@ func (s *collateralSettings) check() error {
 	return nil
 }
 
+// fetchable are the vendors that publish collateral where it can be fetched. Hygon's is imported.
+func fetchable() []collateral.Vendor {
+	return slices.DeleteFunc(collateral.Vendors(), func(v collateral.Vendor) bool { return v == collateral.Hygon })
+}
+
 func vendorList() string {
 	var names []string
-	for _, v := range collateral.Vendors() {
+	for _, v := range fetchable() {
 		names = append(names, string(v))
 	}
 	return strings.Join(names, ", ")
@@ -163,14 +190,28 @@ func (s *collateralSettings) publishers(h collateralHooks) ([]collateral.Publish
 		all = append(all, p)
 	}
 	if h.nvidia != nil {
-		if p, err = nvidia.New(nvidia.Config{Verify: h.nvidia, Client: of(collateral.NVIDIA), RIM: s.RIMURL, OCSP: s.OCSPURL}); err != nil {
-			return nil, fmt.Errorf("collateral.rim_url and ocsp_url: %w", err)
+		if p, err = nvidia.New(nvidia.Config{Verify: h.nvidia, Client: of(collateral.NVIDIA), RIM: s.RIMURL}); err != nil {
+			return nil, fmt.Errorf("collateral.rim_url: %w", err)
+		}
+		all = append(all, p)
+	}
+	if h.hygon != nil {
+		if p, err = hygon.New(h.hygon); err != nil {
+			return nil, err
 		}
 		all = append(all, p)
 	}
 	if len(h.verifiers) > 0 {
 		if p, err = jwks.New(jwks.Config{Verifiers: h.verifiers, Client: of(collateral.JWKS)}); err != nil {
 			return nil, err
+		}
+		usable := p.Check
+		p.Check = func(name collateral.Name, e *attest.Endorsement, now time.Time) (collateral.Validity, error) {
+			v, err := usable(name, e, now)
+			if err == nil {
+				err = token.CheckKeySet(e.Data)
+			}
+			return v, err
 		}
 		all = append(all, p)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/attest/collateral"
-	"github.com/vouchsafe/vouchsafe/attest/snp"
 )
 
 // syncFlags say what "collateral sync" fetches.
@@ -45,6 +43,7 @@ carry a bundle back; see "vouchsafe collateral export".
 Exit codes: 0 all is at hand; 1 something is not; 2 nothing could be fetched.`,
 		Example: `  vouchsafe collateral sync --config /etc/vouchsafe/server.yaml
   vouchsafe collateral sync --dir staging --fetch amd --for report.bin --kind snp
+  vouchsafe collateral sync --dir staging --fetch intel --for quote.dat --kind tdx
   vouchsafe collateral sync --dir staging --fetch amd --wanted wanted.json
   vouchsafe collateral sync --dir staging --fetch amd --name amd/crl/Genoa`,
 		Args: cobra.NoArgs,
@@ -53,7 +52,7 @@ Exit codes: 0 all is at hand; 1 something is not; 2 nothing could be fetched.`,
 	f.add(c)
 	c.Flags().StringSliceVar(&f.fetch, "fetch", nil, "`VENDOR` to fetch from: "+vendorList()+"; may be repeated (default those of the configuration)")
 	c.Flags().StringArrayVar(&f.evidence, "for", nil, "`FILE` with evidence, for which what it needs is fetched; may be repeated")
-	c.Flags().StringVar(&f.kind, "kind", "snp", "`KIND` of the evidence: snp")
+	c.Flags().StringVar(&f.kind, "kind", "snp", "`KIND` of the evidence: "+joinKinds(endorsedKinds()))
 	c.Flags().StringSliceVar(&f.fmspc, "fmspc", nil, "`HEX` platform whose SGX and TDX levels are fetched, 6 bytes; may be repeated")
 	c.Flags().StringArrayVar(&f.names, "name", nil, "`NAME` of an item; may be repeated")
 	c.Flags().StringVar(&f.wanted, "wanted", "", "`FILE` that a broker wrote: wanted.json in its folder of collateral")
@@ -103,29 +102,11 @@ func (f *syncFlags) needs() ([]need, error) {
 
 // evidenceNeeds lists what the evidence in a file needs to be judged.
 func (f *syncFlags) evidenceNeeds(path string) ([]need, error) {
-	if attest.Kind(f.kind) != attest.SNP {
-		return nil, fmt.Errorf("what evidence of kind %q needs is not known here: give the items by --name or --fmspc", f.kind)
-	}
 	content, err := readInput(nil, path, maxEvidenceFile)
 	if err != nil {
 		return nil, err
 	}
-	ev, err := snp.Parse(content)
-	if err != nil {
-		return nil, err
-	}
-	var all []need
-	if ev.Certificates.VCEK == nil && ev.Certificates.VLEK == nil {
-		names, err := snp.EndorsementNames(&ev.Report)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, names)
-	}
-	if product, known := ev.Report.CPU.Product(); known {
-		all = append(all, need{snp.CRLName(product)})
-	}
-	return all, nil
+	return endorsementNeeds(attest.Kind(f.kind), content)
 }
 
 // synced is what became of one item.
@@ -136,18 +117,18 @@ type synced struct {
 }
 
 func (p *program) sync(ctx context.Context, f *syncFlags) error {
-	s, data, err := f.settings()
+	s, err := f.settings()
 	if err != nil {
 		return err
 	}
-	if len(s.Fetch) == 0 {
+	if len(s.Collateral.Fetch) == 0 {
 		return fmt.Errorf("nothing is fetched from anybody who is not named: say --fetch VENDOR (%s), or collateral.fetch in the configuration", vendorList())
 	}
 	needs, err := f.needs()
 	if err != nil {
 		return err
 	}
-	m, err := s.open(data, hooks(), toChange, slog.New(slog.DiscardHandler))
+	m, err := s.manager(toChange)
 	if err != nil {
 		return err
 	}

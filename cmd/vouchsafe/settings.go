@@ -8,12 +8,10 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/attest"
-	"github.com/vouchsafe/vouchsafe/attest/collateral"
 	"github.com/vouchsafe/vouchsafe/attest/snp"
 	"github.com/vouchsafe/vouchsafe/attest/tpm"
 	"github.com/vouchsafe/vouchsafe/broker"
@@ -36,6 +34,10 @@ type settings struct {
 	KBS    kbsSettings   `yaml:"kbs"`
 	Limits limitSettings `yaml:"limits"`
 
+	Kinds      []kindName         `yaml:"kinds"`
+	CCA        ccaSettings        `yaml:"cca"`
+	NVIDIA     nvidiaSettings     `yaml:"nvidia"`
+	Tokens     tokenSettings      `yaml:"tokens"`
 	Collateral collateralSettings `yaml:"collateral"`
 
 	Log loggerSettings `yaml:"log"`
@@ -110,7 +112,9 @@ func (s *settings) below(folder string) {
 	paths := []*string{
 		&s.Data, &s.TLS.Certificate, &s.TLS.Key, &s.Seal.KeyFile, &s.Seal.PassphraseFile, &s.SNP.Certificates,
 		&s.Collateral.Dir, &s.Collateral.CAFile, &s.Collateral.PCSAPIKey,
+		&s.CCA.TrustAnchors, &s.CCA.ReferenceValues,
 	}
+	paths = append(paths, s.Tokens.files()...)
 	for _, list := range [][]string{s.SNP.RevocationLists, s.TPM.MakerRoots, s.TPM.RevocationLists} {
 		for i := range list {
 			paths = append(paths, &list[i])
@@ -130,34 +134,23 @@ func (s *settings) node(logger *slog.Logger) (node.Config, error) {
 	if err != nil {
 		return fail(err)
 	}
-	amd, err := s.SNP.config()
+	kinds, err := s.verified()
 	if err != nil {
 		return fail(err)
 	}
-	revoked, err := readRevocationLists(s.TPM.RevocationLists)
+	items, err := s.Collateral.open(s.Data, s.hooks(kinds), toServe, logger)
 	if err != nil {
 		return fail(err)
 	}
-	items, err := s.Collateral.open(s.Data, hooks(), toServe, logger)
+	set, err := s.verifiers(items)
 	if err != nil {
 		return fail(err)
 	}
-	amd.Endorsements, amd.Grace = items, s.Collateral.Grace
-	amd.RequireLists = s.Collateral.RequireLists || s.Collateral.fetches(collateral.AMD)
 	c := node.Config{
 		Collateral: items, Logger: logger,
 		Data: data.Config{Dir: s.Data, Seal: sealed},
 		Verifiers: func(d *data.Data) ([]attest.Verifier, error) {
-			processors, err := snp.New(amd)
-			if err != nil {
-				return nil, err
-			}
-			known := tpm.Config{Enrolments: broker.NewEnrolments(d.Store), RevocationLists: revoked}
-			if s.TPM.GoogleAK {
-				known.AKRoots, known.AKIntermediates = tpm.GoogleAKRoots(), tpm.GoogleAKIntermediates()
-			}
-			hosts, err := tpm.New(known)
-			return []attest.Verifier{processors, hosts}, err
+			return set.build(broker.NewEnrolments(d.Store))
 		},
 		URL: s.URL, Listen: s.Listen, Certificate: s.TLS.Certificate, Key: s.TLS.Key, HTTP: s.HTTP, Build: "vouchsafe " + version(),
 		KBS: node.KBS{Off: s.KBS.Off, DenyStatus: s.KBS.DenyStatus, AllowRSA15: s.KBS.AllowRSA15},
@@ -166,26 +159,8 @@ func (s *settings) node(logger *slog.Logger) (node.Config, error) {
 			RefusalsPerSecond: s.Limits.RefusalsPerSecond, Secrets: s.Limits.Secrets,
 		},
 	}
-	c.Enroller, err = enroller(s.TPM.MakerRoots, revoked)
+	c.Enroller, err = enroller(s.TPM.MakerRoots, set.tpm.RevocationLists)
 	return c, err
-}
-
-func (s *snpSettings) config() (snp.Config, error) {
-	c := snp.Config{MinimumTCB: map[snp.Product]snp.TCB{}}
-	if s.Certificates != "" {
-		c.Certificates = os.DirFS(s.Certificates)
-	}
-	for _, path := range s.RevocationLists {
-		list, err := readInput(nil, path, maxSettings)
-		if err != nil {
-			return c, err
-		}
-		c.RevocationLists = append(c.RevocationLists, list)
-	}
-	for product, least := range s.MinimumTCB {
-		c.MinimumTCB[product] = snp.TCB(least)
-	}
-	return c, nil
 }
 
 // enroller returns what enrols TPM keys by the roots of TPM makers in PEM files, nil when there are none.

@@ -35,6 +35,10 @@ func decodeSettings(text []byte, s any) error {
 			// Each begins with "line N: ".
 			return errors.New(strings.TrimPrefix(strings.Join(wrong.Errors, "\n"), "line "))
 		}
+		var line *lineError
+		if errors.As(err, &line) {
+			return line
+		}
 		return fmt.Errorf(" %w", err)
 	}
 	return nil
@@ -46,6 +50,13 @@ func knownMembers(node *yaml.Node, t reflect.Type, path string) error {
 	switch {
 	case node.Kind == yaml.AliasNode:
 		return fmt.Errorf("%d: write it out: aliases are not read here", node.Line)
+	case t.Kind() == reflect.Slice && node.Kind == yaml.SequenceNode:
+		for i, item := range node.Content {
+			if err := knownMembers(item, t.Elem(), fmt.Sprintf("%s[%d].", strings.TrimSuffix(path, "."), i)); err != nil {
+				return err
+			}
+		}
+		return nil
 	case t.Kind() != reflect.Struct && t.Kind() != reflect.Map || node.Tag == "!!null":
 		return nil
 	case node.Kind != yaml.MappingNode:

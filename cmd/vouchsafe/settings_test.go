@@ -72,6 +72,9 @@ func leaves(t reflect.Type, path string, into map[string]reflect.Kind) {
 		if member.Kind() == reflect.Map {
 			member, name = member.Elem(), name+".PRODUCT"
 		}
+		if member.Kind() == reflect.Slice && member.Elem().Kind() == reflect.Struct {
+			member, name = member.Elem(), name+"[]"
+		}
 		if member.Kind() == reflect.Struct {
 			leaves(member, name+".", into)
 			continue
@@ -118,6 +121,9 @@ tls: {certificate: a, key: a}
 seal: {key_file: a, passphrase_file: /elsewhere/a}
 snp: {certificates: a, revocation_lists: [a, a]}
 tpm: {maker_roots: [a], revocation_lists: [a]}
+cca: {trust_anchors: a, reference_values: a}
+tokens: {verifiers: [{keys_file: a}, {roots_file: a}]}
+collateral: {dir: a, ca_file: a, pcs_api_key_file: a}
 `
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -129,7 +135,8 @@ tpm: {maker_roots: [a], revocation_lists: [a]}
 	want := filepath.Join(dir, "a")
 	for i, have := range []string{
 		s.Data, s.TLS.Certificate, s.TLS.Key, s.Seal.KeyFile, s.SNP.Certificates, s.SNP.RevocationLists[0], s.SNP.RevocationLists[1],
-		s.TPM.MakerRoots[0], s.TPM.RevocationLists[0],
+		s.TPM.MakerRoots[0], s.TPM.RevocationLists[0], s.CCA.TrustAnchors, s.CCA.ReferenceValues, s.Tokens.Verifiers[0].KeysFile,
+		s.Tokens.Verifiers[1].RootsFile, s.Collateral.Dir, s.Collateral.CAFile, s.Collateral.PCSAPIKey,
 	} {
 		if have != want {
 			t.Errorf("path %d is %s", i, have)
@@ -142,7 +149,8 @@ tpm: {maker_roots: [a], revocation_lists: [a]}
 
 // FuzzSettings: no text makes the reader of settings panic, and what it reads has known members only.
 func FuzzSettings(f *testing.F) {
-	for _, seed := range []string{"", "data: x\n", "data: x\n---\n", "snp: {minimum_tcb: {Genoa: {snp: 1}}}", "a: &a [*a]", "tls: ~", "? [data]\n: x", "<<: {data: x}", "- 1"} {
+	for _, seed := range []string{"", "data: x\n", "data: x\n---\n", "snp: {minimum_tcb: {Genoa: {snp: 1}}}", "a: &a [*a]", "tls: ~", "? [data]\n: x", "<<: {data: x}", "- 1",
+		"kinds: [snp, tdx]", "kinds: [{a: b}]", "tokens: {verifiers: [{name: a, format: ear}]}", "tokens: {verifiers: [1, [a], {b: &c d}]}"} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
