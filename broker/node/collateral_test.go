@@ -57,14 +57,13 @@ spec:
 
 // scene is a production broker over TLS whose AMD is a fake, with the collateral of known chips on its disk.
 type scene struct {
-	t      *testing.T
-	vendor *snptest.Vendor
-	kds    *vendortest.KDS
-	pcs    *vendortest.PCS
-	m      *collateral.Manager
-	url    string
-	ca     []byte
-	known  []*snptest.Chip
+	t     *testing.T
+	kds   *vendortest.KDS
+	pcs   *vendortest.PCS
+	m     *collateral.Manager
+	url   string
+	ca    []byte
+	known []client.Collector // guests whose collateral is at hand
 }
 
 // stage are what scenes share, since certificates take time to make: chips, and a bundle with what is known of them, as an operator carries it to
@@ -131,19 +130,31 @@ func newStage(t *testing.T) *stage {
 func (s *stage) open(t *testing.T, online bool) *scene {
 	t.Helper()
 	now := time.Now()
-	x := &scene{t: t, vendor: s.vendor, known: s.known, kds: vendortest.StartKDS(t, s.vendor, now), pcs: vendortest.StartPCS(t, now)}
-	c := production(t)
-	cc := collateral.Config{Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)}
+	x := &scene{t: t, known: collectors(s.known), kds: vendortest.StartKDS(t, s.vendor, now), pcs: vendortest.StartPCS(t, now)}
 	amd, intel := x.kds.Client(t, vendorWait), x.pcs.Client(t, vendorWait)
 	if !online {
 		amd, intel = nil, nil
 	}
-	cc.Publishers = []collateral.Publisher{x.kds.Publisher(t, amd, time.Millisecond), x.pcs.Publisher(intel, time.Millisecond)}
+	publishers := []collateral.Publisher{x.kds.Publisher(t, amd, time.Millisecond), x.pcs.Publisher(intel, time.Millisecond)}
+	x.start(publishers, s.bundle, s.key, knownChips+3, snpPolicy, func() attest.Verifier {
+		return s.vendor.Verifier(snp.Config{
+			Endorsements: x.m, RequireLists: true, MinimumTCB: map[snp.Product]snp.TCB{snp.Genoa: {Bootloader: 4, SNP: 22}},
+		})
+	})
+	return x
+}
+
+// start starts a broker on collateral that was imported from a bundle of so many items, with a policy and a verifier.
+func (x *scene) start(publishers []collateral.Publisher, bundle []byte, key note.Verifier, items int, rules string, verifier func() attest.Verifier) {
+	t := x.t
+	t.Helper()
+	c := production(t)
+	cc := collateral.Config{Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler), Publishers: publishers}
 	first, err := collateral.Open(cc)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := first.Import(t.Context(), bytes.NewReader(s.bundle), s.key, nil); err != nil || got.Added != knownChips+3 {
+	if got, err := first.Import(t.Context(), bytes.NewReader(bundle), key, nil); err != nil || got.Added != items {
 		t.Fatalf("%+v %v", got, err)
 	}
 	if x.m, err = collateral.Open(cc); err != nil { // what is used is what is on disk
@@ -151,11 +162,9 @@ func (s *stage) open(t *testing.T, online bool) *scene {
 	}
 	c.Collateral = x.m
 	c.Verifiers = func(*data.Data) ([]attest.Verifier, error) {
-		return []attest.Verifier{s.vendor.Verifier(snp.Config{
-			Endorsements: x.m, RequireLists: true, MinimumTCB: map[snp.Product]snp.TCB{snp.Genoa: {Bootloader: 4, SNP: 22}},
-		})}, nil
+		return []attest.Verifier{verifier()}, nil
 	}
-	files, err := localca.Ensure(t.TempDir(), []string{"localhost"}, now)
+	files, err := localca.Ensure(t.TempDir(), []string{"localhost"}, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,16 +197,23 @@ func (s *stage) open(t *testing.T, online bool) *scene {
 	if _, err := a.PutSecret(t.Context(), wire.SecretPut{SecretName: wire.SecretName{Name: secretName}, Value: []byte(secretText), Activate: true}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.ApplyPolicy(t.Context(), wire.PolicyApply{Source: snpPolicy}); err != nil {
+	if _, err := a.ApplyPolicy(t.Context(), wire.PolicyApply{Source: rules}); err != nil {
 		t.Fatal(err)
 	}
-	return x
 }
 
 // collector makes evidence of a chip, without its certificate. spoil changes the report after it was signed.
 type collector struct {
 	chip  *snptest.Chip
 	spoil func([]byte)
+}
+
+// collectors make evidence of chips.
+func collectors(chips []*snptest.Chip) (all []client.Collector) {
+	for _, chip := range chips {
+		all = append(all, collector{chip: chip})
+	}
+	return all
 }
 
 func (c collector) Kind() attest.Kind { return attest.SNP }
@@ -236,7 +252,7 @@ func (g *guest) RoundTrip(q *http.Request) (*http.Response, error) {
 }
 
 // fetch asks once. A connection that a busy machine did not get done in time is made again: that says nothing about collateral.
-func (g *guest) fetch(c collector) (got string, err error) {
+func (g *guest) fetch(c client.Collector) (got string, err error) {
 	w, err := client.New(client.Config{
 		URL: g.x.url, Collector: c, HTTP: &http.Client{Transport: g, Timeout: 60 * time.Second}, KeyType: envelope.P256, Retry: client.Retry{Max: 1},
 	})
@@ -256,7 +272,7 @@ func (g *guest) fetch(c collector) (got string, err error) {
 	return "", errors.New("no connection")
 }
 
-func (x *scene) fetch(c collector) (string, error) {
+func (x *scene) fetch(c client.Collector) (string, error) {
 	g := x.guest()
 	defer g.http.CloseIdleConnections()
 	return g.fetch(c)
@@ -264,7 +280,7 @@ func (x *scene) fetch(c collector) (string, error) {
 
 // load has all guests ask at once: every second one with a chip whose certificate is at hand, twice; the others with chips of strangers, once. It returns
 // how long those with known chips took.
-func (x *scene) load(strangers []*snptest.Chip) []time.Duration {
+func (x *scene) load(strangers []client.Collector) []time.Duration {
 	x.t.Helper()
 	var (
 		mu   sync.Mutex
@@ -276,7 +292,7 @@ func (x *scene) load(strangers []*snptest.Chip) []time.Duration {
 			g := x.guest()
 			defer g.http.CloseIdleConnections()
 			if i%2 == 1 {
-				got, err := g.fetch(collector{chip: strangers[i/2]})
+				got, err := g.fetch(strangers[i/2])
 				if !errors.Is(err, client.ErrUnavailable) || got != "" || g.busy.Load() != 1 || g.late.Load() != 0 {
 					x.t.Errorf("a chip whose certificate is not at hand: %q %v, %d answers of 503, %d without Retry-After", got, err, g.busy.Load(), g.late.Load())
 				}
@@ -284,7 +300,7 @@ func (x *scene) load(strangers []*snptest.Chip) []time.Duration {
 			}
 			for range 2 {
 				start := time.Now()
-				got, err := g.fetch(collector{chip: x.known[i/2%knownChips]})
+				got, err := g.fetch(x.known[i/2%len(x.known)])
 				if err != nil || got != secretText {
 					x.t.Errorf("a chip whose certificate is at hand: %q %v", got, err)
 				}
@@ -299,6 +315,18 @@ func (x *scene) load(strangers []*snptest.Chip) []time.Duration {
 	return took
 }
 
+// notWaited holds that no release took as long as vendors are waited for. How much slower releases are beside vendors that are not well is
+// said, and is for a quiet machine to judge.
+func (x *scene) notWaited(took, baseline []time.Duration) {
+	x.t.Helper()
+	longest, usual := took[len(took)-1], baseline[len(baseline)-1]
+	x.t.Logf("%d releases: median %v, %.2f × that beside vendors that are well; longest %v", len(took), took[len(took)/2],
+		float64(took[len(took)/2])/float64(baseline[len(baseline)/2]), longest)
+	if longest > usual+vendorWait {
+		x.t.Errorf("one release took %v, as long as vendors are waited for", longest)
+	}
+}
+
 // TestCollateralOutage is what a broker does while its vendors throttle, fail, hang and lie, and 64 guests attest: those whose collateral is on disk are
 // served as ever, the others are told when to come back, nothing is released without verification, and no vendor is asked twice for one item at a time.
 func TestCollateralOutage(t *testing.T) {
@@ -308,7 +336,7 @@ func TestCollateralOutage(t *testing.T) {
 		strangers = append(strangers, s.vendor.Chip(snp.Genoa, 1000+i))
 	}
 	calm := s.open(t, true)
-	baseline := calm.load(strangers)
+	baseline := calm.load(collectors(strangers))
 	for what, answer := range map[string]vendortest.Answer{
 		"throttle": {Status: 429, RetryAfter: "5"},
 		"fail":     {Status: 500},
@@ -320,13 +348,8 @@ func TestCollateralOutage(t *testing.T) {
 			x.kds.Every(-1, answer)
 			x.pcs.Every(-1, answer)
 			start := time.Now()
-			took := x.load(strangers)
-			// How much slower it is, is for a quiet machine to tell; that nobody waits for a vendor, whose answers hang until its client gives up, is not.
-			t.Logf("%d releases: median %v, %.2f × that beside vendors that are well; longest %v", len(took), took[len(took)/2],
-				float64(took[len(took)/2])/float64(baseline[len(baseline)/2]), took[len(took)-1])
-			if longest := took[len(took)-1]; longest > baseline[len(baseline)-1]+vendorWait {
-				t.Errorf("one release took %v, as long as vendors are waited for", longest)
-			}
+			took := x.load(collectors(strangers))
+			x.notWaited(took, baseline)
 			for _, chip := range strangers {
 				// The first retry is after five seconds at the earliest.
 				if n := x.kds.Count(vendortest.ChipPath(chip)); n > 1+int(time.Since(start)/(5*time.Second)) {
@@ -337,13 +360,35 @@ func TestCollateralOutage(t *testing.T) {
 				}
 			}
 			// What is at hand makes no evidence good.
-			_, err := x.fetch(collector{chip: x.known[0], spoil: func(report []byte) { report[0x90] ^= 1 }})
+			_, err := x.fetch(collector{chip: s.known[0], spoil: func(report []byte) { report[0x90] ^= 1 }})
 			var refused *client.Refused
 			if !errors.As(err, &refused) {
 				t.Errorf("a forged report: %v", err)
 			}
 		})
 	}
+}
+
+// served has all guests ask at once with the same collector's evidence, and come back until they are served.
+func (x *scene) served(c client.Collector) {
+	var all sync.WaitGroup
+	for range guests {
+		all.Go(func() {
+			g := x.guest()
+			defer g.http.CloseIdleConnections()
+			for end := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+				got, err := g.fetch(c)
+				if got == secretText {
+					return
+				}
+				if !errors.Is(err, client.ErrUnavailable) || time.Now().After(end) {
+					x.t.Errorf("%q %v", got, err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
 }
 
 // TestCollateralArrives: a chip that nobody knew is asked for once, however many of its guests attest, and then they are served; and a list that revokes
@@ -353,24 +398,7 @@ func TestCollateralArrives(t *testing.T) {
 	x := s.open(t, true)
 	chip := s.vendor.Chip(snp.Genoa, 77)
 	x.kds.Add(chip)
-	var all sync.WaitGroup
-	for range guests {
-		all.Go(func() {
-			g := x.guest()
-			defer g.http.CloseIdleConnections()
-			for end := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
-				got, err := g.fetch(collector{chip: chip})
-				if got == secretText {
-					return
-				}
-				if !errors.Is(err, client.ErrUnavailable) || time.Now().After(end) {
-					t.Errorf("%q %v", got, err)
-					return
-				}
-			}
-		})
-	}
-	all.Wait()
+	x.served(collector{chip: chip})
 	if n := x.kds.Count(vendortest.ChipPath(chip)); n != 1 {
 		t.Errorf("the vendor was asked %d times for one certificate", n)
 	}
@@ -401,7 +429,7 @@ func TestCollateralOffline(t *testing.T) {
 	for i := range guests / 2 {
 		strangers = append(strangers, s.vendor.Chip(snp.Genoa, 1000+i))
 	}
-	x.load(strangers)
+	x.load(collectors(strangers))
 	if n := x.kds.Count("") + x.pcs.Count(""); n != 0 {
 		t.Errorf("%d requests with the network off", n)
 	}

@@ -56,7 +56,7 @@ type Machine struct {
 func (v *Vendor) Machine(number uint32) *Machine {
 	pck := dcaptest.DefaultPCK()
 	binary.BigEndian.PutUint32(pck.FMSPC[2:], number)
-	made := v.world.Machine(pck, nil)
+	made := v.world.Machine(pck, func(t *x509.Certificate) { t.SerialNumber = big.NewInt(1000 + int64(number)) })
 	return &Machine{FMSPC: made.FMSPC, vendor: v, made: made}
 }
 
