@@ -44,7 +44,7 @@ func (f itemFiles) Endorsement(_ context.Context, name string) (*attest.Endorsem
 		return nil, &attest.Unavailable{What: fmt.Sprintf("%.100q", name), Err: err}
 	}
 	if f.dir == "" {
-		return nil, &attest.Unavailable{What: name, Err: errors.New("no collateral was given: say --collateral DIR, or --config FILE of a server that has it")}
+		return nil, &attest.Unavailable{What: name, Err: errors.New("no --collateral or --config was given that has it")}
 	}
 	if f.kept != nil {
 		if i := f.kept.Item(name); i != nil {

@@ -16,10 +16,12 @@ func (p *program) evidenceInspect() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "inspect --kind KIND FILE",
 		Short: "Print what evidence says, without verifying any of it",
-		Long: `Print what evidence says, as JSON, without verifying any of it: for finding out why it does not verify, or which certificate it
-needs. Nothing that this prints is proved; see "vouchsafe evidence verify".`,
-		Example: "  vouchsafe evidence inspect --kind snp report.bin",
-		Args:    cobra.ExactArgs(1),
+		Long: `Print what evidence says, as JSON, without verifying any of it: for finding out why it does not verify, or which certificate
+or collateral it needs. Nothing that this prints is proved; see "vouchsafe evidence verify", which says what is read of each kind. FILE
+may be - for standard input.`,
+		Example: `  vouchsafe evidence inspect --kind snp report.bin
+  vouchsafe evidence inspect --kind tdx quote.dat | jq -r '.collateral[]'`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			data, err := readInput(p.in, args[0], maxEvidenceFile)
 			if err != nil {
@@ -32,7 +34,7 @@ needs. Nothing that this prints is proved; see "vouchsafe evidence verify".`,
 			return p.printJSON(said)
 		},
 	}
-	c.Flags().StringVar(&kind, "kind", "", "`KIND` of the evidence: snp, virtual or tpm (required)")
+	c.Flags().StringVar(&kind, "kind", "", "`KIND` of the evidence: virtual, "+joinKinds(productionKinds())+" (required)")
 	_ = c.MarkFlagRequired("kind") // the flag exists
 	return c
 }
@@ -44,7 +46,9 @@ type inspected struct {
 	Products     []string       `json:"products,omitempty"`     // whose root could vouch
 	Certificates []string       `json:"certificates,omitempty"` // those that came along
 	Needs        []string       `json:"needs,omitempty"`        // the file that --certificates must have when none came along
+	Collateral   []string       `json:"collateral,omitempty"`   // the items that it needs to be judged
 	Claims       *attest.Claims `json:"claims,omitempty"`
+	Said         any            `json:"said,omitempty"` // what else it says
 	Quote        *quoteSaid     `json:"quote,omitempty"`
 }
 
@@ -61,10 +65,26 @@ func inspect(kind attest.Kind, data []byte) (*inspected, error) {
 	switch kind {
 	case attest.SNP, attest.Virtual:
 		return inspectReport(kind, data)
+	case attest.TDX, attest.SGX:
+		return inspectDCAP(kind, data)
+	case attest.AzSNPvTPM, attest.AzTDXvTPM:
+		return inspectAzure(kind, data)
+	case attest.Nitro:
+		return inspectNitro(data)
+	case attest.CCA:
+		return inspectCCA(data)
+	case attest.CSV:
+		return inspectCSV(data)
+	case attest.SE:
+		return inspectSE(data)
 	case attest.TPM:
 		return inspectQuote(data)
+	case attest.Token:
+		return inspectToken(data)
+	case attest.NVIDIA:
+		return inspectDevices(data)
 	default:
-		return nil, fmt.Errorf("--kind is %q, not snp, virtual or tpm", kind)
+		return nil, fmt.Errorf("--kind is %q, not virtual or one of %v", kind, productionKinds())
 	}
 }
 
@@ -90,6 +110,10 @@ func inspectReport(kind attest.Kind, data []byte) (*inspected, error) {
 		if der != nil {
 			said.Certificates = append(said.Certificates, name)
 		}
+	}
+	said.need(attest.SNP, data)
+	if kind != attest.SNP {
+		said.Collateral = nil
 	}
 	if len(said.Certificates) == 0 {
 		said.Needs, err = snp.CertificateNames(&ev.Report)

@@ -16,7 +16,7 @@ import (
 
 func (p *program) measureCommand() *cobra.Command {
 	c := group("offline", "measure", "Say from a build what evidence of it will measure",
-		p.measureSNP(), p.measureTDX(), p.measureTPM())
+		p.measureSNP(), p.measureTDX(), p.measureTPM(), p.measureNitro())
 	c.Long = `Say from what a build made what evidence of it will measure, before anything has run: the values that policies compare claims with. It
 reads files only, and needs no broker, no network and no confidential hardware.
 
