@@ -97,6 +97,7 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			env.Setenv("MEASURE", measure)
+			env.Setenv("ATTEST", filepath.Dir(measure))
 			return nil
 		},
 		Condition: func(condition string) (bool, error) {
@@ -111,18 +112,22 @@ func TestScripts(t *testing.T) {
 			return false, fmt.Errorf("unknown condition %q", condition)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"agekey":   ageKey,
-			"corrupt":  corrupt,
-			"devenv":   devEnv,
-			"freeport": freePort,
-			"get":      get,
-			"mode":     mode,
-			"sigterm":  sigterm,
-			"touch":    touch,
-			"uki":      writeUKI,
-			"waitfor":  waitFor,
-			"waitfile": waitFile,
-			"waitcert": waitCert,
+			"agekey":      ageKey,
+			"corrupt":     corrupt,
+			"devenv":      devEnv,
+			"eif":         writeEIF,
+			"freeport":    freePort,
+			"get":         get,
+			"gpuevidence": gpuEvidence,
+			"mode":        mode,
+			"serves":      serves,
+			"sigterm":     sigterm,
+			"tdxitems":    tdxItems,
+			"touch":       touch,
+			"uki":         writeUKI,
+			"waitfor":     waitFor,
+			"waitfile":    waitFile,
+			"waitcert":    waitCert,
 		},
 	})
 }
