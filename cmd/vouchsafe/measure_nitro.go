@@ -29,7 +29,8 @@ Two more are not of the image: PCR 3 is of the IAM role of the instance that sta
 
 --signing-certificate computes PCR 8 before there is an image, from the certificate that will sign it; of an image it must be the signer's.`,
 		Example: `  vouchsafe measure nitro --eif payments.eif
-  vouchsafe measure nitro --eif payments.eif --role arn:aws:iam::123456789012:role/payments --reference payments-enclave
+  vouchsafe measure nitro --eif payments.eif --role arn:aws:iam::123456789012:role/payments
+  vouchsafe measure nitro --eif payments.eif --reference payments-enclave
   vouchsafe measure nitro --signing-certificate signer.pem`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
