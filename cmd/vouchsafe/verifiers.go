@@ -141,12 +141,6 @@ func (w withoutOCSP) Endorsement(ctx context.Context, name string) (*attest.Endo
 	return w.Endorsements.Endorsement(ctx, name)
 }
 
-// Refresh implements token.Refresher, where what is asked does.
-func (w withoutOCSP) Refresh(name string) bool {
-	r, ok := w.Endorsements.(token.Refresher)
-	return ok && r.Refresh(name)
-}
-
 func (s *ccaSettings) config() (c cca.Config, err error) {
 	if s.TrustAnchors == "" {
 		if s.ReferenceValues != "" {
