@@ -149,7 +149,7 @@ func TestCollateralOutageTDX(t *testing.T) {
 			x, service := s.open(t, true)
 			service.Every(-1, answer)
 			start := time.Now()
-			x.notSlowed(what, x.load(quoters(s.strangers)), baseline)
+			x.notWaited(x.load(quoters(s.strangers)), baseline)
 			for _, m := range s.strangers {
 				// The first retry is after five seconds at the earliest.
 				if n := service.Count(vendortest.TCBPath("tdx", m.FMSPC)); n > 1+int(time.Since(start)/(5*time.Second)) {
