@@ -26,7 +26,7 @@ func TestCollector(t *testing.T) {
 		}
 		return fallback(e, attr)
 	}
-	d, err := ccadevice.New(ccadevice.Config{TSM: &faketsm.Client{Subsystems: map[string]configfsi.Client{"report": tsm}}})
+	d, err := ccadevice.Open(t.Context(), ccadevice.Config{TSM: &faketsm.Client{Subsystems: map[string]configfsi.Client{"report": tsm}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,5 @@
-// Package ccadevice collects Arm CCA evidence in a realm: it asks the kernel's configfs-tsm interface
-// (/sys/kernel/config/tsm/report, Linux 6.13 and later with the driver arm-cca-guest) for a token, which is the
-// evidence as it is.
+// Package ccadevice collects Arm CCA evidence in a realm: it asks the kernel's configfs-tsm interface (package tsm; Linux 6.13 and later with the
+// driver arm-cca-guest) for a token, which is the evidence as it is.
 //
 // The digest goes into the realm's challenge, 64 bytes, with zeros after it.
 //
@@ -13,13 +12,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/google/go-configfs-tsm/configfs/configfsi"
-	"github.com/google/go-configfs-tsm/configfs/linuxtsm"
-	"github.com/google/go-configfs-tsm/report"
 
 	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/client/tsm"
 )
 
 // challengeSize is that of a realm's challenge, in bytes.
@@ -28,9 +25,6 @@ const challengeSize = 64
 // maxToken bounds a token, in bytes, as the broker does.
 const maxToken = 16 << 10
 
-// provider is how the kernel names the driver behind the interface in a realm.
-const provider = "arm_cca_guest"
-
 // Config says how to ask. The zero Config asks the kernel.
 type Config struct {
 	// TSM is the interface; the kernel's when nil.
@@ -38,19 +32,18 @@ type Config struct {
 }
 
 // Device collects evidence. It is safe for concurrent use: each token is asked for in a directory of its own.
-type Device struct{ tsm configfsi.Client }
+type Device struct{ client *tsm.Client }
 
-// New returns a Device, or an error that says what the machine lacks.
-func New(c Config) (*Device, error) {
-	if c.TSM == nil {
-		tsm, err := linuxtsm.MakeClient()
-		if err != nil {
-			return nil, fmt.Errorf("ccadevice: no configfs-tsm: it needs a realm with Linux 6.13 or later, the module arm-cca-guest, "+
-				"and configfs mounted: %w", err)
-		}
-		c.TSM = tsm
+// Open returns a Device, or an error that says what the machine lacks. It asks for no token.
+func Open(ctx context.Context, c Config) (*Device, error) {
+	client, err := tsm.New(tsm.Config{FS: c.TSM})
+	if err == nil {
+		err = client.Expect(ctx, tsm.ProviderCCA)
 	}
-	return &Device{c.TSM}, nil
+	if err != nil {
+		return nil, fmt.Errorf("ccadevice: %w", err)
+	}
+	return &Device{client}, nil
 }
 
 // Kind returns [attest.CCA].
@@ -61,22 +54,17 @@ func (d *Device) Evidence(ctx context.Context, digest []byte) ([]byte, error) {
 	if len(digest) == 0 || len(digest) > challengeSize {
 		return nil, fmt.Errorf("ccadevice: a digest of %d bytes, not 1 to %d", len(digest), challengeSize)
 	}
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
 	challenge := make([]byte, challengeSize)
 	copy(challenge, digest)
-	answer, err := report.Get(d.tsm, &report.Request{InBlob: challenge})
+	answer, err := d.client.Get(ctx, tsm.Request{Provider: tsm.ProviderCCA, Data: challenge})
 	if err != nil {
 		return nil, fmt.Errorf("ccadevice: asking for a token: %w", err)
 	}
-	switch got := strings.TrimSpace(answer.Provider); {
-	case got != provider:
-		return nil, fmt.Errorf("ccadevice: the machine's reports come from %.32q, not %s: it is no realm", got, provider)
-	case len(answer.OutBlob) == 0 || len(answer.OutBlob) > maxToken:
-		return nil, fmt.Errorf("ccadevice: a token of %d bytes, not 1 to %d", len(answer.OutBlob), maxToken)
-	case !bytes.Contains(answer.OutBlob, challenge):
+	switch token := answer.Out; {
+	case len(token) == 0 || len(token) > maxToken:
+		return nil, fmt.Errorf("ccadevice: a token of %d bytes, not 1 to %d", len(token), maxToken)
+	case !bytes.Contains(token, challenge):
 		return nil, errors.New("ccadevice: the token is about other data than it was asked for")
 	}
-	return answer.OutBlob, nil
+	return answer.Out, nil
 }

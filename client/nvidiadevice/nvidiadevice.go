@@ -2,8 +2,9 @@
 // which the project's programs do without, so a program of its own asks it: vouchsafe-nvml, or another that prints the same. It is run
 // with the nonce in hex as its last argument, 32 bytes, and prints what KBS clients send, {"device_evidence_list":[…]}, of all GPUs.
 //
-// Its output is bounded, as is its time, and what it prints on standard error goes into errors. It is given no environment but PATH and
-// LD_LIBRARY_PATH, so that nothing that the caller has there is seen by a driver's library.
+// The program is looked for beside the one that runs, or named by its whole path, and never found in PATH: who could say what PATH is would have
+// a program of theirs run with our rights. For the same reason it is given no environment, which can make a dynamic linker load other libraries.
+// Its output is bounded, as is its time, and what it prints on standard error goes into errors.
 //
 // Nothing is verified here but that the answer is reports about this digest: it is the broker that must not believe the guest.
 package nvidiadevice
@@ -16,6 +17,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -23,8 +25,17 @@ import (
 	"github.com/vouchsafe/vouchsafe/attest/nvidia"
 )
 
-// DefaultCommand is the program that is run when Config names none, found in PATH.
-const DefaultCommand = "vouchsafe-nvml"
+// Program is the name of the program that is run when Config names none, in the folder of the program that runs.
+const Program = "vouchsafe-nvml"
+
+// folder is where this program is, as the kernel knows it, whatever name it was started by.
+func folder() (string, error) {
+	self, err := os.Executable()
+	if err == nil {
+		self, err = filepath.EvalSymlinks(self)
+	}
+	return filepath.Dir(self), err
+}
 
 // defaultTimeout is how long the program may take: a GPU takes about a second to report, and there may be 8.
 const defaultTimeout = time.Minute
@@ -32,9 +43,9 @@ const defaultTimeout = time.Minute
 // maxError bounds how much of what the program prints on standard error is kept, in bytes.
 const maxError = 1 << 10
 
-// Config says what to run. The zero Config runs DefaultCommand.
+// Config says what to run. The zero Config runs [Program].
 type Config struct {
-	Command []string      // program and arguments, before the nonce
+	Command []string      // the program's whole path, and arguments before the nonce
 	Timeout time.Duration // a minute when zero
 }
 
@@ -43,20 +54,27 @@ type Device struct{ c Config }
 
 // New returns a Device. A program that is not there or cannot be run, and a negative time, are errors.
 func New(c Config) (*Device, error) {
-	if len(c.Command) == 0 {
-		c.Command = []string{DefaultCommand}
-	}
 	if c.Timeout == 0 {
 		c.Timeout = defaultTimeout
 	}
 	if c.Timeout < 0 {
 		return nil, fmt.Errorf("nvidiadevice: a time of %v", c.Timeout)
 	}
-	path, err := exec.LookPath(c.Command[0])
-	if err != nil {
+	if len(c.Command) == 0 {
+		beside, err := folder()
+		if err != nil {
+			return nil, fmt.Errorf("nvidiadevice: looking for %s: %w", Program, err)
+		}
+		c.Command = []string{filepath.Join(beside, Program)}
+	}
+	program := c.Command[0]
+	if !filepath.IsAbs(program) {
+		return nil, fmt.Errorf("nvidiadevice: the program that asks the GPUs, %q, is not a whole path", program)
+	}
+	// With a slash in it a name is not looked for in PATH, only whether it can be run.
+	if _, err := exec.LookPath(program); err != nil {
 		return nil, fmt.Errorf("nvidiadevice: the program that asks the GPUs: %w", err)
 	}
-	c.Command = append([]string{path}, c.Command[1:]...)
 	return &Device{c}, nil
 }
 
@@ -72,8 +90,8 @@ func (d *Device) Evidence(ctx context.Context, digest []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.c.Timeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, d.c.Command[0], append(d.c.Command[1:len(d.c.Command):len(d.c.Command)], hex.EncodeToString(nonce))...)
-	cmd.Env = environment()
-	cmd.WaitDelay = time.Second // for one that left its output to a child
+	cmd.Env = []string{"LC_ALL=C"} // not ours, which an empty one would be
+	cmd.WaitDelay = time.Second    // for one that left its output to a child
 	out, messages := &limited{most: nvidia.MaxEvidence}, &limited{most: maxError, cut: true}
 	cmd.Stdout, cmd.Stderr = out, messages
 	if err := cmd.Run(); err != nil {
@@ -94,17 +112,6 @@ func (d *Device) Evidence(ctx context.Context, digest []byte) ([]byte, error) {
 		}
 	}
 	return evidence, nil
-}
-
-// environment is what the program is given of ours.
-func environment() []string {
-	env := []string{"LC_ALL=C"}
-	for _, name := range []string{"PATH", "LD_LIBRARY_PATH"} {
-		if value, ok := os.LookupEnv(name); ok {
-			env = append(env, name+"="+value)
-		}
-	}
-	return env
 }
 
 // limited keeps up to most bytes. More is an error, which ends who writes them, or with cut is dropped.

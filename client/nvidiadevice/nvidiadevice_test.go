@@ -77,17 +77,18 @@ func TestEvidence(t *testing.T) {
 	}
 }
 
-// TestWhatIsRun: the nonce is the last argument, the first 32 bytes of the digest in hex, and nothing of the environment is passed on
-// but two variables.
+// TestWhatIsRun: the nonce is the last argument, the first 32 bytes of the digest in hex, and nothing of the environment is
+// passed on.
 func TestWhatIsRun(t *testing.T) {
 	t.Setenv("SECRET", "do not tell")
 	t.Setenv("LD_LIBRARY_PATH", "/opt/lib")
-	d, err := New(Config{Command: []string{script(t, `echo "$@ secret:$SECRET lib:$LD_LIBRARY_PATH" >&2; exit 1`), "-x"}})
+	t.Setenv("LD_PRELOAD", "")
+	d, err := New(Config{Command: []string{script(t, `echo "$@ secret:$SECRET lib:$LD_LIBRARY_PATH preload:${LD_PRELOAD-no}" >&2; exit 1`), "-x"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, err = d.Evidence(t.Context(), digest)
-	want := "-x " + strings.Repeat("5a17c3", 10) + "5a17 secret: lib:/opt/lib"
+	want := "-x " + strings.Repeat("5a17c3", 10) + "5a17 secret: lib: preload:no"
 	if err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("%v does not have %q", err, want)
 	}
@@ -102,21 +103,52 @@ func TestWhatIsRun(t *testing.T) {
 }
 
 func TestNew(t *testing.T) {
-	if _, err := New(Config{Command: []string{"/nonexistent"}}); err == nil {
-		t.Error("a program that is not there is taken")
-	}
-	if _, err := New(Config{Command: []string{"sh"}, Timeout: -1}); err == nil {
-		t.Error("a negative time is taken")
-	}
-	t.Setenv("PATH", filepath.Dir(script(t, "true")))
-	if _, err := New(Config{}); err == nil {
-		t.Error("the default program is not there")
-	}
-	if err := os.Symlink("/bin/true", filepath.Join(os.Getenv("PATH"), DefaultCommand)); err != nil {
+	good := script(t, "true")
+	plain := filepath.Join(t.TempDir(), "plain")
+	if err := os.WriteFile(plain, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	d, err := New(Config{})
+	for name, c := range map[string]Config{
+		"a program that is not there":    {Command: []string{"/nonexistent"}},
+		"a file that cannot be run":      {Command: []string{plain}},
+		"a folder":                       {Command: []string{t.TempDir()}},
+		"a name":                         {Command: []string{"sh"}},
+		"a path that is not whole":       {Command: []string{"./nvidiadevice.test"}},
+		"no name":                        {Command: []string{""}},
+		"a negative time":                {Command: []string{good}, Timeout: -1},
+		"the default, which is not here": {},
+	} {
+		if _, err := New(c); err == nil {
+			t.Errorf("%s is taken", name)
+		}
+	}
+	d, err := New(Config{Command: []string{good}})
 	if err != nil || d.Kind() != attest.NVIDIA || d.c.Timeout != defaultTimeout {
+		t.Errorf("%v, %+v", err, d)
+	}
+}
+
+// TestDefault: the program is the one beside this, and never one in PATH.
+func TestDefault(t *testing.T) {
+	beside, err := folder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := t.TempDir()
+	t.Setenv("PATH", elsewhere)
+	if err := os.Symlink(script(t, "true"), filepath.Join(elsewhere, Program)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New(Config{}); err == nil {
+		t.Error("the program in PATH is run")
+	}
+	program := filepath.Join(beside, Program)
+	if err := os.Symlink(script(t, "true"), program); err != nil {
+		t.Skipf("the test's own folder cannot be written to: %v", err)
+	}
+	defer os.Remove(program)
+	d, err := New(Config{})
+	if err != nil || d.c.Command[0] != program {
 		t.Errorf("%v, %+v", err, d)
 	}
 }

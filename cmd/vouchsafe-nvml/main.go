@@ -2,7 +2,10 @@
 // program of its own because the driver's library, libnvidia-ml.so.1 (NVML), is a shared one that has to be loaded, and everything else
 // of the project is linked statically: it uses the dynamic linker without cgo. Package client/nvidiadevice runs it.
 //
-//	vouchsafe-nvml [-library libnvidia-ml.so.1] NONCE
+//	vouchsafe-nvml [-library FILE] NONCE
+//
+// Without -library it is the one that the dynamic linker finds, and where there is none, as in many containers and on NixOS, the one in a
+// folder where the driver is mounted there.
 //
 // NONCE are 32 bytes in hex. The answer is {"device_evidence_list":[{"arch","uuid","evidence","certificate"},…]} on standard output. It
 // exits with 1 and a message on standard error, and prints nothing else, when there is no GPU, more than 16, one of an architecture
@@ -45,7 +48,7 @@ func main() {
 func run(args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("vouchsafe-nvml", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	library := flags.String("library", "libnvidia-ml.so.1", "the driver's library, a name for the dynamic linker or a path")
+	library := flags.String("library", "", "the driver's library, a name for the dynamic linker or a path; looked for when not given")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -53,7 +56,11 @@ func run(args []string, stdout, stderr io.Writer) error {
 	if err != nil || len(nonce) != nonceSize || flags.NArg() != 1 {
 		return fmt.Errorf("one argument is needed: a nonce of %d bytes in hex", nonceSize)
 	}
-	lib, err := load(*library)
+	candidates := libraries()
+	if *library != "" {
+		candidates = []string{*library}
+	}
+	lib, err := load(candidates...)
 	if err != nil {
 		return err
 	}

@@ -43,11 +43,31 @@ type nvml struct {
 	getCertificate func(device, *certificate) int32
 }
 
-// load loads and initialises the library of that name or path.
-func load(name string) (*nvml, error) {
-	handle, err := purego.Dlopen(name, purego.RTLD_NOW|purego.RTLD_LOCAL)
-	if err != nil {
-		return nil, fmt.Errorf("the driver's library cannot be loaded: %w", err)
+// libraries are where the driver's library may be: the name that the dynamic linker knows it by, and paths in containers of Kubernetes on Google
+// Cloud, of NVIDIA's GPU operator, and on NixOS.
+func libraries() []string {
+	const name = "libnvidia-ml.so.1"
+	return []string{
+		name, "/usr/local/nvidia/lib64/" + name, "/run/nvidia/driver/usr/lib/x86_64-linux-gnu/" + name,
+		"/run/nvidia/driver/usr/lib/aarch64-linux-gnu/" + name, "/run/opengl-driver/lib/" + name,
+	}
+}
+
+// load loads and initialises the first library that there is, of names or paths.
+func load(names ...string) (*nvml, error) {
+	var (
+		handle uintptr
+		errs   []error
+	)
+	for _, name := range names {
+		var err error
+		if handle, err = purego.Dlopen(name, purego.RTLD_NOW|purego.RTLD_LOCAL); err == nil {
+			break
+		}
+		errs = append(errs, err)
+	}
+	if handle == 0 {
+		return nil, fmt.Errorf("the driver's library cannot be loaded: %w", errs[0])
 	}
 	lib := new(nvml)
 	var initialise func() int32
