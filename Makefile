@@ -2,7 +2,7 @@
 
 GO        ?= go
 BIN       := bin
-PROGRAMS  := vouchsafe vouchsafe-agent
+PROGRAMS  := vouchsafe vouchsafe-agent vouchsafe-nvml
 FUZZTIME  ?= 60s
 export CGO_ENABLED ?= 0
 
@@ -10,7 +10,7 @@ export CGO_ENABLED ?= 0
 
 all: build
 
-## build: the static programs, in bin/
+## build: the programs, in bin/: static ones, but for vouchsafe-nvml, which loads the driver of NVIDIA GPUs
 build:
 	@mkdir -p $(BIN)
 	$(GO) build -trimpath -ldflags '-s -w' -o $(BIN)/ $(PROGRAMS:%=./cmd/%)

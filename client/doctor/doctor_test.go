@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -20,7 +21,7 @@ import (
 )
 
 // supported are the kinds that an agent with all collectors can collect.
-var supported = []attest.Kind{attest.SNP, attest.TDX, attest.AzSNPvTPM, attest.AzTDXvTPM, attest.Nitro, attest.TPM, attest.NVIDIA}
+var supported = []attest.Kind{attest.SNP, attest.TDX, attest.AzSNPvTPM, attest.AzTDXvTPM, attest.Nitro, attest.CCA, attest.TPM, attest.NVIDIA, attest.Token}
 
 var errnos = map[string]syscall.Errno{
 	"ENOENT": syscall.ENOENT, "EACCES": syscall.EACCES, "EPERM": syscall.EPERM, "EROFS": syscall.EROFS, "ENXIO": syscall.ENXIO,
@@ -32,6 +33,7 @@ var errnos = map[string]syscall.Errno{
 //	paravisor   the kind that a paravisor's TPM can make; ENOENT when absent
 //	log         the kernel's log, or the error
 //	open        lines "PATH ERROR": what this process may not open. It may open every other file that there is
+//	gpu-program what is wrong with the program that asks GPUs for evidence; nothing when absent
 //	run ARGS    what a program prints; every other one cannot be run
 //	supported   the kinds that the caller can collect; those of supported when absent
 //	want        what the diagnosis is
@@ -76,6 +78,12 @@ func layOut(t *testing.T, archive *txtar.Archive) Machine {
 			return attest.Kind(kind), err
 		},
 		Log: func() (string, error) { return say("log") },
+		GPUProgram: func() error {
+			if wrong := special["gpu-program"]; wrong != "" {
+				return errors.New(wrong)
+			}
+			return nil
+		},
 		Run: func(_ context.Context, name string, args ...string) (string, error) {
 			output, found := special["run "+strings.Join(append([]string{name}, args...), " ")]
 			if !found {

@@ -1,6 +1,8 @@
 package doctor
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,6 +19,27 @@ const (
 	nvidiaSMI    = "nvidia-smi"
 	nvidiaDriver = "/proc/driver/nvidia/version"
 )
+
+// modeArguments ask nvidia-smi for the mode, and modeOn is in its answer when it is the confidential one.
+const modeOn = "CC status: ON"
+
+func modeArguments() []string { return []string{"conf-compute", "-f"} }
+
+// ConfidentialGPUs returns nil when the machine has NVIDIA GPUs in confidential mode, which can give evidence, and else says why it has none.
+func ConfidentialGPUs(ctx context.Context, machine Machine) error {
+	m := newMachine(ctx, machine)
+	if m.text(nvidiaDriver) == "" {
+		return errors.New("no driver of NVIDIA's is loaded")
+	}
+	mode, err := m.Run(ctx, nvidiaSMI, modeArguments()...)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s does not say whether GPUs are in confidential mode: %w", nvidiaSMI, err)
+	case !strings.Contains(mode, modeOn):
+		return errors.New("the GPUs are not in confidential mode")
+	}
+	return nil
+}
 
 // gpus says whether the GPUs of the machine can attest themselves beside it. None of it is a problem of the machine's: it can go without.
 func (d *diagnosis) gpus() {
@@ -41,13 +64,13 @@ func (d *diagnosis) gpus() {
 			"Confidential mode takes the open kernel modules, of the same version.",
 			"Install the driver's package with -open in its name, and restart.")
 	}
-	mode, err := d.Run(d.ctx, nvidiaSMI, "conf-compute", "-f")
+	mode, err := d.Run(d.ctx, nvidiaSMI, modeArguments()...)
 	switch {
 	case err != nil:
 		d.add(Warning, "gpu.nvidia-smi", "nvidia-smi does not say whether the GPUs are in confidential mode",
 			fmt.Sprintf("It said: %.200q. A driver before 535 does not know of it.", plain(err).Error()), "$ nvidia-smi conf-compute -f")
 		return
-	case !strings.Contains(mode, "CC status: ON"):
+	case !strings.Contains(mode, modeOn):
 		d.add(Warning, "gpu.cc-off", fmt.Sprintf("%d NVIDIA GPUs are here, and confidential mode is off", count), pointless,
 			"Have it turned on by the host, for GPUs that have it (Hopper and later), with NVIDIA's gpu-admin-tools, while no machine uses them:",
 			"$ nvidia_gpu_tools.py --devices gpus --set-cc-mode=on --reset-after-cc-mode-switch")
@@ -68,6 +91,12 @@ func (d *diagnosis) gpus() {
 			"$ systemctl enable --now nvidia-persistenced")
 	}
 	if d.Kind.CPU() {
+		if err := d.GPUProgram(); err != nil && slices.Contains(d.supported, attest.NVIDIA) {
+			d.add(Warning, "gpu.program", fmt.Sprintf("%d NVIDIA GPUs are in confidential mode, and what asks them for evidence is not here", count),
+				fmt.Sprintf("It is a program of its own, because the driver's library has to be loaded: %.300q.", err.Error()),
+				"Install vouchsafe-nvml beside this program, from the same release; or say where it is when secrets are fetched: --nvml FILE")
+			return
+		}
 		d.Devices = append(d.Devices, attest.NVIDIA)
 		detail := ""
 		if slices.Contains(d.supported, attest.NVIDIA) {

@@ -50,6 +50,8 @@ func (d *diagnosis) identify() tee {
 	switch {
 	case d.has("/dev/nsm"):
 		return tee{"an AWS Nitro enclave", attest.Nitro, (*diagnosis).nitro}
+	case d.has(launcher):
+		return tee{"a workload of Google's Confidential Space", attest.Token, (*diagnosis).confidentialSpace}
 	case paravisor == attest.AzSNPvTPM:
 		return tee{"an Azure confidential VM on AMD SEV-SNP", attest.AzSNPvTPM, (*diagnosis).azureVM}
 	case paravisor == attest.AzTDXvTPM:

@@ -29,6 +29,9 @@ type Machine struct {
 	Log func() (string, error)
 	// Run runs a program, of those named nvidia-smi, and returns its standard output.
 	Run func(ctx context.Context, name string, args ...string) (string, error)
+	// GPUProgram says whether what asks GPUs for evidence can be run, nil or why not. It is asked where there are GPUs that have some to give;
+	// taken to be there when it is nil.
+	GPUProgram func() error
 }
 
 // How much of a file is read, in bytes. A kernel's configuration has some 300 KB.
@@ -92,6 +95,9 @@ func newMachine(ctx context.Context, m Machine) *machine {
 	}
 	if m.Run == nil {
 		m.Run = func(context.Context, string, ...string) (string, error) { return "", errUnknown }
+	}
+	if m.GPUProgram == nil {
+		m.GPUProgram = func() error { return nil }
 	}
 	l := &machine{Machine: m, ctx: ctx, cpu: map[string]bool{}}
 	l.readCPU()

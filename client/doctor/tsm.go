@@ -187,3 +187,13 @@ func (d *diagnosis) nitro() {
 		d.add(Problem, "nitro.device", fmt.Sprintf("/dev/nsm cannot be opened: %v", plain(err)), "")
 	}
 }
+
+// launcher is where the launcher of Confidential Space listens.
+const launcher = "/run/container_launcher/teeserver.sock"
+
+// confidentialSpace checks a workload of Confidential Space, which sees nothing of the hardware: its launcher asks.
+func (d *diagnosis) confidentialSpace() {
+	d.way = "the launcher"
+	d.add(OK, "space.launcher", "the launcher of Confidential Space gives tokens of Google's verifier",
+		"They are made for an audience, which the broker's people configured: --token-audience NAME names it.")
+}

@@ -88,7 +88,7 @@ func Open(ctx context.Context, c Config) (*Device, error) {
 			return &Device{device}, nil
 		}
 	}
-	return nil, fmt.Errorf("snpdevice: %w", errors.Join(noTSM, noFirmware))
+	return nil, fmt.Errorf("snpdevice: %w; and without it: %w", noTSM, noFirmware)
 }
 
 // Kind returns [attest.SNP].

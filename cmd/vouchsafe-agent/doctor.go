@@ -18,6 +18,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/client"
 	"github.com/vouchsafe/vouchsafe/client/doctor"
+	"github.com/vouchsafe/vouchsafe/client/nvidiadevice"
 	"github.com/vouchsafe/vouchsafe/client/tsm"
 )
 
@@ -39,8 +40,8 @@ func (p *program) doctorCommand() *cobra.Command {
 		Long: `Say whether this machine can attest itself, by what, what is missing, and how to get it. With --host, say instead
 whether this node can run confidential machines.
 
-It looks at files, at who may open them, at the kernel's log and at what nvidia-smi says. It changes nothing, asks no
-firmware for evidence, and prints nothing secret. It asks no network, unless --addr is given: then it also says
+It looks at files, at who may open them, at the kernel's log, at what nvidia-smi says and, on a machine of Azure, at
+whether its TPM is a paravisor's. It changes nothing, asks no firmware for evidence, and prints nothing secret. It asks no network, unless --addr is given: then it also says
 whether that broker can be reached, and whether it verifies this machine's kind of evidence. What a broker's policies
 say is not known here.
 
@@ -69,7 +70,7 @@ func (d *physician) run(ctx context.Context, p *program) error {
 		return errors.New("--host and --addr do not go together: a node that runs machines asks no broker")
 	}
 	m := p.machine
-	m.Provider = p.provider
+	m.Provider, m.Paravisor, m.GPUProgram = p.provider, p.paravisor, gpuProgram
 	var report *doctor.Report
 	if d.host {
 		report = doctor.Host(ctx, m)
@@ -103,6 +104,22 @@ func (p *program) provider(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return c.Provider(ctx)
+}
+
+// paravisor asks the TPM whether a paravisor keeps a report of the hardware in it. Nothing is written to it.
+func (p *program) paravisor(ctx context.Context) (attest.Kind, error) {
+	c, done, err := openAzure(ctx, new(guest), p.system)
+	if err != nil {
+		return "", err
+	}
+	defer done()
+	return c.Kind(), nil
+}
+
+// gpuProgram says whether GPUs can be asked without further flags.
+func gpuProgram() error {
+	_, err := nvidiadevice.New(nvidiadevice.Config{})
+	return err
 }
 
 // broker adds what a broker says to a report.

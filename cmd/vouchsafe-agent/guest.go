@@ -13,7 +13,9 @@ import (
 
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/client"
+	"github.com/vouchsafe/vouchsafe/client/nvidiadevice"
 	"github.com/vouchsafe/vouchsafe/client/tdxdevice"
+	"github.com/vouchsafe/vouchsafe/client/tokendevice"
 	"github.com/vouchsafe/vouchsafe/client/tpmdevice"
 	"github.com/vouchsafe/vouchsafe/internal/cli"
 )
@@ -32,6 +34,8 @@ type guest struct {
 	tee     string
 	ccLog   string
 	tpm     tpmdevice.Config
+	token   tokendevice.Config
+	nvml    string
 }
 
 // add adds the flags of the TPM, and of all kinds too unless only a TPM will do.
@@ -43,7 +47,14 @@ func (g *guest) add(c *cobra.Command, onlyTPM bool) {
 		c.Flags().StringVar(&g.tee, "tee", "", "`DIR` with the pretended TEE that a development broker made")
 		c.Flags().StringVar(&g.ccLog, "cc-event-log", "",
 			"`FILE` with the event log of a TDX machine's firmware, or none (default "+tdxdevice.DefaultEventLog+", where it can be read)")
-		c.Flags().StringVar(&g.tpm.Bank, "tpm-bank", "sha256", "`HASH` of the PCRs to quote: sha256 or sha384")
+		c.Flags().StringVar(&g.token.Audience, "token-audience", "",
+			"`NAME` for whom Confidential Space is to have a token made: the broker's, as its people configured it")
+		c.Flags().StringVar(&g.token.Type, "token-type", tokendevice.OIDC,
+			"`TYPE` of the token: OIDC, or PKI for a broker that knows the verifier by a root certificate")
+		c.Flags().StringVar(&g.token.Socket, "token-socket", tokendevice.DefaultSocket, "`FILE` where the launcher of Confidential Space listens")
+		c.Flags().StringVar(&g.nvml, "nvml", "",
+			"`FILE`, a whole path, of the program that asks NVIDIA GPUs (default "+nvidiadevice.Program+" beside this program)")
+		c.Flags().StringVar(&g.tpm.Bank, "tpm-bank", "sha256", "`HASH` of the PCRs to quote, for kind tpm: sha256 or sha384")
 		c.Flags().StringVar(&g.tpm.EventLog, "tpm-event-log", "",
 			"`FILE` with the firmware's event log, or none (default the kernel's, where it can be read)")
 	}
@@ -53,7 +64,8 @@ func (g *guest) add(c *cobra.Command, onlyTPM bool) {
 		"`DIR` that keeps the TPM's attestation key, wrapped by the TPM")
 	if !onlyTPM {
 		cli.InSection("Flags about this machine", c.Flags(),
-			"kind", "device", "tee", "cc-event-log", "tpm", "tpm-state", "tpm-bank", "tpm-event-log")
+			"kind", "device", "tee", "cc-event-log", "tpm", "tpm-state", "tpm-bank", "tpm-event-log",
+			"token-audience", "token-type", "token-socket", "nvml")
 	}
 }
 
@@ -109,51 +121,77 @@ func (c *collectors) take(collector client.Collector, done func(), err error) (c
 
 // openMachine opens what was asked for, what flags name, or what is found, in this order.
 func (g *guest) openMachine(ctx context.Context, s system, c *collectors) (client.Collector, error) {
-	all := machines()
-	named := slices.DeleteFunc(slices.Clone(all), func(m source) bool { return m.given == nil || !m.given(g) })
-	if len(named) > 1 {
-		return nil, errors.New("--tee and --tpm are two machines: give one of them, or --device tpm to present the TPM beside the other")
+	candidates, err := g.named()
+	if err != nil {
+		return nil, err
 	}
 	if g.kind != autoKind {
-		kind := attest.Kind(g.kind)
-		at := slices.IndexFunc(all, func(m source) bool { return slices.Contains(m.kinds, kind) })
-		if at < 0 {
-			return nil, fmt.Errorf("--kind is %.32q, not auto, %s", g.kind, names(kindsOf(all)))
-		}
-		if len(named) == 1 && !slices.Contains(named[0].kinds, kind) {
-			return nil, fmt.Errorf("--kind is %s, and a flag names a machine of kind %s", kind, names(named[0].kinds))
-		}
-		if m := all[at]; m.given != nil && m.missing != nil {
-			if err := m.missing(g, s); err != nil {
-				return nil, fmt.Errorf("--kind is %s: %w", kind, err)
-			}
-		}
-		collector, err := c.take(all[at].open(ctx, g, s))
-		if err == nil && collector.Kind() != kind {
-			return nil, fmt.Errorf("--kind is %s, and this machine's evidence is of kind %s", kind, collector.Kind())
-		}
-		return collector, err
+		return g.openKind(ctx, s, c, candidates)
 	}
-	if len(named) == 1 {
-		return c.take(named[0].open(ctx, g, s))
+	reasons := []error{errors.New("nothing here attests this machine; 'vouchsafe-agent doctor' says what is missing, and how to get it:")}
+	if len(candidates) == 0 {
+		candidates = machines()
+	} else {
+		reasons[0] = fmt.Errorf("what %s names does not attest this machine:", candidates[0].given(g))
 	}
-	reasons := []error{errors.New("nothing here attests this machine:")}
-	for _, m := range all {
-		if m.missing != nil {
-			if err := m.missing(g, s); err != nil {
-				reasons = append(reasons, fmt.Errorf("%s: %w", names(m.kinds), err))
-				continue
-			}
-			return c.take(m.open(ctx, g, s))
-		}
-		collector, err := c.take(m.open(ctx, g, s))
+	for _, m := range candidates {
+		collector, err := c.open(ctx, g, s, m)
 		if err == nil {
 			return collector, nil
 		}
 		reasons = append(reasons, fmt.Errorf("%s: %w", names(m.kinds), err))
 	}
-	reasons = append(reasons, errors.New("'vouchsafe-agent doctor' says what is missing, and how to get it"))
 	return nil, errors.Join(reasons...)
+}
+
+// named returns the machines that flags name, all by the same flag.
+func (g *guest) named() (named []source, err error) {
+	var flags []string
+	for _, m := range machines() {
+		if m.given == nil || m.given(g) == "" {
+			continue
+		}
+		named = append(named, m)
+		if flag := m.given(g); !slices.Contains(flags, flag) {
+			flags = append(flags, flag)
+		}
+	}
+	if len(flags) > 1 {
+		return nil, fmt.Errorf("%s are two machines: give one of them, or --device tpm to present the TPM beside the other", strings.Join(flags, " and "))
+	}
+	return named, nil
+}
+
+// openKind opens a machine of the kind that was asked for.
+func (g *guest) openKind(ctx context.Context, s system, c *collectors, named []source) (client.Collector, error) {
+	kind := attest.Kind(g.kind)
+	ofKind := func(m source) bool { return slices.Contains(m.kinds, kind) }
+	all := machines()
+	at := slices.IndexFunc(all, ofKind)
+	if at < 0 {
+		return nil, fmt.Errorf("--kind is %.32q, not auto, %s", g.kind, names(kindsOf(all)))
+	}
+	if len(named) > 0 && !slices.ContainsFunc(named, ofKind) {
+		return nil, fmt.Errorf("--kind is %s, and %s names a machine of kind %s", kind, named[0].given(g), names(kindsOf(named)))
+	}
+	collector, err := c.open(ctx, g, s, all[at])
+	if err != nil {
+		return nil, fmt.Errorf("--kind is %s: %w", kind, err)
+	}
+	if collector.Kind() != kind {
+		return nil, fmt.Errorf("--kind is %s, and this machine's evidence is of kind %s", kind, collector.Kind())
+	}
+	return collector, nil
+}
+
+// open opens a source, unless it is missing.
+func (c *collectors) open(ctx context.Context, g *guest, s system, from source) (client.Collector, error) {
+	if from.missing != nil {
+		if err := from.missing(ctx, g, s); err != nil {
+			return nil, err
+		}
+	}
+	return c.take(from.open(ctx, g, s))
 }
 
 // openDevices opens the devices that were asked for, or those that are found.
@@ -169,7 +207,7 @@ func (g *guest) openDevices(ctx context.Context, s system, c *collectors) ([]cli
 			return nil, nil
 		case autoDevices:
 			for _, d := range all {
-				if slices.Contains(d.kinds, c.machine.Kind()) || d.missing(g, s) != nil {
+				if slices.Contains(d.kinds, c.machine.Kind()) || d.missing(ctx, g, s) != nil {
 					continue
 				}
 				collector, err := c.take(d.open(ctx, g, s))

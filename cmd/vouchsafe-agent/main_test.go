@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -35,6 +36,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker/brokertest"
 	"github.com/vouchsafe/vouchsafe/broker/data"
 	"github.com/vouchsafe/vouchsafe/broker/intake"
+	"github.com/vouchsafe/vouchsafe/client/azuredevice"
 	"github.com/vouchsafe/vouchsafe/client/doctor"
 	"github.com/vouchsafe/vouchsafe/client/release"
 	"github.com/vouchsafe/vouchsafe/internal/gen/clidoc"
@@ -45,6 +47,8 @@ const (
 	testSNP         = "VOUCHSAFE_TEST_SNP"          // folder with the virtual device that signs its reports
 	testSNPProvider = "VOUCHSAFE_TEST_SNP_PROVIDER" // what the kernel calls the hardware
 	testTPM         = "VOUCHSAFE_TEST_TPM"          // the TPM's device
+	testNSM         = "VOUCHSAFE_TEST_NSM"          // set where there is an enclave's module
+	testAzure       = "VOUCHSAFE_TEST_AZURE"        // URL of the metadata service
 	testMachine     = "VOUCHSAFE_TEST_MACHINE"      // folder with the files that a diagnosis looks at, and the kernel's log as log
 )
 
@@ -57,6 +61,16 @@ func TestMain(m *testing.M) {
 		if s.tpm == "" {
 			s.tpm = "/nonexistent/tpmrm0"
 		}
+		if os.Getenv(testNSM) != "" {
+			s.nsm = module{}
+		}
+		if url := os.Getenv(testAzure); url != "" {
+			imds, err := azuredevice.NewIMDS(azuredevice.IMDSConfig{Address: url})
+			if err != nil {
+				panic(err)
+			}
+			s.azure = imds
+		}
 		// A subsystem that is not there is what a kernel without one is like.
 		s.tsm = &faketsm.Client{Subsystems: map[string]configfsi.Client{}}
 		if dir := os.Getenv(testSNP); dir != "" {
@@ -66,7 +80,7 @@ func TestMain(m *testing.M) {
 	}})
 }
 
-// machineIn is a machine whose files are in a folder. All that are there may be opened.
+// machineIn is a machine whose files are in a folder. All that are there may be opened, and a program prints the file of its name.
 func machineIn(dir string) doctor.Machine {
 	return doctor.Machine{
 		Root: os.DirFS(dir),
@@ -74,6 +88,10 @@ func machineIn(dir string) doctor.Machine {
 		Log: func() (string, error) {
 			log, err := os.ReadFile(filepath.Join(dir, "log"))
 			return string(log), err
+		},
+		Run: func(_ context.Context, name string, _ ...string) (string, error) {
+			output, err := os.ReadFile(filepath.Join(dir, name))
+			return string(output), err
 		},
 	}
 }

@@ -17,7 +17,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vouchsafe/vouchsafe/client"
+	"github.com/vouchsafe/vouchsafe/client/azuredevice"
 	"github.com/vouchsafe/vouchsafe/client/doctor"
+	"github.com/vouchsafe/vouchsafe/client/nitrodevice"
 	"github.com/vouchsafe/vouchsafe/internal/cli"
 )
 
@@ -38,10 +40,12 @@ const exitHelp = `Exit codes:
 // system is what the program runs on.
 type system struct {
 	out, errOut io.Writer
-	restore     func()           // undoes the hardening that a program which replaces this one would inherit
-	tsm         configfsi.Client // the interface for reports; the kernel's when nil
-	tpm         string           // the TPM that is looked for
-	machine     doctor.Machine   // what a diagnosis looks at, without the interface for reports
+	restore     func()               // undoes the hardening that a program which replaces this one would inherit
+	tsm         configfsi.Client     // the interface for reports; the kernel's when nil
+	tpm         string               // the TPM that is looked for
+	nsm         nitrodevice.Module   // the security module of a Nitro enclave; the kernel's device when nil
+	azure       azuredevice.Metadata // the metadata service of Azure's hosts; at its own address when nil
+	machine     doctor.Machine       // what a diagnosis looks at, without the interface for reports
 }
 
 // program is what commands share.
