@@ -55,6 +55,9 @@ func TestEvidence(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				if d.ignored != (test.config.Layout == 0 && test.layout == 1) {
+					t.Error("whether the paravisor ignores user data is not remembered as it was found")
+				}
 				claims, err := m.verify(evidence, digest)
 				if err != nil {
 					t.Fatal(err)

@@ -69,7 +69,7 @@ type Config struct {
 	Metadata Metadata
 
 	// Layout is 2 to have the digest put into the hardware's report and to fail where the paravisor does not, 1 to leave the report as it is, or 0
-	// to try 2 and fall back to 1, which costs Wait each time on a machine that cannot.
+	// to try 2 and fall back to 1, which costs Wait, once for each Device, on a machine that cannot.
 	Layout int
 
 	// Wait is how long the paravisor may take for a new report; DefaultWait when zero.
@@ -81,11 +81,13 @@ type Device struct {
 	config Config
 	kind   attest.Kind
 
-	mu  sync.Mutex
-	tpm transport.TPMCloser
+	mu      sync.Mutex
+	tpm     transport.TPMCloser
+	ignored bool // whether user data was written, and the paravisor made no new report
 }
 
-// Open opens the TPM. It fails where there is no HCL report: the machine is then no confidential VM of Azure's.
+// Open opens the TPM. It fails where there is no HCL report: the machine is then no confidential VM of Azure's. One that is there and cannot be
+// read or understood is an [ErrReport]. Nothing is written to the TPM.
 func Open(ctx context.Context, config Config) (*Device, error) {
 	if err := config.check(); err != nil {
 		return nil, err

@@ -61,8 +61,9 @@ func (d *Device) Evidence(ctx context.Context, digest []byte) ([]byte, error) {
 
 // report returns the HCL report to present, and sets the layout that it makes.
 func (d *Device) report(ctx context.Context, digest []byte, evidence *azure.Evidence) (hclReport, error) {
-	if evidence.Version = 2; d.config.Layout != 1 {
+	if evidence.Version = 2; d.config.Layout != 1 && !d.ignored {
 		report, err := d.freshReport(ctx, digest)
+		d.ignored = d.config.Layout == 0 && errors.Is(err, errNotReissued)
 		if err == nil || d.config.Layout == 2 || ctx.Err() != nil {
 			return report, err
 		}

@@ -62,6 +62,9 @@ func (d *Device) readNV(index tpm2.TPMHandle, limit int) ([]byte, error) {
 	return content, nil
 }
 
+// ErrReport is wrapped by errors that say there is an HCL report, so that this is a confidential VM of Azure's, and it cannot be used.
+var ErrReport = errors.New("the HCL report cannot be used")
+
 // hclReport is the HCL report and its bytes.
 type hclReport struct {
 	*azure.HCLReport
@@ -73,14 +76,18 @@ const readsOfReport = 3
 
 func (d *Device) hclReport() (report hclReport, err error) {
 	for range readsOfReport {
-		if report.raw, err = d.readNV(hclReportIndex, maxHCLReport); err != nil {
+		report.raw, err = d.readNV(hclReportIndex, maxHCLReport)
+		if errors.Is(err, tpm2.TPMRCHandle) {
 			return report, fmt.Errorf("azuredevice: no HCL report: this is no confidential VM of Azure's, or this TPM is not its virtual one: %w", err)
 		}
-		if report.HCLReport, err = azure.ParseHCLReport(report.raw); err == nil {
+		if err == nil {
+			report.HCLReport, err = azure.ParseHCLReport(report.raw)
+		}
+		if err == nil {
 			return report, nil
 		}
 	}
-	return report, fmt.Errorf("azuredevice: %w", err)
+	return report, fmt.Errorf("azuredevice: %w: %w", ErrReport, err)
 }
 
 // writeUserData writes data, with zeros after it, where the paravisor looks for what it is to have reported.

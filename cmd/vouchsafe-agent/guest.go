@@ -139,6 +139,9 @@ func (g *guest) openMachine(ctx context.Context, s system, c *collectors) (clien
 		if err == nil {
 			return collector, nil
 		}
+		if m.broken != nil && m.broken(err) {
+			return nil, err
+		}
 		reasons = append(reasons, fmt.Errorf("%s: %w", names(m.kinds), err))
 	}
 	return nil, errors.Join(reasons...)

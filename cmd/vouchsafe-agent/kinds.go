@@ -39,6 +39,9 @@ type source struct {
 	missing func(context.Context, *guest, system) error
 	// open opens it. The caller calls done, unless it is nil, when it is done.
 	open func(context.Context, *guest, system) (c client.Collector, done func(), err error)
+	// broken reports whether an error of open says that this machine has such a thing all the same, so that nothing else is to be looked for;
+	// nil when none does.
+	broken func(error) bool
 }
 
 // machines are what can attest a machine, in order of preference: what the processor proves comes before what a TPM does, since less can
@@ -53,6 +56,7 @@ func machines() []source {
 			kinds: []attest.Kind{attest.AzSNPvTPM, attest.AzTDXvTPM},
 			about: "an Azure confidential VM: the paravisor's TPM, /dev/tpmrm0 or --tpm, and\nthe metadata service; the TPM says which",
 			given: (*guest).namedTPM, missing: noTPM, open: openAzure,
+			broken: func(err error) bool { return errors.Is(err, azuredevice.ErrReport) },
 		},
 		{
 			kinds: []attest.Kind{attest.TPM}, about: "/dev/tpmrm0 is there, or --tpm is given; the host was enrolled before",

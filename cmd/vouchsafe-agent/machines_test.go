@@ -84,19 +84,43 @@ func paravise(t *testing.T, soft *tpmtest.TPM) {
 	sum := sha256.Sum256([]byte(variable))
 	report := azuretest.Envelope(variable, azuretest.TDReport(sum[:]), azuretest.TDX, indexSize)
 
-	owner := tpm2.AuthHandle{Handle: tpm2.TPMRHOwner, Auth: tpm2.PasswordAuth(nil)}
-	_, err = tpm2.NVDefineSpace{AuthHandle: owner, PublicInfo: tpm2.New2B(tpm2.TPMSNVPublic{
+	_, err = tpm2.NVDefineSpace{AuthHandle: owner(), PublicInfo: tpm2.New2B(tpm2.TPMSNVPublic{
 		NVIndex: hclReportIndex, NameAlg: tpm2.TPMAlgSHA256, DataSize: indexSize, Attributes: tpm2.TPMANV{OwnerWrite: true, OwnerRead: true},
 	})}.Execute(device)
 	check(err)
+	check(writeReport(device, report))
+}
+
+// owner is the hierarchy of the TPM's owner, with the empty authorisation it has.
+func owner() tpm2.AuthHandle {
+	return tpm2.AuthHandle{Handle: tpm2.TPMRHOwner, Auth: tpm2.PasswordAuth(nil)}
+}
+
+// writeReport writes what is to be in the index for the report.
+func writeReport(device transport.TPM, report []byte) error {
 	area, err := tpm2.NVReadPublic{NVIndex: hclReportIndex}.Execute(device)
-	check(err)
+	if err != nil {
+		return err
+	}
 	for at := 0; at < len(report); at += nvChunk {
 		_, err := tpm2.NVWrite{
-			AuthHandle: owner, NVIndex: tpm2.NamedHandle{Handle: hclReportIndex, Name: area.NVName}, Offset: uint16(at),
+			AuthHandle: owner(), NVIndex: tpm2.NamedHandle{Handle: hclReportIndex, Name: area.NVName}, Offset: uint16(at),
 			Data: tpm2.TPM2BMaxNVBuffer{Buffer: report[at:min(len(report), at+nvChunk)]},
 		}.Execute(device)
-		check(err)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// spoil has something else in the place of a TPM's report.
+func spoil(soft *tpmtest.TPM) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, _ bool, _ []string) {
+		device, err := swtpm.Dial(context.Background(), soft.Addr())
+		ts.Check(err)
+		defer device.Close()
+		ts.Check(writeReport(device, make([]byte, indexSize)))
 	}
 }
 
@@ -120,7 +144,7 @@ func makeAK(t *testing.T, device transport.TPM) *rsa.PublicKey {
 		t.Fatal(err)
 	}
 	_, err = tpm2.EvictControl{
-		Auth:             tpm2.AuthHandle{Handle: tpm2.TPMRHOwner, Auth: tpm2.PasswordAuth(nil)},
+		Auth:             owner(),
 		ObjectHandle:     &tpm2.NamedHandle{Handle: made.ObjectHandle, Name: made.Name},
 		PersistentHandle: akHandle,
 	}.Execute(device)
@@ -175,7 +199,7 @@ func TestAzure(t *testing.T) {
 		e.Setenv("REPORTED", fmt.Sprintf("%x", reportedData))
 		return setup(e)
 	}
-	p.Cmds["untouched"] = untouched(ordinary)
+	p.Cmds["untouched"], p.Cmds["spoil"] = untouched(ordinary), spoil(paravisor)
 	testscript.Run(t, p)
 }
 
