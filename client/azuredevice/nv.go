@@ -30,7 +30,7 @@ func owner() tpm2.AuthHandle {
 	return tpm2.AuthHandle{Handle: tpm2.TPMRHOwner, Auth: tpm2.PasswordAuth(nil)}
 }
 
-// readNV reads an NV index.
+// readNV reads the HCL report's index. Once it is known that there is one, an error is an ErrReport.
 func (d *Device) readNV(index tpm2.TPMHandle, limit int) ([]byte, error) {
 	area, err := tpm2.NVReadPublic{NVIndex: index}.Execute(d.tpm)
 	if err != nil {
@@ -38,10 +38,10 @@ func (d *Device) readNV(index tpm2.TPMHandle, limit int) ([]byte, error) {
 	}
 	public, err := area.NVPublic.Contents()
 	if err != nil {
-		return nil, fmt.Errorf("NV index %#x: %w", uint32(index), err)
+		return nil, fmt.Errorf("%w: NV index %#x: %w", ErrReport, uint32(index), err)
 	}
 	if int(public.DataSize) > limit {
-		return nil, fmt.Errorf("NV index %#x has %d bytes; the limit is %d", uint32(index), public.DataSize, limit)
+		return nil, fmt.Errorf("%w: NV index %#x has %d bytes; the limit is %d", ErrReport, uint32(index), public.DataSize, limit)
 	}
 	content := make([]byte, 0, public.DataSize)
 	for len(content) < int(public.DataSize) {
@@ -52,10 +52,10 @@ func (d *Device) readNV(index tpm2.TPMHandle, limit int) ([]byte, error) {
 			Offset:     uint16(len(content)),
 		}.Execute(d.tpm)
 		if err != nil {
-			return nil, fmt.Errorf("NV index %#x: %w", uint32(index), err)
+			return nil, fmt.Errorf("%w: NV index %#x: %w", ErrReport, uint32(index), err)
 		}
 		if len(read.Data.Buffer) == 0 {
-			return nil, fmt.Errorf("NV index %#x: the TPM reads nothing from it", uint32(index))
+			return nil, fmt.Errorf("%w: NV index %#x: the TPM reads nothing from it", ErrReport, uint32(index))
 		}
 		content = append(content, read.Data.Buffer...)
 	}
@@ -77,13 +77,13 @@ const readsOfReport = 3
 func (d *Device) hclReport() (report hclReport, err error) {
 	for range readsOfReport {
 		report.raw, err = d.readNV(hclReportIndex, maxHCLReport)
-		if errors.Is(err, tpm2.TPMRCHandle) {
+		switch {
+		case errors.Is(err, tpm2.TPMRCHandle) && !errors.Is(err, ErrReport):
 			return report, fmt.Errorf("azuredevice: no HCL report: this is no confidential VM of Azure's, or this TPM is not its virtual one: %w", err)
+		case err != nil:
+			return report, fmt.Errorf("azuredevice: %w", err)
 		}
-		if err == nil {
-			report.HCLReport, err = azure.ParseHCLReport(report.raw)
-		}
-		if err == nil {
+		if report.HCLReport, err = azure.ParseHCLReport(report.raw); err == nil {
 			return report, nil
 		}
 	}

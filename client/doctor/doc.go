@@ -17,6 +17,7 @@
 //	/sys/kernel/config/tsm/report                  the interface to reports: what stands behind it, and whether this process may ask
 //	/sys/firmware/acpi/tables, securityfs          event logs
 //	/sys/class/tpm, /dev/tpmrm0                    TPM
+//	/run/container_launcher                        whether this is a workload of Confidential Space
 //	/sys/bus/pci, /proc/driver/nvidia, nvidia-smi  GPUs, and whether they are in confidential mode
 //	/sys/module/kvm_*, /dev/sev, /dev/kvm,         what a host needs
 //	/sys/class/iommu

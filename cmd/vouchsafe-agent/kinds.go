@@ -215,6 +215,9 @@ func openAzure(ctx context.Context, g *guest, s system) (client.Collector, func(
 		c.Metadata = imds
 	}
 	d, err := azuredevice.Open(ctx, c)
+	if errors.Is(err, azuredevice.ErrReport) {
+		err = fmt.Errorf("%w\nIf this is no confidential VM of Azure's, its TPM is used with --kind tpm", err)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
@@ -248,8 +251,10 @@ func noTPM(_ context.Context, g *guest, s system) error {
 	if g.tpm.Device != "" || strings.HasPrefix(s.tpm, swtpm.Prefix) { // a software TPM is no file
 		return nil
 	}
-	_, err := os.Stat(s.tpm)
-	return err
+	if _, err := os.Stat(s.tpm); err != nil {
+		return fmt.Errorf("no TPM: %w", err)
+	}
+	return nil
 }
 
 // noEnrolledTPM: evidence of a TPM that no broker knows has all of it refused, so that only one which has a key here counts.

@@ -49,7 +49,15 @@ func run(args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("vouchsafe-nvml", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	library := flags.String("library", "", "the driver's library, a name for the dynamic linker or a path; looked for when not given")
-	if err := flags.Parse(args); err != nil {
+	flags.Usage = func() {
+		fmt.Fprintln(stderr, "usage: vouchsafe-nvml [-library FILE] NONCE\nPrints the evidence of all NVIDIA GPUs of this machine. "+
+			"NONCE are 32 bytes in hex. vouchsafe-agent runs it, for --device nvidia.")
+		flags.PrintDefaults()
+	}
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return nil
+	case err != nil:
 		return err
 	}
 	nonce, err := hex.DecodeString(flags.Arg(0))
