@@ -1,15 +1,17 @@
 package azure
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"strconv"
+	"math"
+	"strings"
 
 	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/attest/internal/jsonscan"
 	"github.com/vouchsafe/vouchsafe/attest/tpm"
-	"github.com/vouchsafe/vouchsafe/internal/strictjson"
 )
 
 // MaxEvidence bounds evidence, in bytes. Layout 0, which writes a byte in up to four characters, takes 36 KiB; an event log in base64
@@ -43,150 +45,229 @@ type Evidence struct {
 	EventLog []byte // TCG event log, crypto-agile format: see package eventlog
 }
 
-// A member of a layout. The name of the quote's is not among them: it is decoded in parts.
-type member struct {
-	name     string
-	decode   decoder
-	limit    int
-	required bool
-	field    func(*Evidence) *[]byte
-}
+// A member is one that some layout has.
+type member uint
 
-// A layout is the members of one version for one kind.
-type layout struct {
-	quote   string // name of the quote's member
-	bytes   decoder
-	members []member
-}
+const (
+	version member = 1 << iota
+	quote          // of layout 0 for az-snp-vtpm
+	tpmQuote
+	report // of layout 0 for az-snp-vtpm
+	hclReport
+	vcek
+	tdQuote
+	akPublic // of this project's collector, as is the next
+	eventLog
+)
 
-func reportOf(e *Evidence) *[]byte { return &e.HCLReport }
-func vcekOf(e *Evidence) *[]byte   { return &e.VCEK }
-func tdOf(e *Evidence) *[]byte     { return &e.TDQuote }
+// memberNames are the names of the members, in their order.
+var memberNames = [...]string{"version", "quote", "tpm_quote", "report", "hcl_report", "vcek", "td_quote", "ak_public", "event_log"}
 
-// own are the members of this project's collector.
-var own = []member{
-	{"ak_public", base64URL, maxAKPublic, false, func(e *Evidence) *[]byte { return &e.AKPublic }},
-	{"event_log", base64URL, maxEventLog, false, func(e *Evidence) *[]byte { return &e.EventLog }},
-}
-
-// layoutOf returns the layout of a version. The first, which has no number in it, is what a Rust program's structures look like
-// in JSON; versions 1 and 2 are the same but for what the guest put into the HCL report.
-func layoutOf(kind attest.Kind, version int) layout {
-	hardware := member{"vcek", base64URL, maxCertificate, false, vcekOf}
-	if kind == attest.AzTDXvTPM {
-		hardware = member{"td_quote", base64URL, maxTDQuote, true, tdOf}
-	}
+// layoutOf returns the members that a layout must have and those that it may have besides. The first, which has no number in it, is what a
+// Rust program's structures look like in JSON; versions 1 and 2 are the same but for what the guest put into the HCL report.
+func layoutOf(kind attest.Kind, number int) (must, may member) {
 	switch {
-	case version > 0:
-		return layout{"tpm_quote", lowerHex, append([]member{{"hcl_report", base64URL, maxReport, true, reportOf}, hardware}, own...)}
+	case number > 0 && kind == attest.AzTDXvTPM:
+		return version | tpmQuote | hclReport | tdQuote, akPublic | eventLog
+	case number > 0:
+		return version | tpmQuote | hclReport, vcek | akPublic | eventLog
 	case kind == attest.AzTDXvTPM:
-		return layout{"tpm_quote", numbers, []member{
-			{"hcl_report", numbers, maxReport, true, reportOf}, {"td_quote", numbers, maxTDQuote, true, tdOf},
-		}}
+		return tpmQuote | hclReport | tdQuote, 0
 	default:
-		return layout{"quote", numbers, []member{
-			{"report", numbers, maxReport, true, reportOf}, {"vcek", pemCertificate, maxCertificate, false, vcekOf},
-		}}
+		return quote | report, vcek
 	}
 }
 
 // ParseEvidence parses the JSON of a kind, az-snp-vtpm or az-tdx-vtpm, in any layout. Its errors are *attest.Refusal: CodeTooLarge,
-// CodeVersionUnsupported, and CodeMalformed for whatever is not exactly one layout, members that the layout does not have included.
+// CodeVersionUnsupported, CodePCRCount, and CodeMalformed for whatever is not exactly one layout, members that the layout does not have included.
 func ParseEvidence(kind attest.Kind, data []byte) (*Evidence, error) {
 	if len(data) > MaxEvidence {
 		return nil, attest.Refuse(attest.CodeTooLarge, "%d bytes of evidence; the limit is %d", len(data), MaxEvidence)
 	}
-	members, err := strictjson.Object(data)
-	if err != nil {
-		return nil, attest.Refuse(attest.CodeMalformed, "the evidence: %w", err)
-	}
-	e := new(Evidence)
-	if e.Version, err = versionOf(members); err != nil {
+	r := reader{Scanner: jsonscan.New(data), e: new(Evidence)}
+	r.TooLong = attest.CodeTooLarge
+	r.document()
+	r.End()
+	if err := r.Err(); err != nil {
 		return nil, err
 	}
-	l := layoutOf(kind, e.Version)
-	known := map[string]bool{"version": true, l.quote: true}
-	if err := e.parseQuote(l, members[l.quote]); err != nil {
-		return nil, err
-	}
-	for _, m := range l.members {
-		known[m.name] = true
-		value, there := members[m.name]
-		if absent := !there || string(value) == "null"; absent && m.required {
-			return nil, attest.Refuse(attest.CodeMalformed, "layout %d without %s", e.Version, m.name)
-		} else if absent {
-			continue
-		}
-		b, err := m.decode(value, m.limit)
-		if err != nil {
-			return nil, undecodable(m.name, err)
-		}
-		if len(b) == 0 && m.required {
-			return nil, attest.Refuse(attest.CodeMalformed, "layout %d with an empty %s", e.Version, m.name)
-		}
-		if len(b) > 0 {
-			*m.field(e) = b
-		}
-	}
-	for name := range members {
-		if !known[name] {
-			return nil, attest.Refuse(attest.CodeMalformed, "layout %d of %s has no member %.40q", e.Version, kind, name)
-		}
-	}
-	return e, nil
+	return r.e, r.check(kind)
 }
 
-// versionOf returns the version, 0 where the evidence has none.
-func versionOf(members map[string]json.RawMessage) (int, error) {
-	value, there := members["version"]
-	if !there {
-		return 0, nil
-	}
-	n, err := strconv.ParseUint(string(value), 10, 32)
-	if err != nil {
-		return 0, attest.Refuse(attest.CodeMalformed, "the layout's version is not a number")
-	}
-	if n != 1 && n != 2 {
-		return 0, attest.Refuse(attest.CodeVersionUnsupported, "layout %d; 1 and 2 are verified, and the one without a version", n)
-	}
-	return int(n), nil
+// reader reads evidence in one pass. The layout is known only when all of it was read, since the version may come last: until then a member is
+// taken in the form of any layout, and what there was is noted.
+type reader struct {
+	*jsonscan.Scanner
+	e       *Evidence
+	seen    member // that are there
+	present member // that are there and not null
+	text    bool   // whether bytes were written in text
+	numbers bool   // whether bytes were written in numbers
+	pem     bool   // whether the certificate is in PEM
 }
 
-func (e *Evidence) parseQuote(l layout, value json.RawMessage) error {
-	members, err := strictjson.Object(value)
-	if err != nil {
-		return attest.Refuse(attest.CodeMalformed, "layout %d without %s, an object", e.Version, l.quote)
-	}
-	if len(members) != 3 {
-		return attest.Refuse(attest.CodeMalformed, "%s has %d members, not message, signature and pcrs", l.quote, len(members))
-	}
-	if e.Message, err = l.bytes(members["message"], maxMessage); err != nil {
-		return undecodable(l.quote+".message", err)
-	}
-	if e.Signature, err = l.bytes(members["signature"], maxSignature); err != nil {
-		return undecodable(l.quote+".signature", err)
-	}
-	values, err := list(members["pcrs"])
-	if err != nil {
-		return undecodable(l.quote+".pcrs", err)
-	}
-	if len(values) != tpm.NumPCRs {
-		return attest.Refuse(attest.CodePCRCount, "%d PCR values are presented; all %d are needed", len(values), tpm.NumPCRs)
-	}
-	e.PCRs = make([][]byte, len(values))
-	for i, value := range values {
-		if e.PCRs[i], err = l.bytes(value, maxPCR); err != nil {
-			return undecodable(l.quote+".pcrs", err)
+func (r *reader) document() {
+	r.Object(func(name []byte) {
+		for i, known := range memberNames {
+			if string(name) != known {
+				continue
+			}
+			m := member(1) << i
+			if r.seen&m != 0 {
+				r.Fail("member %s twice", name)
+			}
+			r.seen |= m
+			if m != version && r.Null() {
+				return // as if it were absent
+			}
+			r.present |= m
+			r.member(m)
+			return
 		}
+		r.Fail("no layout has a member %.40q", name)
+	})
+}
+
+func (r *reader) member(m member) {
+	switch m {
+	case version:
+		r.version()
+	case quote, tpmQuote:
+		r.quote()
+	case report, hclReport:
+		r.e.HCLReport = r.bytes("the HCL report", maxReport, decodeBase64URL)
+	case vcek:
+		r.e.VCEK = r.certificate()
+	case tdQuote:
+		r.e.TDQuote = r.bytes("td_quote", maxTDQuote, decodeBase64URL)
+	case akPublic:
+		r.e.AKPublic = r.bytes("ak_public", maxAKPublic, decodeBase64URL)
+	case eventLog:
+		r.e.EventLog = r.bytes("event_log", maxEventLog, decodeBase64URL)
+	}
+}
+
+func (r *reader) version() {
+	n := r.Uint(math.MaxUint32)
+	if r.Err() == nil && n != 1 && n != 2 {
+		r.Refuse(attest.Refuse(attest.CodeVersionUnsupported, "layout %d; 1 and 2 are verified, and the one without a version", n))
+	}
+	r.e.Version = int(n)
+}
+
+// quote reads the TPM's quote and the PCR values, each there exactly once.
+func (r *reader) quote() {
+	var message, signature, pcrs bool
+	r.Object(func(name []byte) {
+		switch string(name) {
+		case "message":
+			r.Once(&message, name)
+			r.e.Message = r.bytes("message", maxMessage, decodeHex)
+		case "signature":
+			r.Once(&signature, name)
+			r.e.Signature = r.bytes("signature", maxSignature, decodeHex)
+		case "pcrs":
+			r.Once(&pcrs, name)
+			r.pcrs()
+		default:
+			r.Fail("a quote has no member %.40q", name)
+		}
+	})
+	if !message || !signature || !pcrs {
+		r.Fail("a quote without message, signature or pcrs ends")
+	}
+}
+
+func (r *reader) pcrs() {
+	values := make([][]byte, 0, tpm.NumPCRs)
+	r.Array(func() {
+		if len(values) == tpm.NumPCRs {
+			r.Refuse(attest.Refuse(attest.CodePCRCount, "over %d PCR values are presented", tpm.NumPCRs))
+			return
+		}
+		values = append(values, r.bytes("a PCR value", maxPCR, decodeHex))
+	})
+	r.e.PCRs = values
+}
+
+// bytes reads at most limit bytes, in numbers or in text of an encoding. What is empty is nil.
+func (r *reader) bytes(what string, limit int, decode func(text []byte, limit int) ([]byte, error)) []byte {
+	if r.Peek() == '[' {
+		r.numbers = true
+		return emptyIsNil(r.Bytes(limit))
+	}
+	r.text = true
+	b, err := decode(r.String(), limit)
+	if err != nil {
+		r.refuse(what, err)
+	}
+	return emptyIsNil(b)
+}
+
+// certificate reads the VCEK's certificate, in base64url or in PEM.
+func (r *reader) certificate() []byte {
+	raw := r.Raw()
+	if r.Err() != nil {
+		return nil
+	}
+	decode := base64URL
+	if bytes.HasPrefix(raw, []byte(`"-----`)) {
+		r.pem = true
+		decode = pemCertificate
+	}
+	der, err := decode(raw, maxCertificate)
+	if err != nil {
+		r.refuse("vcek", err)
+	}
+	return emptyIsNil(der)
+}
+
+func (r *reader) refuse(what string, err error) {
+	code := attest.CodeMalformed
+	if errors.Is(err, errSize) {
+		code = attest.CodeTooLarge
+	}
+	r.Refuse(attest.Refuse(code, "%s: %w", what, err))
+}
+
+func emptyIsNil(b []byte) []byte {
+	if len(b) == 0 {
+		return nil
+	}
+	return b
+}
+
+// check holds what was read against the layout that it says it has.
+func (r *reader) check(kind attest.Kind) error {
+	must, may := layoutOf(kind, r.e.Version)
+	if missing := must &^ r.present; missing != 0 {
+		return attest.Refuse(attest.CodeMalformed, "layout %d of %s without %s", r.e.Version, kind, missing)
+	}
+	if more := r.seen &^ (must | may); more != 0 {
+		return attest.Refuse(attest.CodeMalformed, "layout %d of %s has no member %s", r.e.Version, kind, more)
+	}
+	if r.e.HCLReport == nil || must&tdQuote != 0 && r.e.TDQuote == nil {
+		return attest.Refuse(attest.CodeMalformed, "an HCL report or td_quote that is empty")
+	}
+	if len(r.e.PCRs) != tpm.NumPCRs {
+		return attest.Refuse(attest.CodePCRCount, "%d PCR values are presented; all %d are needed", len(r.e.PCRs), tpm.NumPCRs)
+	}
+	first := r.e.Version == 0
+	if r.text && first || r.numbers && !first || r.e.VCEK != nil && r.pem != first {
+		return attest.Refuse(attest.CodeMalformed, "bytes in another encoding than layout %d has", r.e.Version)
 	}
 	return nil
 }
 
-func undecodable(name string, err error) error {
-	if errors.Is(err, errSize) {
-		return attest.Refuse(attest.CodeTooLarge, "%s: %w", name, err)
+// String returns the names of members.
+func (m member) String() string {
+	var names []string
+	for i, name := range memberNames {
+		if m&(1<<i) != 0 {
+			names = append(names, name)
+		}
 	}
-	return attest.Refuse(attest.CodeMalformed, "%s: %w", name, err)
+	return strings.Join(names, ", ")
 }
 
 // Marshal returns the JSON of the kind that [ParseEvidence] reads, of layout 1 or 2.
@@ -204,9 +285,15 @@ func (e *Evidence) Marshal(kind attest.Kind) ([]byte, error) {
 			"message": hex.EncodeToString(e.Message), "signature": hex.EncodeToString(e.Signature), "pcrs": pcrs,
 		},
 	}
-	for _, m := range layoutOf(kind, e.Version).members {
-		if value := *m.field(e); len(value) > 0 || m.required {
-			document[m.name] = base64.URLEncoding.EncodeToString(value)
+	text := base64.URLEncoding.EncodeToString
+	document["hcl_report"] = text(e.HCLReport)
+	if kind == attest.AzTDXvTPM {
+		document["td_quote"] = text(e.TDQuote)
+	}
+	_, may := layoutOf(kind, e.Version)
+	for m, value := range map[member][]byte{vcek: e.VCEK, akPublic: e.AKPublic, eventLog: e.EventLog} {
+		if may&m != 0 && len(value) > 0 {
+			document[m.String()] = text(value)
 		}
 	}
 	return json.Marshal(document)

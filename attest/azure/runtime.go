@@ -110,11 +110,11 @@ func attestationKey(keys []jwk) (*rsa.PublicKey, error) {
 	if !slices.Equal(key.Operations, []string{"sign"}) {
 		return nil, attest.Refuse(attest.CodeKeyAttributes, "the attestation key is for %.60q, not for signing alone", key.Operations)
 	}
-	modulus, err := decodeBase64URL(key.Modulus, akBits/8)
+	modulus, err := decodeBase64URL([]byte(key.Modulus), akBits/8)
 	if err != nil {
 		return nil, attest.Refuse(attest.CodeMalformed, "the attestation key's modulus: %w", err)
 	}
-	exponent, err := decodeBase64URL(key.Exponent, 4)
+	exponent, err := decodeBase64URL([]byte(key.Exponent), 4)
 	if err != nil {
 		return nil, attest.Refuse(attest.CodeMalformed, "the attestation key's exponent: %w", err)
 	}

@@ -165,8 +165,9 @@ func tpmClaims(quote *tpm.Quote, pcrs [][]byte, ak *rsa.PublicKey) (*attest.TPMC
 	if err != nil {
 		return nil, attest.Refuse(attest.CodeMalformed, "the attestation key: %w", err)
 	}
+	digest := tpm.SPKIDigest(spki)
 	claims := &attest.TPMClaims{
-		AKName: tpm.SPKIDigest(spki), Bank: "sha256", PCRs: make(map[int]string, len(pcrs)),
+		AKName: digest, AKDigest: digest, Bank: "sha256", PCRs: make(map[int]string, len(pcrs)),
 		Clock: int64(quote.Clock), ClockSafe: quote.ClockSafe,
 	}
 	for i, value := range pcrs {

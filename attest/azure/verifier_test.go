@@ -50,7 +50,7 @@ func TestAccepts(t *testing.T) {
 			}
 			wantFresh := name != "layout 1" && name != "layout 0"
 			if claims.Kind != kind || !*claims.Bound || claims.ReportData != hex.EncodeToString(digest) || claims.Azure.UserDataBound != wantFresh ||
-				claims.TPM.AKName != hexSum(spki) || claims.TPM.Enrolled || claims.TPM.Clock != 12345 || !claims.TPM.ClockSafe ||
+				claims.TPM.AKName != hexSum(spki) || claims.TPM.AKDigest != hexSum(spki) || claims.TPM.Enrolled || claims.TPM.Clock != 12345 || !claims.TPM.ClockSafe ||
 				claims.Azure.HostData == "" || claims.InitData != "" || claims.InitDataBound != nil || claims.Boot != nil {
 				t.Errorf("%s, %s: %+v\n%+v\n%+v", kind, name, claims, claims.Azure, claims.TPM)
 			}

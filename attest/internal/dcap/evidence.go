@@ -2,9 +2,11 @@ package dcap
 
 import (
 	"bytes"
+	"encoding/base64"
 	"errors"
 
 	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/attest/internal/jsonscan"
 	"github.com/vouchsafe/vouchsafe/internal/strictjson"
 )
 
@@ -64,11 +66,11 @@ type wireMembers struct{ quote, log []byte }
 
 // decode decodes the values.
 func (m wireMembers) decode() (quote, log []byte, err error) {
-	if quote, err = decode(m.quote); err != nil || len(quote) == 0 {
+	if quote, err = jsonscan.DecodeBase64(base64.StdEncoding, m.quote); err != nil || len(quote) == 0 {
 		return nil, nil, errors.New("it has no " + memberQuote + " in base64")
 	}
 	if m.log != nil {
-		if log, err = decode(m.log); err != nil || len(log) == 0 {
+		if log, err = jsonscan.DecodeBase64(base64.StdEncoding, m.log); err != nil || len(log) == 0 {
 			return nil, nil, errors.New("the member " + memberLog + " is not base64 of an event log")
 		}
 	}

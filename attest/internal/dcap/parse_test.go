@@ -2,50 +2,11 @@ package dcap
 
 import (
 	"bytes"
-	"encoding/base64"
-	"math/rand/v2"
 	"testing"
 
 	"github.com/vouchsafe/vouchsafe/internal/mutate"
 	"github.com/vouchsafe/vouchsafe/internal/vectors"
 )
-
-// checkDecode holds decode against the standard library's strict decoder, which differs in that it passes over line breaks.
-func checkDecode(t *testing.T, text []byte) {
-	have, err := decode(text)
-	want, wantErr := base64.StdEncoding.Strict().DecodeString(string(text))
-	if bytes.ContainsAny(text, "\r\n") {
-		if err == nil {
-			t.Fatalf("%q: line breaks were read", text)
-		}
-		return
-	}
-	if (err == nil) != (wantErr == nil) || err == nil && !bytes.Equal(have, want) {
-		t.Fatalf("%q: %x, %v, want %x, %v", text, have, err, want, wantErr)
-	}
-}
-
-// base64Seeds are texts of every length up to some groups.
-func base64Seeds() (out [][]byte) {
-	random := rand.New(rand.NewPCG(3, 4))
-	for n := range 20 {
-		b := make([]byte, n)
-		for i := range b {
-			b[i] = byte(random.Uint32())
-		}
-		out = append(out, []byte(base64.StdEncoding.EncodeToString(b)))
-	}
-	return append(out, []byte("AA==AAAA"), []byte("AAA=\n"), []byte("AA\n=="), []byte("AAAA\nAAA"), []byte("AAB="), []byte("AB=="), []byte("===="), []byte("A==="))
-}
-
-func TestMutationsBase64(t *testing.T) { mutate.Run(t, base64Seeds(), checkDecode) }
-
-func FuzzBase64(f *testing.F) {
-	for _, seed := range base64Seeds() {
-		f.Add(seed)
-	}
-	f.Fuzz(checkDecode)
-}
 
 // checkScan: what the quick reader takes, the reader of all JSON takes too, and reads the same.
 func checkScan(t *testing.T, input []byte) {

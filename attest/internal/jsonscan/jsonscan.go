@@ -20,6 +20,8 @@ import (
 // Scanner reads one text. A method that fails leaves it failed, and every later one does nothing, so callers look at [Scanner.Err] at the end of
 // a structure rather than after each value.
 type Scanner struct {
+	TooLong attest.Code // of arrays and strings of bytes that are over their limit; CodeMalformed when empty
+
 	data []byte
 	pos  int
 	err  error
@@ -34,7 +36,7 @@ func New(data []byte) *Scanner {
 	return s
 }
 
-// Err returns the first failure, an *attest.Refusal with CodeMalformed, or nil.
+// Err returns the first failure, an *attest.Refusal with CodeMalformed or TooLong, or nil.
 func (s *Scanner) Err() error { return s.err }
 
 // maxSkipDepth bounds nesting in values that are passed over. No client nests deeper than three.
@@ -46,6 +48,14 @@ func (s *Scanner) Fail(format string, args ...any) {
 		args = append(args, s.pos)
 		s.err = attest.Refuse(attest.CodeMalformed, format+" at byte %d of the evidence", args...)
 	}
+}
+
+func (s *Scanner) tooLong(what string, limit int) {
+	code := s.TooLong
+	if code == "" {
+		code = attest.CodeMalformed
+	}
+	s.Refuse(attest.Refuse(code, "%s of over %d bytes at byte %d of the evidence", what, limit, s.pos))
 }
 
 // Refuse makes the scanner fail with an error of the caller's, if it has not failed yet.
@@ -204,20 +214,20 @@ func (s *Scanner) Bytes(limit int) []byte {
 	return buffer[:n:n]
 }
 
-// octets reads an array of integers from 0 to 255 into dst and returns how many there were, at most len(dst). Nearly all of
-// the evidence is read here, three digits and a comma at a time.
+// octets reads an array of integers from 0 to 255 into dst and returns how many there were. More than len(dst) are refused. Nearly all of the
+// evidence is read here, three digits and a comma at a time.
 func (s *Scanner) octets(dst []byte) (n int) {
 	s.Expect('[')
 	if s.Accept(']') {
 		return 0
 	}
 	for s.err == nil {
-		value := s.Uint(0xff)
+		value := s.octet()
 		if n == len(dst) {
-			s.Fail("an array of over %d bytes", len(dst))
+			s.tooLong("an array", len(dst))
 			return n
 		}
-		dst[n] = byte(value)
+		dst[n] = value
 		n++
 		if s.pos < len(s.data) && s.data[s.pos] == ',' { // without white space before it, as clients write
 			s.pos++
@@ -229,6 +239,55 @@ func (s *Scanner) octets(dst []byte) (n int) {
 		s.Expect(',')
 	}
 	return n
+}
+
+// octet reads an integer from 0 to 255. Up to three digits with something else after them are read here; whatever else there is, is for Uint to
+// read or to say what is wrong with.
+func (s *Scanner) octet() byte {
+	if s.Peek() == 0 || len(s.data)-s.pos < 4 {
+		return byte(s.Uint(0xff))
+	}
+	text := s.data[s.pos:][:4]
+	first, second, third := uint(text[0]-'0'), uint(text[1]-'0'), uint(text[2]-'0')
+	value, digits := first, 1
+	switch {
+	case first > 9 || first == 0 && second <= 9:
+		digits = 0
+	case second <= 9 && third <= 9:
+		value, digits = 100*first+10*second+third, 3
+	case second <= 9:
+		value, digits = 10*first+second, 2
+	}
+	if after := text[digits]; digits == 0 || value > 0xff || after != ',' && after != ']' && after > ' ' {
+		return byte(s.Uint(0xff))
+	}
+	s.pos += digits
+	return byte(value)
+}
+
+// Raw passes over any value and returns its text, which is part of the whole and must not be kept.
+func (s *Scanner) Raw() []byte {
+	s.Peek()
+	start := s.pos
+	s.Skip()
+	if s.err != nil {
+		return nil
+	}
+	return s.data[start:s.pos]
+}
+
+// Bool reads true or false.
+func (s *Scanner) Bool() bool {
+	if s.Peek() == 't' {
+		s.literal("true")
+		return s.err == nil
+	}
+	if s.Peek() == 'f' {
+		s.literal("false")
+	} else {
+		s.Fail("true or false expected")
+	}
+	return false
 }
 
 // Skip passes over any value.
@@ -357,7 +416,7 @@ func (s *Scanner) AppendHex(dst []byte, limit int) []byte {
 		s.Fail("hex of half a byte")
 		return dst
 	case len(text)/2 > limit:
-		s.Fail("hex of over %d bytes", limit)
+		s.tooLong("hex", limit)
 		return dst
 	}
 	dst = slices.Grow(dst, len(text)/2)
@@ -419,14 +478,12 @@ func (s *Scanner) Base64(encoding *base64.Encoding, limit int) []byte {
 	case s.err != nil:
 		return nil
 	case len(text) > encoding.EncodedLen(limit):
-		s.Fail("base64 of over %d bytes", limit)
+		s.tooLong("base64", limit)
 		return nil
 	}
-	out := make([]byte, encoding.DecodedLen(len(text)))
-	n, err := encoding.Strict().Decode(out, text)
-	if err != nil || encoding.EncodedLen(n) != len(text) { // the decoder passes over line breaks
+	out, err := DecodeBase64(encoding, text)
+	if err != nil {
 		s.Fail("a string that is not base64 as an encoder writes it")
-		return nil
 	}
-	return out[:n:n]
+	return out
 }

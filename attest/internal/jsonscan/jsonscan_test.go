@@ -1,10 +1,13 @@
 package jsonscan
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -25,6 +28,9 @@ func check(t *testing.T, text []byte) {
 	s.Skip()
 	s.End()
 	var refusal *attest.Refusal
+	if raw := New(text).Raw(); s.Err() == nil && !bytes.Equal(raw, bytes.Trim(text, " \t\r\n")) {
+		t.Fatalf("%q: the text of the value is %q", text, raw)
+	}
 	if s.Err() != nil && (!errors.As(s.Err(), &refusal) || refusal.Code != attest.CodeMalformed) {
 		t.Fatalf("%q: %v is not a refusal", text, s.Err())
 	}
@@ -40,6 +46,8 @@ func check(t *testing.T, text []byte) {
 		func(s *Scanner) { s.AppendHex(nil, 8) },
 		func(s *Scanner) { s.Base64(base64.StdEncoding, 8) },
 		func(s *Scanner) { s.Bytes(8) },
+		func(s *Scanner) { s.Bool() },
+		func(s *Scanner) { s.Raw() },
 		func(s *Scanner) { s.Uint(1 << 40) },
 		func(s *Scanner) { s.Object(func([]byte) { s.Skip() }) },
 		func(s *Scanner) { s.Array(func() { s.AppendHex(nil, 8) }) },
@@ -71,6 +79,10 @@ func TestValues(t *testing.T) {
 			out = s.Base64(base64.RawURLEncoding, 3)
 		case "bytes":
 			out = s.Bytes(3)
+		case "bool":
+			if s.Bool() {
+				out = []byte{1}
+			}
 		}
 		s.End()
 		return out, s.Err()
@@ -84,6 +96,9 @@ func TestValues(t *testing.T) {
 		{"std", `"-_8="`, "-"}, {"std", `"+/8="`, "fbff"}, {"std", `"+\/8="`, "fbff"}, {"std", `"+\u002f8="`, "-"}, {"std", `"AA\"`, "-"}, {"std", `"AA\nE="`, "-"}, {"std", "\"AA\nE=\"", "-"}, {"std", `"===="`, "-"},
 		{"url", `"-_8"`, "fbff"}, {"url", `"-_8="`, "-"}, {"url", `"+/8"`, "-"}, {"url", `"-_9"`, "-"},
 		{"bytes", `[0,1, 255]`, "0001ff"}, {"bytes", `[]`, ""}, {"bytes", `[256]`, "-"}, {"bytes", `[1,2,3,4]`, "-"}, {"bytes", `[1,]`, "-"}, {"bytes", `[00]`, "-"},
+		{"bytes", "[ 7 ,\n99\t,100 ]", "076364"}, {"bytes", `[1,2`, "-"}, {"bytes", `[255,0]`, "ff00"}, {"bytes", `[1,1000]`, "-"}, {"bytes", `[1,299 ]`, "-"}, {"bytes", `[1,01,2]`, "-"},
+		{"bytes", `[1,1e1,2]`, "-"}, {"bytes", `[1,12.5,2]`, "-"}, {"bytes", `[12a,2]`, "-"}, {"bytes", "[1\x00,2]", "-"}, {"bytes", `[1,,2]`, "-"},
+		{"bool", `true`, "01"}, {"bool", ` false`, ""}, {"bool", `"true"`, "-"}, {"bool", `True`, "-"}, {"bool", `tru`, "-"}, {"bool", `null`, "-"}, {"bool", `falsey`, "-"},
 		{"bytes", `[1.0]`, "-"}, {"bytes", `[-1]`, "-"}, {"bytes", `[1 2]`, "-"},
 	} {
 		got, err := read(test.text, test.form)
@@ -109,5 +124,38 @@ func TestAfterFailure(t *testing.T) {
 	twice.Object(func(name []byte) { twice.Once(&seen, name); twice.Skip() })
 	if twice.Err() == nil {
 		t.Error("a member twice passes")
+	}
+}
+
+// TestBytes holds arrays of bytes, with every number of up to four digits in them, against encoding/json.
+func TestBytes(t *testing.T) {
+	for n := range 10000 {
+		for width := range 5 {
+			text := fmt.Appendf(nil, "[%0*d,7]", width, n)
+			s := New(text)
+			got := s.Bytes(2)
+			s.End()
+			if want := n <= 0xff && json.Valid(text); want != (s.Err() == nil) || want && (got[0] != byte(n) || got[1] != 7) {
+				t.Fatalf("%s: %v, %v", text, got, s.Err())
+			}
+		}
+	}
+}
+
+// TestTooLong: what is over its limit has a code of its own where the caller wants one.
+func TestTooLong(t *testing.T) {
+	for _, code := range []attest.Code{"", attest.CodeTooLarge} {
+		for text, read := range map[string]func(*Scanner){
+			"[1,2,3]": func(s *Scanner) { s.Bytes(2) }, `"000000"`: func(s *Scanner) { s.AppendHex(nil, 2) },
+			`"AAAAAA"`: func(s *Scanner) { s.Base64(base64.RawStdEncoding, 2) },
+		} {
+			s := New([]byte(text))
+			s.TooLong = code
+			read(s)
+			var refusal *attest.Refusal
+			if want := cmp.Or(code, attest.CodeMalformed); !errors.As(s.Err(), &refusal) || refusal.Code != want {
+				t.Errorf("%s: %v, want %s", text, s.Err(), want)
+			}
+		}
 	}
 }
