@@ -2,12 +2,12 @@ package azure
 
 import (
 	"crypto/rsa"
-	"encoding/hex"
+	"errors"
 	"math/big"
 	"slices"
 
 	"github.com/vouchsafe/vouchsafe/attest"
-	"github.com/vouchsafe/vouchsafe/internal/strictjson"
+	"github.com/vouchsafe/vouchsafe/attest/internal/jsonscan"
 )
 
 // akID is the kid of the virtual TPM's attestation key in the variable data.
@@ -22,10 +22,11 @@ const (
 // userDataSize is how much a guest can have put into the variable data, in bytes.
 const userDataSize = 64
 
-// maxKeys and maxText bound what the variable data has: two keys, and identifiers of up to 43 characters.
+// Bounds of what the variable data has: two keys for one operation each, and identifiers of up to 43 characters.
 const (
-	maxKeys = 8
-	maxText = 128
+	maxKeys       = 8
+	maxOperations = 8
+	maxText       = 128
 )
 
 // Runtime is what the variable data of an HCL report says.
@@ -36,59 +37,115 @@ type Runtime struct {
 	config vmConfiguration
 }
 
-// The JSON form. Paravisors add members, so those not known here are passed over; the hardware vouches for all of it.
+// What is read of the JSON. Paravisors add members, so those not known here are passed over; the hardware vouches for all of it.
 type (
-	runtimeData struct {
-		Keys     []jwk            `json:"keys"`
-		Config   *vmConfiguration `json:"vm-configuration"`
-		UserData string           `json:"user-data"`
-	}
 	jwk struct {
-		ID         string   `json:"kid"`
-		Operations []string `json:"key_ops"`
-		Type       string   `json:"kty"`
-		Exponent   string   `json:"e"`
-		Modulus    string   `json:"n"`
+		id, kind          string
+		operations        []string
+		exponent, modulus []byte
 	}
 	vmConfiguration struct {
-		VMUniqueID            string `json:"vmUniqueId"`
-		SecureBoot            *bool  `json:"secure-boot"`
-		TPMEnabled            *bool  `json:"tpm-enabled"`
-		TPMPersisted          *bool  `json:"tpm-persisted"`
-		ConsoleEnabled        *bool  `json:"console-enabled"`
-		InteractiveConsole    *bool  `json:"interactive-console-enabled"`
-		FilteredDevices       *bool  `json:"filtered-vpci-devices-allowed"`
-		RootCertThumbprint    string `json:"root-cert-thumbprint"`
-		HardwareSealingPolicy string `json:"hardware-sealing-policy"`
+		VMUniqueID            string
+		SecureBoot            *bool
+		TPMEnabled            *bool
+		TPMPersisted          *bool
+		ConsoleEnabled        *bool
+		InteractiveConsole    *bool
+		FilteredDevices       *bool
+		RootCertThumbprint    string
+		HardwareSealingPolicy string
 	}
 )
 
+// runtimeReader reads the variable data.
+type runtimeReader struct {
+	*jsonscan.Scanner
+	keys   []jwk
+	config vmConfiguration
+}
+
+func (r *runtimeReader) data(userData *[]byte) {
+	r.Members([]string{"keys", "vm-configuration", "user-data"}, func(i int) {
+		switch i {
+		case 0:
+			r.Array(r.key)
+		case 1:
+			r.configuration()
+		case 2:
+			// Paravisors have written upper-case letters, and lower-case ones.
+			*userData = r.AppendHex(nil, userDataSize)
+		}
+	})
+}
+
+func (r *runtimeReader) key() {
+	if len(r.keys) == maxKeys {
+		r.Refuse(attest.Refuse(attest.CodeTooLarge, "the HCL report has over %d keys", maxKeys))
+		return
+	}
+	var key jwk
+	r.Members([]string{"kid", "key_ops", "kty", "e", "n"}, func(i int) {
+		switch i {
+		case 0:
+			key.id = r.text()
+		case 1:
+			r.Array(func() {
+				if len(key.operations) == maxOperations {
+					r.Fail("a key for over %d operations", maxOperations)
+				}
+				key.operations = append(key.operations, r.text())
+			})
+		case 2:
+			key.kind = r.text()
+		case 3:
+			key.exponent = r.String()
+		case 4:
+			key.modulus = r.String()
+		}
+	})
+	r.keys = append(r.keys, key)
+}
+
+func (r *runtimeReader) configuration() {
+	c := &r.config
+	texts := [...]*string{&c.VMUniqueID, &c.RootCertThumbprint, &c.HardwareSealingPolicy}
+	flags := [...]**bool{
+		&c.SecureBoot, &c.TPMEnabled, &c.TPMPersisted, &c.ConsoleEnabled, &c.InteractiveConsole, &c.FilteredDevices,
+	}
+	r.Members([]string{
+		"vmUniqueId", "root-cert-thumbprint", "hardware-sealing-policy",
+		"secure-boot", "tpm-enabled", "tpm-persisted", "console-enabled", "interactive-console-enabled", "filtered-vpci-devices-allowed",
+	}, func(i int) {
+		if i < len(texts) {
+			*texts[i] = r.text()
+		} else {
+			*flags[i-len(texts)] = attest.Ptr(r.Bool())
+		}
+	})
+}
+
+// text reads a string that is kept.
+func (r *runtimeReader) text() string {
+	text := r.String()
+	if len(text) > maxText {
+		r.Refuse(attest.Refuse(attest.CodeTooLarge, "a text of %d bytes in the HCL report", len(text)))
+	}
+	return string(text)
+}
+
 func parseRuntime(variable []byte) (runtime Runtime, err error) {
-	var data runtimeData
-	if err := strictjson.UnmarshalNewer(variable, &data); err != nil {
-		return runtime, attest.Refuse(attest.CodeMalformed, "the variable data of the HCL report: %w", err)
+	r := runtimeReader{Scanner: jsonscan.New(variable)}
+	r.data(&runtime.UserData)
+	r.End()
+	var refusal *attest.Refusal
+	if errors.As(r.Err(), &refusal) {
+		return runtime, attest.Refuse(refusal.Code, "the variable data of the HCL report: %w", refusal)
 	}
-	if len(data.Keys) > maxKeys {
-		return runtime, attest.Refuse(attest.CodeTooLarge, "the HCL report has %d keys; at most %d are read", len(data.Keys), maxKeys)
+	if n := len(runtime.UserData); n != 0 && n != userDataSize {
+		return runtime, attest.Refuse(attest.CodeMalformed, "user-data in the HCL report is of %d bytes, not %d", n, userDataSize)
 	}
-	if data.Config != nil {
-		runtime.config = *data.Config
-	}
-	for _, text := range []string{
-		runtime.config.VMUniqueID, runtime.config.RootCertThumbprint, runtime.config.HardwareSealingPolicy,
-	} {
-		if len(text) > maxText {
-			return runtime, attest.Refuse(attest.CodeTooLarge, "the VM's configuration in the HCL report has a text of %d bytes", len(text))
-		}
-	}
-	if data.UserData != "" {
-		// Paravisors have written upper-case letters, and lower-case ones.
-		runtime.UserData, err = hex.DecodeString(data.UserData)
-		if err != nil || len(runtime.UserData) != userDataSize {
-			return runtime, attest.Refuse(attest.CodeMalformed, "user-data in the HCL report is not %d bytes in hex", userDataSize)
-		}
-	}
-	runtime.AK, err = attestationKey(data.Keys)
+	runtime.config = r.config
+	runtime.AK, err = attestationKey(r.keys)
 	return runtime, err
 }
 
@@ -96,7 +153,7 @@ func parseRuntime(variable []byte) (runtime Runtime, err error) {
 func attestationKey(keys []jwk) (*rsa.PublicKey, error) {
 	var found []jwk
 	for _, key := range keys {
-		if key.ID == akID {
+		if key.id == akID {
 			found = append(found, key)
 		}
 	}
@@ -104,17 +161,17 @@ func attestationKey(keys []jwk) (*rsa.PublicKey, error) {
 		return nil, attest.Refuse(attest.CodeKeyNotReported, "the HCL report has %d keys named %s, not one", len(found), akID)
 	}
 	key := found[0]
-	if key.Type != "RSA" {
-		return nil, attest.Refuse(attest.CodeAlgorithm, "the attestation key is of type %.20q, not RSA", key.Type)
+	if key.kind != "RSA" {
+		return nil, attest.Refuse(attest.CodeAlgorithm, "the attestation key is of type %.20q, not RSA", key.kind)
 	}
-	if !slices.Equal(key.Operations, []string{"sign"}) {
-		return nil, attest.Refuse(attest.CodeKeyAttributes, "the attestation key is for %.60q, not for signing alone", key.Operations)
+	if !slices.Equal(key.operations, []string{"sign"}) {
+		return nil, attest.Refuse(attest.CodeKeyAttributes, "the attestation key is for %.60q, not for signing alone", key.operations)
 	}
-	modulus, err := decodeBase64URL([]byte(key.Modulus), akBits/8)
+	modulus, err := decodeBase64URL(key.modulus, akBits/8)
 	if err != nil {
 		return nil, attest.Refuse(attest.CodeMalformed, "the attestation key's modulus: %w", err)
 	}
-	exponent, err := decodeBase64URL([]byte(key.Exponent), 4)
+	exponent, err := decodeBase64URL(key.exponent, 4)
 	if err != nil {
 		return nil, attest.Refuse(attest.CodeMalformed, "the attestation key's exponent: %w", err)
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
-	"strings"
 
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/attest/internal/jsonscan"
@@ -54,7 +53,7 @@ func ParseEvidence(data []byte) (*Evidence, error) {
 		return nil, attest.Refuse(attest.CodeTooLarge, "%d bytes of TPM evidence; the limit is %d", len(data), MaxEvidence)
 	}
 	r := evidenceReader{Scanner: jsonscan.New(data), e: &Evidence{}}
-	r.members([]string{"ak_public", "tpm_quote", "event_log", "ak_tpm_public", "ak_certificates", "bank"}, func(i int) {
+	r.Members([]string{"ak_public", "tpm_quote", "event_log", "ak_tpm_public", "ak_certificates", "bank"}, func(i int) {
 		switch i {
 		case 0:
 			r.e.AKPublic = r.bytes()
@@ -92,31 +91,6 @@ type evidenceReader struct {
 	e *Evidence
 }
 
-// members reads an object, calling value with the index of each member that is known. One that is null counts as absent. One that differs from a
-// known one in case only is an error: other readers would take it for that.
-func (r *evidenceReader) members(known []string, value func(i int)) {
-	var seen uint
-	r.Object(func(name []byte) {
-		for i := range known {
-			if string(name) != known[i] {
-				if len(name) == len(known[i]) && strings.EqualFold(string(name), known[i]) {
-					r.Fail("a member in another case than %s", known[i])
-				}
-				continue
-			}
-			if seen&(1<<i) != 0 {
-				r.Fail("member %s twice", name)
-			}
-			seen |= 1 << i
-			if !r.Null() {
-				value(i)
-			}
-			return
-		}
-		r.Skip()
-	})
-}
-
 // bytes reads base64. The evidence as a whole is bounded, and each structure by its parser.
 func (r *evidenceReader) bytes() []byte { return r.Base64(base64.StdEncoding, MaxEvidence) }
 
@@ -131,7 +105,7 @@ func (r *evidenceReader) certificates() {
 }
 
 func (r *evidenceReader) quote() {
-	r.members([]string{"signature", "message", "pcrs"}, func(i int) {
+	r.Members([]string{"signature", "message", "pcrs"}, func(i int) {
 		switch i {
 		case 0:
 			r.e.Signature = r.bytes()

@@ -12,6 +12,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/vouchsafe/vouchsafe/attest"
@@ -124,6 +125,31 @@ func (s *Scanner) Object(member func(name []byte)) {
 		}
 		s.Expect(',')
 	}
+}
+
+// Members reads an object, calling value with the index of each member that is known. One that is null counts as absent, and others are passed
+// over. One that is there twice is an error, and so is one that differs from a known one in case only: other readers would take it for that.
+func (s *Scanner) Members(known []string, value func(i int)) {
+	var seen uint64
+	s.Object(func(name []byte) {
+		for i := range known {
+			if string(name) != known[i] {
+				if strings.EqualFold(string(name), known[i]) {
+					s.Fail("a member in another case than %s", known[i])
+				}
+				continue
+			}
+			if seen&(1<<i) != 0 {
+				s.Fail("member %s twice", name)
+			}
+			seen |= 1 << i
+			if !s.Null() {
+				value(i)
+			}
+			return
+		}
+		s.Skip()
+	})
 }
 
 // Array calls element for each element of the array that is next, positioned at it.
