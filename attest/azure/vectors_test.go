@@ -6,18 +6,20 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"testing/fstest"
-	"time"
 
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/attest/azure/azuretest"
+	"github.com/vouchsafe/vouchsafe/attest/internal/dcap/dcaptest"
 	"github.com/vouchsafe/vouchsafe/attest/snp"
+	"github.com/vouchsafe/vouchsafe/attest/tdx"
 	"github.com/vouchsafe/vouchsafe/internal/vectors"
 )
 
-// recorded is a time at which the real certificates are valid.
-var recorded = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+// recorded is a time at which the real certificates are valid, and the collateral that is made for the real TD.
+var recorded = dcaptest.Now
 
 // realSNP returns a verifier of real machines.
 func realSNP(tb testing.TB, config snp.Config) *Verifier {
@@ -33,10 +35,18 @@ func realSNP(tb testing.TB, config snp.Config) *Verifier {
 	return v
 }
 
-// vectorTDX returns the verifier that judges the TD quote of the vector: the only place to change when it is to be the one of package tdx.
+// world is made once, for all tests.
+var world = sync.OnceValue(dcaptest.New)
+
+// vectorTDX returns the verifier that judges the real TD quote: that of package tdx, with what dcaptest says of its collateral.
 func vectorTDX(tb testing.TB) *Verifier {
 	tb.Helper()
-	v, err := New(Config{Hardware: azuretest.VerifyTDX()})
+	service, roots := dcaptest.RecordedAzure(world())
+	hardware, err := tdx.NewTrusting(tdx.Config{Endorsements: service}, roots)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	v, err := New(Config{Hardware: hardware})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -87,7 +97,8 @@ func TestVectors(t *testing.T) {
 				t.Errorf("claims %+v\n%+v", claims, claims.SNP)
 			}
 			if v.Kind() == attest.AzTDXvTPM && (!strings.HasPrefix(claims.Measurement, "024a32b0") || claims.HardwareRoot != attest.RootIntel ||
-				*a.TPMPersisted || a.RootCertThumbprint == "" || claims.SNP != nil || claims.VMPL != nil) {
+				*a.TPMPersisted || a.RootCertThumbprint == "" || claims.SNP != nil || claims.VMPL != nil || claims.Intel.FMSPC != "00806f050000" ||
+				claims.TCBStatus != attest.TCBUpToDate || claims.Collateral.Current) { // Intel's lists of 2023
 				t.Errorf("claims %+v\n%+v", claims, a)
 			}
 			// Looked at without a nonce it is the same, and unbound; for another nonce it is nothing.
@@ -228,5 +239,80 @@ func TestVectorTDXQuote(t *testing.T) {
 		}
 		_, err = vectorTDX(t).Verify(context.Background(), attest.Input{Evidence: evidence, Binding: attest.BoundTo([]byte("challenge")), Time: recorded})
 		wantCode(t, err, attest.CodeKeyNotReported)
+	}
+}
+
+// TestVectorTDXChanged changes one byte in every so many of the real TD quote, which its signature covers or that vouches for its key.
+func TestVectorTDXChanged(t *testing.T) {
+	evidence := vectors.Read(t, "az-tdx-vtpm/evidence-v1.json")
+	e, err := ParseEvidence(attest.AzTDXvTPM, evidence)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := vectorTDX(t)
+	in := attest.Input{Binding: attest.BoundTo([]byte("challenge")), Time: recorded}
+	if _, err := v.judge(t.Context(), in, e); err != nil {
+		t.Fatal(err)
+	}
+	for at := 0; at < azuretest.QuoteBodyEnd+64; at += certificateStep() {
+		e.TDQuote[at] ^= 1
+		if _, err := v.judge(t.Context(), in, e); err == nil {
+			t.Errorf("byte %#x of the TD quote was changed, and it passes", at)
+		}
+		e.TDQuote[at] ^= 1
+	}
+	// As the broker is configured, with Intel's root alone, the collateral of this family is what is missing: all before that is in order.
+	hardware, err := tdx.New(tdx.Config{Endorsements: dcaptest.Recorded()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v, err = New(Config{Hardware: hardware}); err != nil {
+		t.Fatal(err)
+	}
+	var unavailable *attest.Unavailable
+	if _, err = v.judge(t.Context(), in, e); !errors.As(err, &unavailable) || !strings.Contains(unavailable.What, "intel/tcb/tdx/00806f050000") {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestVectorsEndorsedCertificate takes the certificate out of real evidence: it is found among the collateral that a broker fetches or is given.
+func TestVectorsEndorsedCertificate(t *testing.T) {
+	e, err := ParseEvidence(attest.AzSNPvTPM, vectors.Read(t, "az-snp-vtpm/evidence-v2.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := ParseHCLReport(e.HCLReport)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed, err := snp.ParseReport(report.Hardware)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names, err := snp.EndorsementNames(parsed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	service := new(dcaptest.Service)
+	certificate := e.VCEK
+	service.Put(names[0], certificate, nil)
+	e.VCEK = nil
+	in := attest.Input{Binding: attest.BoundTo([]byte(bound2)), Time: recorded}
+	claims, err := realSNP(t, snp.Config{Endorsements: service}).judge(t.Context(), in, e)
+	if err != nil || claims.Collateral == nil || claims.HardwareRoot != attest.RootMilan || claims.Collateral.Source == "evidence" {
+		t.Fatalf("%+v, %v", claims, err)
+	}
+	// Another chip's certificate under that name is bad collateral, which is no fault of the evidence; and so is none.
+	other, err := ParseEvidence(attest.AzSNPvTPM, vectors.Read(t, "az-snp-vtpm/evidence-v1.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong := new(dcaptest.Service)
+	wrong.Put(names[0], other.VCEK, nil)
+	for name, service := range map[string]*dcaptest.Service{"another chip's": wrong, "none": new(dcaptest.Service)} {
+		var unavailable *attest.Unavailable
+		if _, err := realSNP(t, snp.Config{Endorsements: service}).judge(t.Context(), in, e); !errors.As(err, &unavailable) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

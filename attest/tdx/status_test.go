@@ -116,7 +116,7 @@ func TestConvergedRealQuote(t *testing.T) {
 		info["fmspc"] = strings.TrimPrefix(names[0], "intel/tcb/tdx/")
 		info["tcbLevels"] = []dcaptest.Object{dcaptest.Level(dcap.TDX, 0, 0, row[0])}
 		info["tdxModuleIdentities"] = []dcaptest.Object{dcaptest.Module("TDX_01", dcaptest.EnclaveLevel(4, row[1]))}
-		v, _ := realWith(t, info, realIdentity(row[2]))
+		v, _ := realWith(t, info, dcaptest.RecordedIdentity(row[2]))
 		claims, err := v.Verify(t.Context(), attest.Input{Evidence: quote, Binding: attest.Unbound(), Time: time.Date(2024, 8, 1, 0, 0, 0, 0, time.UTC)})
 		checkStatus(t, row, claims, err)
 	}
@@ -132,7 +132,7 @@ func TestConvergedVector(t *testing.T) {
 		info := dcaptest.TCBInfo(dcap.TDX, "UpToDate")
 		info["fmspc"] = "50806F000000"
 		info["tcbLevels"] = []dcaptest.Object{dcaptest.Level(dcap.TDX, 0, 0, row[0])}
-		v, s := realWith(t, info, realIdentity(row[2]))
+		v, s := realWith(t, info, dcaptest.RecordedIdentity(row[2]))
 		s.Items["intel/tcb/tdx/50806f000000"] = s.Items["intel/tcb/tdx/50806F000000"] // names are lower-case
 		claims, err := v.Verify(t.Context(), attest.Input{Evidence: quote, Binding: attest.Unbound(), Time: dcaptest.RecordedAt})
 		if err != nil || claims.TCBStatus != row[3] || claims.Intel.Module != nil || !claims.Collateral.Current {

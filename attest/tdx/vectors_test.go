@@ -110,14 +110,6 @@ func realWith(tb testing.TB, info, identity dcaptest.Object) (*Verifier, *dcapte
 	return verifier(tb, s, dcap.Roots{Platform: intel.Platform, Collateral: world().Root.Certificate}), s
 }
 
-// realIdentity is that of the quoting enclave that made the real quotes.
-func realIdentity(status string) dcaptest.Object {
-	identity := dcaptest.Identity(dcap.TDX, "UpToDate")
-	identity["mrsigner"] = "DC9E2A7C6F948F17474E34A7FC43ED030F7C1563F1BABDDF6340C82E0E54A8C5"
-	identity["tcbLevels"] = []dcaptest.Object{dcaptest.EnclaveLevel(4, status)}
-	return identity
-}
-
 // TestPaddedQuote is a real quote by a TDX module of version 1, as the kernel's older interface returns it. Its PCK is younger than the lists, which
 // are late then; who signed them is still valid.
 func TestPaddedQuote(t *testing.T) {
@@ -129,7 +121,7 @@ func TestPaddedQuote(t *testing.T) {
 	}
 	info["fmspc"] = strings.TrimPrefix(names[0], "intel/tcb/tdx/")
 	info["tcbLevels"] = []dcaptest.Object{dcaptest.Level(dcap.TDX, 0, 0, "UpToDate")}
-	v, _ := realWith(t, info, realIdentity("UpToDate"))
+	v, _ := realWith(t, info, dcaptest.RecordedIdentity("UpToDate"))
 	at := time.Date(2024, 8, 1, 0, 0, 0, 0, time.UTC)
 	claims, err := v.Verify(t.Context(), attest.Input{Evidence: quote, Binding: attest.Unbound(), Time: at})
 	if err != nil {
@@ -152,7 +144,7 @@ func TestRealEventLog(t *testing.T) {
 	info := dcaptest.TCBInfo(dcap.TDX, "UpToDate")
 	info["fmspc"] = strings.TrimPrefix(names[0], "intel/tcb/tdx/")
 	info["tcbLevels"] = []dcaptest.Object{dcaptest.Level(dcap.TDX, 0, 0, "UpToDate")}
-	v, _ := realWith(t, info, realIdentity("UpToDate"))
+	v, _ := realWith(t, info, dcaptest.RecordedIdentity("UpToDate"))
 	judge := func(log []byte) (*attest.Claims, error) {
 		evidence := kbs(quote, `"`+base64.StdEncoding.EncodeToString(log)+`"`)
 		return v.Verify(t.Context(), attest.Input{Evidence: evidence, Binding: attest.Unbound(), Time: time.Date(2024, 8, 1, 0, 0, 0, 0, time.UTC)})
@@ -265,11 +257,8 @@ func TestAzureVector(t *testing.T) {
 	if err != nil || names[0] != "intel/tcb/tdx/00806f050000" {
 		t.Fatalf("%v, %v", names, err)
 	}
-	info := dcaptest.TCBInfo(dcap.TDX, "UpToDate")
-	info["fmspc"] = "00806f050000"
-	info["tcbLevels"] = []dcaptest.Object{dcaptest.Level(dcap.TDX, 0, 0, "UpToDate")}
-	info["tdxModuleIdentities"] = []dcaptest.Object{dcaptest.Module("TDX_01", dcaptest.EnclaveLevel(2, "UpToDate"))}
-	v, _ := realWith(t, info, realIdentity("UpToDate"))
+	service, roots := dcaptest.RecordedAzure(world())
+	v := verifier(t, service, roots)
 	claims, err := v.Verify(t.Context(), attest.Input{Evidence: quote, Binding: attest.Unbound(), Time: dcaptest.Now})
 	if err != nil || claims.Intel.ModuleID != "TDX_01" || claims.Intel.Module.Status != "up-to-date" || *claims.Debug || claims.Collateral.Current {
 		t.Errorf("claims %+v\n%+v, %v", claims, claims.Intel, err)

@@ -7,6 +7,8 @@ import (
 
 	tdxtesting "github.com/google/go-tdx-guest/testing"
 	"github.com/google/go-tdx-guest/testing/testdata"
+
+	"github.com/vouchsafe/vouchsafe/attest/internal/dcap"
 )
 
 // RecordedAt is a time at which what [Recorded] returns was current.
@@ -38,4 +40,25 @@ func header(h map[string][]string) []byte {
 func RecordedQuote() []byte {
 	quote, _, _ := bytes.Cut(testdata.RawQuote, []byte("\nextra bytes"))
 	return quote
+}
+
+// RecordedIdentity returns the identity of the quoting enclave that made the real quotes, with one level of a status.
+func RecordedIdentity(status string) Object {
+	identity := Identity(dcap.TDX, status)
+	identity["mrsigner"] = "DC9E2A7C6F948F17474E34A7FC43ED030F7C1563F1BABDDF6340C82E0E54A8C5"
+	identity["tcbLevels"] = []Object{EnclaveLevel(4, status)}
+	return identity
+}
+
+// RecordedAzure returns a service that judges the TD quote of the shared evidence of an Azure confidential VM at [Now], with the roots that are needed:
+// the platform is Intel's, with Intel's lists of June 2023, which are late; no collateral of its family is at hand, so that is the world's.
+func RecordedAzure(w *World) (*Service, dcap.Roots) {
+	info := TCBInfo(dcap.TDX, "UpToDate")
+	info["fmspc"] = "00806f050000"
+	info["tcbLevels"] = []Object{Level(dcap.TDX, 0, 0, "UpToDate")}
+	info["tdxModuleIdentities"] = []Object{Module("TDX_01", EnclaveLevel(2, "UpToDate"))}
+	s := Recorded()
+	s.PutTCB(w, dcap.TDX, &Machine{FMSPC: "00806f050000"}, info)
+	s.PutIdentity(w, dcap.TDX, RecordedIdentity("UpToDate"))
+	return s, dcap.Roots{Platform: must(dcap.IntelRoots()).Platform, Collateral: w.Root.Certificate}
 }
