@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/attest/internal/verified"
 	"github.com/vouchsafe/vouchsafe/internal/ratio"
 	"github.com/vouchsafe/vouchsafe/internal/vectors"
 )
@@ -58,7 +59,7 @@ func BenchmarkVerify(b *testing.B) {
 		b.Run("cold/"+form.name, func(b *testing.B) {
 			v := newVerifier()
 			ratio.Measure(b, ratio.Work{
-				Prepare: func() { v.cache = newChainCache(1) }, Run: func() { verify(v) }, Floor: floor(b, ev, v),
+				Prepare: func() { v.chains = verified.NewCache[*chain](1) }, Run: func() { verify(v) }, Floor: floor(b, ev, v),
 			})
 		})
 	}

@@ -2,16 +2,14 @@ package snp
 
 import (
 	"bytes"
-	"container/list"
-	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"math/big"
-	"sync"
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/attest/internal/verified"
 )
 
 // chain is a certificate chain whose signatures and names were verified. Dates and revocation were not: they are judged at every
@@ -93,67 +91,36 @@ func (c *chain) checkTime(now time.Time) error {
 	return nil
 }
 
-// chainKey names a chain by everything that verifyChain's answer depends on, the anchors of the verifier apart: the leaf, and the presented
-// intermediate only where that signed it. What is presented for nothing must not make places of its own in the cache.
-type chainKey [sha256.Size]byte
-
-func keyOf(leaf, presented []byte) chainKey {
-	h := sha256.New()
-	digest := sha256.Sum256(leaf) // of fixed size, so the two parts cannot run into each other
-	h.Write(digest[:])
-	h.Write(presented)
-	var key chainKey
-	h.Sum(key[:0])
-	return key
-}
-
-// chainCache holds verified chains, the least recently used dropped first. Chains that did not verify are not held, so
-// entries cost their maker a certificate that AMD signed. It is safe for concurrent use.
-type chainCache struct {
-	mu      sync.Mutex
-	limit   int
-	entries map[chainKey]*list.Element
-	recent  list.List // of *cacheEntry, most recent first
-}
-
-type cacheEntry struct {
-	key   chainKey
-	chain *chain
-}
-
-func newChainCache(limit int) *chainCache {
-	return &chainCache{limit: limit, entries: map[chainKey]*list.Element{}}
-}
-
-// get returns the chain of key, nil when it is not held. One that expired before now is dropped: its certificates will not be
+// known returns the chain that is held under key, nil when none is. One that expired before now is dropped: its certificates will not be
 // valid again, and its place is of use to others.
-func (c *chainCache) get(key chainKey, now time.Time) *chain {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	element := c.entries[key]
-	if element == nil {
+func (v *Verifier) known(key verified.Key, now time.Time) *chain {
+	c, ok := v.chains.Get(key)
+	if ok && now.After(c.notAfter) {
+		v.chains.Drop(key)
 		return nil
 	}
-	entry := element.Value.(*cacheEntry)
-	if now.After(entry.chain.notAfter) {
-		c.recent.Remove(element)
-		delete(c.entries, key)
-		return nil
-	}
-	c.recent.MoveToFront(element)
-	return entry.chain
+	return c
 }
 
-func (c *chainCache) put(key chainKey, verified *chain) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.entries[key] != nil {
-		return // another caller verified the same chain meanwhile
+// chain returns the verified chain of leaf, from the cache where it is there, valid at in.Time. A chain is held under everything that verifyChain's
+// answer depends on, the anchors of the verifier apart: the leaf, and the presented intermediate only where that signed it. What is
+// presented for nothing must not make places of its own in the cache.
+func (v *Verifier) chain(leaf, presented []byte, in attest.Input) (*chain, error) {
+	c := v.known(verified.KeyOf(leaf, nil), in.Time)
+	if c == nil && presented != nil {
+		c = v.known(verified.KeyOf(leaf, presented), in.Time)
 	}
-	if len(c.entries) >= c.limit {
-		oldest := c.recent.Back()
-		c.recent.Remove(oldest)
-		delete(c.entries, oldest.Value.(*cacheEntry).key)
+	if c == nil {
+		var err error
+		if c, err = verifyChain(leaf, presented, v.anchors); err != nil {
+			return nil, err
+		}
+		if !c.byPresented {
+			presented = nil
+		}
+		if in.Time.Before(c.notAfter) {
+			v.chains.Put(verified.KeyOf(leaf, presented), c)
+		}
 	}
-	c.entries[key] = c.recent.PushFront(&cacheEntry{key, verified})
+	return c, c.checkTime(in.Time)
 }

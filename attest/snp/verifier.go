@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/attest/internal/verified"
 )
 
 // defaultCacheSize is how many chains are held when Config does not say. One is a chip at one TCB and takes about 3 KiB, so
@@ -64,7 +65,7 @@ type Verifier struct {
 	grace        time.Duration
 	lists        map[Product]*atomic.Pointer[parsedList] // of the endorsements, as they were parsed last
 	minimum      map[Product]TCB
-	cache        *chainCache
+	chains       *verified.Cache[*chain]
 }
 
 // New returns a Verifier that trusts AMD's roots and nothing else. A revocation list that no root signed, a minimum for an
@@ -107,7 +108,7 @@ func newVerifier(cfg Config, anchors []anchor) (*Verifier, error) {
 	if size < 0 || size > maxCacheSize {
 		return nil, fmt.Errorf("snp: a cache of %d chains: 1 to %d are possible", size, maxCacheSize)
 	}
-	v.cache = newChainCache(size)
+	v.chains = verified.NewCache[*chain](size)
 	var err error
 	v.revocations, err = parseRevocations(cfg.RevocationLists, anchors)
 	return v, err
@@ -229,27 +230,6 @@ func (v *Verifier) checkRevocation(ctx context.Context, c *chain, f *attest.Fres
 		return false, nil
 	}
 	return true, nil
-}
-
-// chain returns the verified chain of leaf, from the cache where it is there, valid at in.Time.
-func (v *Verifier) chain(leaf, presented []byte, in attest.Input) (*chain, error) {
-	c := v.cache.get(keyOf(leaf, nil), in.Time)
-	if c == nil && presented != nil {
-		c = v.cache.get(keyOf(leaf, presented), in.Time)
-	}
-	if c == nil {
-		var err error
-		if c, err = verifyChain(leaf, presented, v.anchors); err != nil {
-			return nil, err
-		}
-		if !c.byPresented {
-			presented = nil
-		}
-		if in.Time.Before(c.notAfter) {
-			v.cache.put(keyOf(leaf, presented), c)
-		}
-	}
-	return c, c.checkTime(in.Time)
 }
 
 // checkCPU holds the processor that a report names, from version 3, against the product whose root vouches.

@@ -2,7 +2,6 @@ package tpm
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	_ "embed"
@@ -10,10 +9,10 @@ import (
 	"encoding/pem"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/attest/internal/verified"
 )
 
 // maxCertificate bounds one certificate, in bytes: long before this, it is not one that a TPM's maker issued.
@@ -62,8 +61,7 @@ type anchors struct {
 	rootPool, intermediates *x509.CertPool
 	lists                   []*x509.RevocationList
 
-	mu    sync.Mutex
-	known map[[sha256.Size]byte]*chain // verified chains, by the digest of what was presented
+	known *verified.Cache[*chain] // verified chains, by what was presented
 }
 
 // maxKnownChains bounds the chains that are remembered: one for each instance that attests. An entry takes about 150 bytes.
@@ -72,7 +70,7 @@ const maxKnownChains = 4096
 func newAnchors(roots, intermediates []*x509.Certificate, lists []*x509.RevocationList) *anchors {
 	a := &anchors{
 		roots: roots, rootPool: x509.NewCertPool(), intermediates: x509.NewCertPool(), lists: lists,
-		known: make(map[[sha256.Size]byte]*chain),
+		known: verified.NewCache[*chain](maxKnownChains),
 	}
 	for _, cert := range roots {
 		a.rootPool.AddCert(cert)
@@ -111,29 +109,15 @@ type chain struct {
 // verifyOnce is verify, remembering chains that were found good for as long as they are. A verdict depends on nothing but what is
 // presented, the configuration, and the time.
 func (a *anchors) verifyOnce(leaf *x509.Certificate, presented [][]byte, at time.Time) (*chain, error) {
-	h := sha256.New()
-	for _, der := range append([][]byte{leaf.Raw}, presented...) {
-		sum := sha256.Sum256(der)
-		h.Write(sum[:])
+	name := verified.KeyOf(append([][]byte{leaf.Raw}, presented...)...)
+	if c, found := a.known.Get(name); found && !at.Before(c.begins) && at.Before(c.expires) {
+		return c, nil
 	}
-	name := [sha256.Size]byte(h.Sum(nil))
-	a.mu.Lock()
-	found := a.known[name]
-	a.mu.Unlock()
-	if found != nil && !at.Before(found.begins) && at.Before(found.expires) {
-		return found, nil
+	c, err := a.verify(leaf, presented, at)
+	if err == nil && c.current {
+		a.known.Set(name, c)
 	}
-	verified, err := a.verify(leaf, presented, at)
-	if err != nil || !verified.current {
-		return verified, err
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if len(a.known) >= maxKnownChains {
-		clear(a.known) // rare, and costs each instance one verification
-	}
-	a.known[name] = verified
-	return verified, nil
+	return c, err
 }
 
 // verify builds a chain from leaf to a root at a time, with the presented certificates as intermediates besides the configured

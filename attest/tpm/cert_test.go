@@ -329,11 +329,11 @@ func TestKnownChainsExpire(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if len(v.anchors.known) != 1 {
-		t.Errorf("%d chains are remembered, want 1", len(v.anchors.known))
+	if v.anchors.known.Len() != 1 {
+		t.Errorf("%d chains are remembered, want 1", v.anchors.known.Len())
 	}
 	e.AKCertificates = append(e.AKCertificates, newAuthority(t).root.Raw)
-	if _, err := v.Verify(t.Context(), input(marshal(t, e))); err != nil || len(v.anchors.known) != 2 {
-		t.Errorf("a chain presented with something else is another: %v, %d", err, len(v.anchors.known))
+	if _, err := v.Verify(t.Context(), input(marshal(t, e))); err != nil || v.anchors.known.Len() != 2 {
+		t.Errorf("a chain presented with something else is another: %v, %d", err, v.anchors.known.Len())
 	}
 }

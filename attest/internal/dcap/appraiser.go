@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/attest/internal/verified"
 )
 
 // Sizes of the caches, in entries.
@@ -38,10 +39,10 @@ type Appraiser struct {
 	endorsements attest.Endorsements
 	grace        time.Duration
 	roots        Roots
-	platforms    *cache[platformKey, platform]
-	infos        *cache[itemKey, tcbInfo]
-	identities   *cache[itemKey, qeIdentity]
-	lists        *cache[itemKey, crl]
+	platforms    *verified.CacheBy[platformKey, *platform]
+	infos        *verified.CacheBy[itemKey, *tcbInfo]
+	identities   *verified.CacheBy[itemKey, *qeIdentity]
+	lists        *verified.CacheBy[itemKey, *crl]
 }
 
 // New returns an Appraiser that trusts roots and nothing else.
@@ -63,8 +64,11 @@ func New(s Settings, roots Roots) (*Appraiser, error) {
 		return nil, fmt.Errorf("a cache of %d attestation keys: 1 to %d are possible", size, maxCacheSize)
 	}
 	return &Appraiser{
-		endorsements: s.Endorsements, grace: s.Grace, roots: roots, platforms: newCache[platformKey, platform](size),
-		infos: newCache[itemKey, tcbInfo](infoCacheSize), identities: newCache[itemKey, qeIdentity](itemCacheSize), lists: newCache[itemKey, crl](itemCacheSize),
+		endorsements: s.Endorsements, grace: s.Grace, roots: roots,
+		platforms:  verified.NewCacheBy[platformKey, *platform](size),
+		infos:      verified.NewCacheBy[itemKey, *tcbInfo](infoCacheSize),
+		identities: verified.NewCacheBy[itemKey, *qeIdentity](itemCacheSize),
+		lists:      verified.NewCacheBy[itemKey, *crl](itemCacheSize),
 	}, nil
 }
 
@@ -120,7 +124,7 @@ func (a *Appraiser) Appraise(ctx context.Context, q *Quote, in attest.Input) (*a
 // platform returns what vouches for the quote's attestation key, from the cache where it is there, valid at the time.
 func (a *Appraiser) platform(q *Quote, at time.Time) (*platform, error) {
 	k := platformKey{q.TEE, [keySize]byte(q.key)}
-	if p := a.platforms.get(k); p != nil {
+	if p, found := a.platforms.Get(k); found {
 		if tail, same := p.vouching.vouchesFor(q); same {
 			if err := checkTail(tail); err != nil {
 				return nil, err
@@ -136,7 +140,7 @@ func (a *Appraiser) platform(q *Quote, at time.Time) (*platform, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.platforms.put(k, p)
+	a.platforms.Set(k, p)
 	return p, p.checkTime(at)
 }
 

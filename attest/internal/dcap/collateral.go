@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/attest/internal/verified"
 	"github.com/vouchsafe/vouchsafe/internal/strictjson"
 )
 
@@ -165,19 +166,19 @@ type itemKey struct {
 }
 
 // cached returns what is held of item, or verifies and holds it.
-func cached[T any](c *cache[itemKey, T], as string, item *attest.Endorsement, verify func() (*T, error)) (*T, error) {
+func cached[T any](c *verified.CacheBy[itemKey, *T], as string, item *attest.Endorsement, verify func() (*T, error)) (*T, error) {
 	k := itemKey{as, item.Digest}
 	if k.digest == ([sha256.Size]byte{}) {
 		k.digest = sha256.Sum256(item.Data)
 	}
-	if held := c.get(k); held != nil {
+	if held, found := c.Get(k); found {
 		return held, nil
 	}
-	verified, err := verify()
+	result, err := verify()
 	if err == nil {
-		c.put(k, verified)
+		c.Set(k, result)
 	}
-	return verified, err
+	return result, err
 }
 
 // verifySigned verifies a response of Intel's service: a member with what is said and one with the signature over exactly its bytes, in hex, by

@@ -143,17 +143,3 @@ func FuzzQuote(f *testing.F) {
 	f.Add(testdata.RawQuote[:len(testdata.RawQuote)-39])
 	f.Fuzz(checkQuote)
 }
-
-// TestCache: what is used least is dropped first, and what is put twice counts once.
-func TestCache(t *testing.T) {
-	c := newCache[int, string](2)
-	one, two, three := "one", "two", "three"
-	c.put(1, &one)
-	c.put(2, &two)
-	c.get(1)
-	c.put(3, &three)
-	c.put(3, &one)
-	if c.get(2) != nil || c.get(1) != &one || c.get(3) != &one || len(c.entries) != 2 || c.recent.Len() != 2 {
-		t.Errorf("held are %v", c.entries)
-	}
-}

@@ -30,25 +30,31 @@ func KeyOf(parts ...[]byte) Key {
 
 // Cache holds the most recently used values, up to a limit. Failures are not for it: whoever fills it then pays with
 // what a root signed. It is safe for concurrent use; the values must be too, since all callers get the same.
-type Cache[T any] struct {
+type Cache[T any] = CacheBy[Key, T]
+
+// CacheBy is a Cache by keys that need no digest, since all that the verdict depends on is in them and is small.
+type CacheBy[K comparable, T any] struct {
 	mu      sync.Mutex
 	limit   int
-	entries map[Key]*list.Element
-	recent  list.List // of *entry[T], most recent first
+	entries map[K]*list.Element
+	recent  list.List // of *entry[K, T], most recent first
 }
 
-type entry[T any] struct {
-	key   Key
+type entry[K comparable, T any] struct {
+	key   K
 	value T
 }
 
 // NewCache returns a Cache of at most limit values, at least one.
-func NewCache[T any](limit int) *Cache[T] {
-	return &Cache[T]{limit: max(1, limit), entries: map[Key]*list.Element{}}
+func NewCache[T any](limit int) *Cache[T] { return NewCacheBy[Key, T](limit) }
+
+// NewCacheBy returns a CacheBy of at most limit values, at least one.
+func NewCacheBy[K comparable, T any](limit int) *CacheBy[K, T] {
+	return &CacheBy[K, T]{limit: max(1, limit), entries: map[K]*list.Element{}}
 }
 
 // Get returns the value of key, and whether there is one.
-func (c *Cache[T]) Get(key Key) (value T, ok bool) {
+func (c *CacheBy[K, T]) Get(key K) (value T, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	element := c.entries[key]
@@ -56,30 +62,46 @@ func (c *Cache[T]) Get(key Key) (value T, ok bool) {
 		return value, false
 	}
 	c.recent.MoveToFront(element)
-	return element.Value.(*entry[T]).value, true
+	return element.Value.(*entry[K, T]).value, true
 }
 
 // Put remembers a value, in the place of the one used least recently where there is no room. The first value of a key stays.
-func (c *Cache[T]) Put(key Key, value T) {
+func (c *CacheBy[K, T]) Put(key K, value T) { c.put(key, value, false) }
+
+// Set is Put, but that the value takes the place of the one that key has: of a chain that has expired, when there is another.
+func (c *CacheBy[K, T]) Set(key K, value T) { c.put(key, value, true) }
+
+func (c *CacheBy[K, T]) put(key K, value T, replace bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.entries[key] != nil {
-		return // another caller verified the same meanwhile
+	if element := c.entries[key]; element != nil { // with Put, another caller verified the same meanwhile
+		if replace {
+			element.Value.(*entry[K, T]).value = value
+			c.recent.MoveToFront(element)
+		}
+		return
 	}
 	if len(c.entries) >= c.limit {
 		oldest := c.recent.Back()
 		c.recent.Remove(oldest)
-		delete(c.entries, oldest.Value.(*entry[T]).key)
+		delete(c.entries, oldest.Value.(*entry[K, T]).key)
 	}
-	c.entries[key] = c.recent.PushFront(&entry[T]{key, value})
+	c.entries[key] = c.recent.PushFront(&entry[K, T]{key, value})
 }
 
 // Drop forgets the value of key, such as a chain that has expired.
-func (c *Cache[T]) Drop(key Key) {
+func (c *CacheBy[K, T]) Drop(key K) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if element := c.entries[key]; element != nil {
 		c.recent.Remove(element)
 		delete(c.entries, key)
 	}
+}
+
+// Len returns how many values there are.
+func (c *CacheBy[K, T]) Len() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.entries)
 }

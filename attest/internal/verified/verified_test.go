@@ -31,6 +31,21 @@ func TestCache(t *testing.T) {
 	}
 }
 
+// TestSet: what is set takes the place of what was there, and is the most recent then; what is used least is dropped first.
+func TestSet(t *testing.T) {
+	c := NewCacheBy[int, string](2)
+	c.Set(1, "one")
+	c.Set(2, "two")
+	c.Set(1, "another")
+	c.Set(3, "three")
+	if _, ok := c.Get(2); ok || c.Len() != 2 || c.recent.Len() != 2 {
+		t.Errorf("%d values, %d in order, 2 among them: %v", c.Len(), c.recent.Len(), ok)
+	}
+	if v, _ := c.Get(1); v != "another" {
+		t.Error(v)
+	}
+}
+
 func TestLimit(t *testing.T) {
 	c := NewCache[int](0)
 	var wg sync.WaitGroup
