@@ -42,6 +42,8 @@ type HCLReport struct {
 	Hardware []byte  // SEV-SNP's report of 1184 bytes, or TDX's TD report of 1024, which only the same machine could verify
 	Variable []byte  // JSON whose SHA-256 is the start of the hardware's report data
 	Runtime  Runtime // what Variable says
+
+	Digest [sha256.Size]byte // of Variable, with which the hardware's report data begins; zeros follow it there
 }
 
 // ParseHCLReport parses an HCL report, which may be followed by zeros, as in the NV index it is read from. Every field is held against what it can
@@ -110,15 +112,12 @@ func (report *HCLReport) hardware(area []byte) error {
 	default:
 		return attest.Refuse(attest.CodeVersionUnsupported, "an HCL report of type %d; 2 (SEV-SNP) and 4 (TDX) are verified", report.Type)
 	}
-	digest := report.Digest()
-	if err := attest.BoundTo(digest[:]).Padded(reportData[:reportDataSize]); err != nil {
+	report.Digest = sha256.Sum256(report.Variable)
+	if err := attest.BoundTo(report.Digest[:]).Padded(reportData[:reportDataSize]); err != nil {
 		return attest.Refuse(attest.CodeKeyNotReported, "the hardware's report in the HCL report is not about its variable data")
 	}
 	return nil
 }
-
-// Digest returns the SHA-256 of the variable data, with which the hardware's report data begins; zeros follow it there.
-func (report *HCLReport) Digest() [sha256.Size]byte { return sha256.Sum256(report.Variable) }
 
 func allZero(b []byte) bool {
 	for _, c := range b {

@@ -197,7 +197,7 @@ func (r *reader) bytes(what string, limit int, decode func(text []byte, limit in
 		return emptyIsNil(r.Bytes(limit))
 	}
 	r.text = true
-	b, err := decode(r.String(), limit)
+	b, err := decode(r.Text(), limit)
 	if err != nil {
 		r.refuse(what, err)
 	}

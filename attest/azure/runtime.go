@@ -98,9 +98,9 @@ func (r *runtimeReader) key() {
 		case 2:
 			key.kind = r.text()
 		case 3:
-			key.exponent = r.String()
+			key.exponent = r.Text()
 		case 4:
-			key.modulus = r.String()
+			key.modulus = r.Text()
 		}
 	})
 	r.keys = append(r.keys, key)

@@ -247,6 +247,7 @@ func (s *Scanner) octets(dst []byte) (n int) {
 	if s.Accept(']') {
 		return 0
 	}
+	n = s.plainOctets(dst)
 	for s.err == nil {
 		value := s.octet()
 		if n == len(dst) {
@@ -265,30 +266,6 @@ func (s *Scanner) octets(dst []byte) (n int) {
 		s.Expect(',')
 	}
 	return n
-}
-
-// octet reads an integer from 0 to 255. Up to three digits with something else after them are read here; whatever else there is, is for Uint to
-// read or to say what is wrong with.
-func (s *Scanner) octet() byte {
-	if s.Peek() == 0 || len(s.data)-s.pos < 4 {
-		return byte(s.Uint(0xff))
-	}
-	text := s.data[s.pos:][:4]
-	first, second, third := uint(text[0]-'0'), uint(text[1]-'0'), uint(text[2]-'0')
-	value, digits := first, 1
-	switch {
-	case first > 9 || first == 0 && second <= 9:
-		digits = 0
-	case second <= 9 && third <= 9:
-		value, digits = 100*first+10*second+third, 3
-	case second <= 9:
-		value, digits = 10*first+second, 2
-	}
-	if after := text[digits]; digits == 0 || value > 0xff || after != ',' && after != ']' && after > ' ' {
-		return byte(s.Uint(0xff))
-	}
-	s.pos += digits
-	return byte(value)
 }
 
 // Raw passes over any value and returns its text, which is part of the whole and must not be kept.
@@ -328,7 +305,12 @@ func (s *Scanner) skip(depth int) {
 	case c == '{':
 		s.Object(func([]byte) { s.skip(depth + 1) })
 	case c == '[':
-		s.Array(func() { s.skip(depth + 1) })
+		var passed [64]byte
+		s.Array(func() {
+			for s.plainOctets(passed[:]) > 0 { // most of what is passed over; a comma follows each, and so another value
+			}
+			s.skip(depth + 1)
+		})
 	case c == '"':
 		s.skipString()
 	case c == 't':
@@ -434,7 +416,7 @@ func (s *Scanner) Once(seen *bool, name []byte) {
 
 // AppendHex reads a string of hex, in either case, that is of at most limit bytes, and appends these to dst.
 func (s *Scanner) AppendHex(dst []byte, limit int) []byte {
-	text := s.text()
+	text := s.Text()
 	switch {
 	case s.err != nil:
 		return dst
@@ -457,8 +439,9 @@ func (s *Scanner) AppendHex(dst []byte, limit int) []byte {
 	return dst
 }
 
-// text reads a string up to the next quote, whatever is in it: for callers that refuse every escape and control character themselves.
-func (s *Scanner) text() []byte {
+// Text reads a string up to the next quote, whatever is in it: for callers that refuse every escape and control character themselves. What it
+// returns is part of the text and must not be kept.
+func (s *Scanner) Text() []byte {
 	s.Expect('"')
 	if s.err != nil {
 		return nil
@@ -496,7 +479,7 @@ var nibble = func() (table [256]byte) {
 // Base64 reads a string of base64 in the encoding given, as its encoder writes it, that is of at most limit bytes. A slash may be escaped, as some
 // writers of JSON do.
 func (s *Scanner) Base64(encoding *base64.Encoding, limit int) []byte {
-	text := s.text()
+	text := s.Text()
 	if bytes.IndexByte(text, '\\') >= 0 {
 		text = bytes.ReplaceAll(text, []byte(`\/`), []byte(`/`)) // no other escape is of a character that base64 has
 	}

@@ -2,7 +2,6 @@ package jsonscan
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -127,35 +126,41 @@ func TestAfterFailure(t *testing.T) {
 	}
 }
 
-// TestBytes holds arrays of bytes, with every number of up to four digits in them, against encoding/json.
-func TestBytes(t *testing.T) {
-	for n := range 10000 {
-		for width := range 5 {
-			text := fmt.Appendf(nil, "[%0*d,7]", width, n)
-			s := New(text)
-			got := s.Bytes(2)
-			s.End()
-			if want := n <= 0xff && json.Valid(text); want != (s.Err() == nil) || want && (got[0] != byte(n) || got[1] != 7) {
-				t.Fatalf("%s: %v, %v", text, got, s.Err())
+// TestOctets: arrays of bytes are read as encoding/json reads them, wherever the reader that takes only plain spellings stops.
+func TestOctets(t *testing.T) {
+	for value := range 300 {
+		for _, text := range []string{
+			fmt.Sprintf("[%d]", value), fmt.Sprintf("[%d,1,2,3]", value), fmt.Sprintf("[0,0,0,0,0,%d,0,0,0,0,0,0,0]", value), fmt.Sprintf("[7,%d ,8,9,10]", value),
+			fmt.Sprintf("[0,0,0, %d,0,0,0]", value),
+		} {
+			var want []int
+			if err := json.Unmarshal([]byte(text), &want); err != nil {
+				t.Fatal(err)
+			}
+			for limit := range 16 {
+				s := New([]byte(text))
+				got := s.Bytes(limit)
+				s.End()
+				if fits := value <= 0xff && len(want) <= limit; fits != (s.Err() == nil) {
+					t.Fatalf("%s in %d bytes: %v", text, limit, s.Err())
+				}
+				for i := range got {
+					if s.Err() == nil && (len(got) != len(want) || int(got[i]) != want[i]) {
+						t.Fatalf("%s: %d", text, got)
+					}
+				}
 			}
 		}
 	}
-}
-
-// TestTooLong: what is over its limit has a code of its own where the caller wants one.
-func TestTooLong(t *testing.T) {
-	for _, code := range []attest.Code{"", attest.CodeTooLarge} {
-		for text, read := range map[string]func(*Scanner){
-			"[1,2,3]": func(s *Scanner) { s.Bytes(2) }, `"000000"`: func(s *Scanner) { s.AppendHex(nil, 2) },
-			`"AAAAAA"`: func(s *Scanner) { s.Base64(base64.RawStdEncoding, 2) },
-		} {
-			s := New([]byte(text))
-			s.TooLong = code
-			read(s)
-			var refusal *attest.Refusal
-			if want := cmp.Or(code, attest.CodeMalformed); !errors.As(s.Err(), &refusal) || refusal.Code != want {
-				t.Errorf("%s: %v, want %s", text, s.Err(), want)
-			}
+	for _, text := range []string{"[00,1,2,3,4]", "[01,1,2,3,4]", "[0,0,0,0,]", "[1,2,3,4,", "[0,0,0,0", "[0,0,0,0;0]", "[-1,0,0,0,0]", "[1.0,0,0,0,0]", "[1e1,0,0,0,0]", "[,0,0,0,0]", "[0,0,,0,0]", "[007,0,0,0]"} {
+		s := New([]byte(text))
+		s.Bytes(16)
+		s.End()
+		skip := New([]byte(text))
+		skip.Skip()
+		skip.End()
+		if s.Err() == nil || (skip.Err() == nil) != json.Valid([]byte(text)) {
+			t.Errorf("%s: %v, skipped %v", text, s.Err(), skip.Err())
 		}
 	}
 }
