@@ -5,7 +5,6 @@ import (
 	"crypto"
 	"crypto/rsa"
 	"crypto/sha256"
-	"crypto/x509"
 
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/attest/tpm"
@@ -44,7 +43,7 @@ func (e *Evidence) checkQuote(binding attest.Binding) (*tpm.Quote, error) {
 // checkSelections demands one selection, of PCRs 0 to 23 in bank SHA-256. A TPM digests the values of several selections one after
 // the other, so that one of a PCR that can be reset would stand where a verifier that only counts values looks for PCR 11.
 func checkSelections(selections []tpm.Selection) error {
-	var order []int
+	order := make([]int, 0, tpm.NumPCRs)
 	for _, s := range selections {
 		if s.Bank != crypto.SHA256 {
 			return attest.Refuse(attest.CodePCRBank, "the quote is over bank %#x, not sha256", s.Algorithm)
@@ -66,12 +65,9 @@ func checkSelections(selections []tpm.Selection) error {
 }
 
 // checkSignature checks that the attestation key signed the quote, and that the key presented beside it, where there is one, is the same.
-func (e *Evidence) checkSignature(ak *rsa.PublicKey) error {
-	if e.AKPublic != nil {
-		reported, err := x509.MarshalPKIXPublicKey(ak)
-		if err != nil || !bytes.Equal(reported, e.AKPublic) {
-			return attest.Refuse(attest.CodeKeyNotReported, "the attestation key presented is not the one in the HCL report")
-		}
+func (e *Evidence) checkSignature(ak *rsa.PublicKey, spki []byte) error {
+	if e.AKPublic != nil && !bytes.Equal(spki, e.AKPublic) {
+		return attest.Refuse(attest.CodeKeyNotReported, "the attestation key presented is not the one in the HCL report")
 	}
 	digest := sha256.Sum256(e.Message)
 	if err := rsa.VerifyPKCS1v15(ak, crypto.SHA256, digest[:], e.Signature); err != nil {

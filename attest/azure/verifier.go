@@ -3,10 +3,8 @@ package azure
 import (
 	"bytes"
 	"context"
-	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/subtle"
-	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -86,7 +84,8 @@ func (v *Verifier) judge(ctx context.Context, in attest.Input, evidence *Evidenc
 	if evidence.Version >= 2 && !fresh {
 		return nil, attest.Refuse(attest.CodeBinding, "user-data in the HCL report is not what the quote covers, as layout %d has it", evidence.Version)
 	}
-	if err := evidence.checkSignature(report.Runtime.AK); err != nil {
+	spki := report.Runtime.spki()
+	if err := evidence.checkSignature(report.Runtime.AK, spki); err != nil {
 		return nil, err
 	}
 	claims, err := v.verifyHardware(ctx, in, evidence, report)
@@ -98,9 +97,7 @@ func (v *Verifier) judge(ctx context.Context, in attest.Input, evidence *Evidenc
 	claims.Bound = attest.Ptr(in.Binding.IsBound())
 	claims.ReportData = hex.EncodeToString(quote.ExtraData)
 	claims.Azure = azureClaims(evidence, report, fresh, hostData)
-	if claims.TPM, err = tpmClaims(quote, evidence.PCRs, report.Runtime.AK); err != nil {
-		return nil, err
-	}
+	claims.TPM = tpmClaims(quote, evidence.PCRs, spki)
 	bindInitData(claims, in.Init, evidence.PCRs[initDataPCR])
 	if len(evidence.EventLog) > 0 {
 		if claims.Boot, err = eventlog.BootGuest(evidence.EventLog, quote.Bank, evidence.PCRs); err != nil {
@@ -160,11 +157,7 @@ func bindInitData(claims *attest.Claims, init *attest.InitData, pcr []byte) {
 	}
 }
 
-func tpmClaims(quote *tpm.Quote, pcrs [][]byte, ak *rsa.PublicKey) (*attest.TPMClaims, error) {
-	spki, err := x509.MarshalPKIXPublicKey(ak)
-	if err != nil {
-		return nil, attest.Refuse(attest.CodeMalformed, "the attestation key: %w", err)
-	}
+func tpmClaims(quote *tpm.Quote, pcrs [][]byte, spki []byte) *attest.TPMClaims {
 	digest := tpm.SPKIDigest(spki)
 	claims := &attest.TPMClaims{
 		AKName: digest, AKDigest: digest, Bank: "sha256", PCRs: make(map[int]string, len(pcrs)),
@@ -175,7 +168,7 @@ func tpmClaims(quote *tpm.Quote, pcrs [][]byte, ak *rsa.PublicKey) (*attest.TPMC
 		size := hex.EncodedLen(len(value))
 		claims.PCRs[i], text = text[:size], text[size:]
 	}
-	return claims, nil
+	return claims
 }
 
 func azureClaims(evidence *Evidence, report *HCLReport, fresh bool, hostData string) *attest.AzureClaims {

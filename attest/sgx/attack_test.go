@@ -2,16 +2,11 @@ package sgx
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/sha256"
 	"encoding/binary"
 	"encoding/pem"
 	"errors"
-	"math/big"
-	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/attest/internal/dcap"
@@ -196,35 +191,4 @@ func FuzzVerify(f *testing.F) {
 func TestMutations(t *testing.T) {
 	s := goodSetup(t)
 	mutate.Run(t, seeds(s), checkVerify(s.verifier))
-}
-
-// BenchmarkVerify prints, as x-floor, how many times the bare check of the quote's signature an appraisal costs with a platform that is
-// known, measured in the same run. The budget is 1.3; cold is in the benchmark of package tdx, which does the same.
-func BenchmarkVerify(b *testing.B) {
-	s := goodSetup(b)
-	q := s.quote(3)
-	raw := q.Bytes()
-	signed := q.Signed()
-	x, y := new(big.Int).SetBytes(raw[len(signed)+4:][:32]), new(big.Int).SetBytes(raw[len(signed)+36:][:32])
-	for name, evidence := range map[string][]byte{"binary": raw, "json": kbs(raw)} {
-		b.Run("warm/"+name, func(b *testing.B) {
-			var ours, floor []time.Duration
-			b.ReportAllocs()
-			for b.Loop() {
-				start := time.Now()
-				if _, err := s.verify(b, evidence); err != nil {
-					b.Fatal(err)
-				}
-				middle := time.Now()
-				digest := sha256.Sum256(signed)
-				if !ecdsa.Verify(&q.Key.PublicKey, digest[:], x, y) {
-					b.Fatal("the signature does not verify")
-				}
-				ours, floor = append(ours, middle.Sub(start)), append(floor, time.Since(middle))
-			}
-			slices.Sort(ours)
-			slices.Sort(floor)
-			b.ReportMetric(float64(ours[len(ours)/2])/float64(floor[len(floor)/2]), "x-floor")
-		})
-	}
 }
