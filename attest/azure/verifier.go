@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/attest/eventlog"
@@ -159,16 +158,10 @@ func bindInitData(claims *attest.Claims, init *attest.InitData, pcr []byte) {
 
 func tpmClaims(quote *tpm.Quote, pcrs [][]byte, spki []byte) *attest.TPMClaims {
 	digest := tpm.SPKIDigest(spki)
-	claims := &attest.TPMClaims{
-		AKName: digest, AKDigest: digest, Bank: "sha256", PCRs: make(map[int]string, len(pcrs)),
+	return &attest.TPMClaims{
+		AKName: digest, AKDigest: digest, Bank: "sha256", PCRs: tpm.PCRClaims(pcrs),
 		Clock: int64(quote.Clock), ClockSafe: quote.ClockSafe,
 	}
-	text := hex.EncodeToString(slices.Concat(pcrs...)) // at once, for it is most of what is left to do
-	for i, value := range pcrs {
-		size := hex.EncodedLen(len(value))
-		claims.PCRs[i], text = text[:size], text[size:]
-	}
-	return claims
 }
 
 func azureClaims(evidence *Evidence, report *HCLReport, fresh bool, hostData string) *attest.AzureClaims {

@@ -12,6 +12,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/attest/eventlog"
@@ -111,16 +112,28 @@ func (v *Verifier) Verify(ctx context.Context, in attest.Input) (*attest.Claims,
 // describe adds what the quote says.
 func describe(claims *attest.TPMClaims, quote *Quote, pcrs [][]byte) {
 	claims.Bank = bankName(quote.Bank)
-	claims.PCRs = make(map[int]string, len(pcrs))
-	text := hex.EncodeToString(bytes.Join(pcrs, nil)) // at once, for it is most of what is left to do
-	for i, value := range pcrs {
-		size := hex.EncodedLen(len(value))
-		claims.PCRs[i], text = text[:size], text[size:]
-	}
+	claims.PCRs = PCRClaims(pcrs)
 	// Not the firmware version and the counts of resets: for a key outside the endorsement and platform hierarchies the TPM hides
 	// them behind numbers of the key's own, and a quote does not say which hierarchy its key is of.
 	claims.Clock = int64(quote.Clock)
 	claims.ClockSafe = quote.ClockSafe
+}
+
+// PCRClaims returns values of PCRs from 0 on, of up to 64 bytes, as claims have them. They share one string: to write them is most of what there is to
+// do besides checking signatures.
+func PCRClaims(pcrs [][]byte) map[int]string {
+	var all strings.Builder
+	all.Grow(len(pcrs) * hex.EncodedLen(sha256.Size))
+	var space [2 * maxPCR]byte
+	for _, value := range pcrs {
+		all.Write(hex.AppendEncode(space[:0], value))
+	}
+	claims, text := make(map[int]string, len(pcrs)), all.String()
+	for i, value := range pcrs {
+		size := hex.EncodedLen(len(value))
+		claims[i], text = text[:size], text[size:]
+	}
+	return claims
 }
 
 // bindInitData holds PCR 8 against the init-data presented.

@@ -82,7 +82,9 @@ func (m wireMembers) decode() (quote, log []byte, err error) {
 // membersOf, which reads all JSON and takes nearly as long as verifying the quote does.
 func scan(text []byte) (m wireMembers, ok bool) {
 	next := func(token string) bool {
-		text = bytes.TrimLeft(text, " \t\r\n")
+		if len(text) > 0 && text[0] <= ' ' {
+			text = bytes.TrimLeft(text, " \t\r\n")
+		}
 		if len(text) < len(token) || string(text[:len(token)]) != token {
 			return false
 		}

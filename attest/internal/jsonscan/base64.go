@@ -1,6 +1,9 @@
 package jsonscan
 
-import "encoding/base64"
+import (
+	"encoding/base64"
+	"encoding/binary"
+)
 
 // groups give the bits of each character at each of the four places of a group, and notBase64 for what is no character of the alphabet. The
 // standard library's decoder takes a fifth of the time that the check of a quote's signature does; with these it is a twentieth.
@@ -42,16 +45,17 @@ func DecodeBase64(encoding *base64.Encoding, text []byte) ([]byte, error) {
 	}
 	out := make([]byte, encoding.DecodedLen(len(text)))
 	n, at := 0, 0
-	// The last group, which may be padded or short, is the standard library's.
-	for ; at+8 <= len(text); at += 4 {
-		group := text[at : at+4 : at+4]
-		bits := tables[0][group[0]] | tables[1][group[1]] | tables[2][group[2]] | tables[3][group[3]]
-		if bits >= notBase64 {
+	// Two groups at a time, which are written with two bytes of what comes after them. The last ones, which may be padded or short, are the
+	// standard library's.
+	for ; at+16 <= len(text); at += 8 {
+		next := binary.LittleEndian.Uint64(text[at:])
+		first := tables[0][byte(next)] | tables[1][byte(next>>8)] | tables[2][byte(next>>16)] | tables[3][byte(next>>24)]
+		second := tables[0][byte(next>>32)] | tables[1][byte(next>>40)] | tables[2][byte(next>>48)] | tables[3][byte(next>>56)]
+		if first|second >= notBase64 {
 			return nil, base64.CorruptInputError(at)
 		}
-		to := out[n : n+3 : n+3]
-		to[0], to[1], to[2] = byte(bits>>16), byte(bits>>8), byte(bits)
-		n += 3
+		binary.BigEndian.PutUint64(out[n:], uint64(first)<<40|uint64(second)<<16)
+		n += 6
 	}
 	last, err := strict.Decode(out[n:], text[at:])
 	if n += last; err == nil && encoding.EncodedLen(n) != len(text) { // the decoder passes over line breaks
