@@ -3,18 +3,13 @@ package csv
 import (
 	"bytes"
 	"errors"
-	"math/big"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
-	"time"
-
-	"github.com/emmansun/gmsm/sm2"
 
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/internal/mutate"
-	"github.com/vouchsafe/vouchsafe/internal/vectors"
 )
 
 // inspect is input that is bound to nothing, so that what is damaged gets as far as the signatures.
@@ -197,64 +192,3 @@ func FuzzCertificates(f *testing.F) {
 
 // BenchmarkVerify prints, as x-floor, how many times the bare check of a report's signature an appraisal costs, measured in the same run: warm, with a
 // known platform, and cold. The budget of warm is 1.3, and that of reading the JSON of 20 KiB is beside it.
-func BenchmarkVerify(b *testing.B) {
-	c := newChip(b)
-	e := c.evidence(b, 1)
-	text := e.json(b)
-	report, err := parseReport(e.magic, e.page, 0)
-	if err != nil {
-		b.Fatal(err)
-	}
-	key := c.pekKey.public()
-	r, _ := scalar(report.signature)
-	s, _ := scalar(report.signature[scalarField:])
-	for name, forget := range map[string]func(v *Verifier) *Verifier{
-		"warm": func(v *Verifier) *Verifier { return v }, "cold": func(*Verifier) *Verifier { return c.verifier(b, nil) },
-	} {
-		b.Run(name, func(b *testing.B) {
-			v := c.verifier(b, nil)
-			if _, err := v.Verify(b.Context(), input(text)); err != nil {
-				b.Fatal(err)
-			}
-			var ours, parse, floor []time.Duration
-			b.ReportAllocs()
-			for b.Loop() {
-				b.StopTimer()
-				v = forget(v)
-				b.StartTimer()
-				start := time.Now()
-				if _, err := v.Verify(b.Context(), input(text)); err != nil {
-					b.Fatal(err)
-				}
-				ours = append(ours, time.Since(start))
-				b.StopTimer()
-				start = time.Now()
-				if _, err := Parse(text); err != nil {
-					b.Fatal(err)
-				}
-				parse = append(parse, time.Since(start))
-				start = time.Now()
-				if !sm2.VerifyWithSM2(key.key, key.identity, report.signed, new(big.Int).SetBytes(r), new(big.Int).SetBytes(s)) {
-					b.Fatal("the signature does not verify")
-				}
-				floor = append(floor, time.Since(start))
-				b.StartTimer()
-			}
-			b.ReportMetric(float64(median(ours))/float64(median(floor)), "x-floor")
-			b.ReportMetric(float64(median(parse))/float64(median(floor)), "x-parse")
-		})
-	}
-	b.Run("real/parse", func(b *testing.B) {
-		text := vectors.Read(b, "csv/evidence.json")
-		for b.Loop() {
-			if _, err := Parse(text); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-}
-
-func median(times []time.Duration) time.Duration {
-	slices.Sort(times)
-	return times[len(times)/2]
-}

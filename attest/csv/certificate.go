@@ -28,19 +28,20 @@ const (
 // hskCEKSize is the size of the endorsement: a HSK's and a CEK's certificate, one after the other.
 const hskCEKSize = hskSize + certSize
 
-// pekCertificate is what a PEK's certificate says. Who signed it is not known.
-type pekCertificate struct {
+// platformKey is what a PEK's certificate says.
+type platformKey struct {
 	key      *publicKey
 	firmware firmware
+	issuer   *publicKey // the CEK that is known to have signed it, nil when none is
 }
 
 // parsePEK reads a PEK's certificate of certSize bytes.
-func parsePEK(cert []byte) (*pekCertificate, error) {
+func parsePEK(cert []byte) (*platformKey, error) {
 	key, err := keyOf(cert, usagePEK)
 	if err != nil {
 		return nil, attest.Refuse(attest.CodeCertMalformed, "the PEK's certificate: %w", err)
 	}
-	return &pekCertificate{key, firmware{cert[offFirmware], cert[offFirmware+1]}}, nil
+	return &platformKey{key: key, firmware: firmware{cert[offFirmware], cert[offFirmware+1]}}, nil
 }
 
 // keyOf reads the key of a CEK's or PEK's certificate.

@@ -2,10 +2,10 @@ package csv
 
 import (
 	"bytes"
-	"errors"
+	"math"
 
 	"github.com/vouchsafe/vouchsafe/attest"
-	"github.com/vouchsafe/vouchsafe/internal/strictjson"
+	"github.com/vouchsafe/vouchsafe/attest/internal/jsonscan"
 )
 
 // MaxEvidence bounds evidence, in bytes: a page and three certificates as numbers, up to five characters each, and an
@@ -20,136 +20,233 @@ type Evidence struct {
 	Serial string // of the chip, as the guest says; "" when it says nothing that can be a serial number
 }
 
-// octets are bytes as an array of numbers. json itself would take a string for base64 and null for a zero, and is slow at it.
-type octets []byte
-
-var errOctets = errors.New("not an array of numbers from 0 to 255")
-
-// UnmarshalJSON reads valid JSON, as json calls it with.
-func (o *octets) UnmarshalJSON(data []byte) error {
-	if len(data) < 2 || data[0] != '[' {
-		return errOctets
-	}
-	*o = make(octets, 0, min(len(data)/2, pageSize))
-	number, digits := 0, 0
-	for _, c := range data[1:] {
-		switch {
-		case c >= '0' && c <= '9':
-			if number, digits = 10*number+int(c-'0'), digits+1; digits > 3 || number > 0xff {
-				return errOctets
-			}
-		case c == ',' || c == ']':
-			if digits > 0 { // there are none in an empty array, and JSON has no other empty places
-				*o = append(*o, byte(number))
-			}
-			number, digits = 0, 0
-		case c != ' ' && c != '\t' && c != '\r' && c != '\n':
-			return errOctets
-		}
-	}
-	return nil
+// member says where the bytes of a member are in a certificate. Of number, octets, inner and list one is set.
+type member struct {
+	name   string
+	at     int        // where its bytes begin
+	number int        // the bytes of a number, little-endian
+	octets int        // the bytes of an array
+	inner  []member   // the members of an object
+	list   [][]member // those of each of so many objects
 }
 
-// The certificates of csv-rs, in its names.
-type (
-	jsonKey struct {
-		Curve uint32 `json:"g"`
-		X     octets `json:"x"`
-		Y     octets `json:"y"`
+// The certificates of csv-rs, in its names. Bytes after signatures, which nothing covers and csv-rs calls _reserved, are
+// passed over and become zeros, so that one certificate has one form here.
+var (
+	certMembers = []member{
+		{name: "body", inner: []member{
+			{name: "ver", at: 0, number: 4},
+			{name: "data", inner: []member{
+				{name: "firmware", inner: []member{
+					{name: "major", at: offFirmware, number: 1},
+					{name: "minor", at: offFirmware + 1, number: 1},
+				}},
+				{name: "reserved1", at: offFirmware + 2, number: 2},
+				{name: "pubkey", inner: []member{
+					{name: "usage", at: offKeyUsage, number: 4},
+					{name: "algo", at: offKeyAlgo, number: 4},
+					{name: "key", inner: pointAt(offKey)},
+				}},
+				{name: "uid_size", at: offKey + offIdentity, number: 2},
+				{name: "user_id", at: offKey + offIdentity + 2, octets: maxIdentity},
+				{name: "sid", at: offKey + keySize, octets: 16},
+				{name: "reserved2", at: offKey + keySize + 16, octets: 608},
+			}},
+		}},
+		{name: "sigs", list: [][]member{entryAt(offSigs), entryAt(offSigs + sigEntrySize)}},
 	}
-	jsonSignature struct {
-		R octets `json:"r"`
-		S octets `json:"s"`
-	}
-	jsonCert struct {
-		Body struct {
-			Version uint32 `json:"ver"`
-			Data    struct {
-				Firmware struct {
-					Major uint8 `json:"major"`
-					Minor uint8 `json:"minor"`
-				} `json:"firmware"`
-				Reserved1 uint16 `json:"reserved1"`
-				Key       struct {
-					Usage     uint32  `json:"usage"`
-					Algorithm uint32  `json:"algo"`
-					Key       jsonKey `json:"key"`
-				} `json:"pubkey"`
-				IdentitySize uint16 `json:"uid_size"`
-				Identity     octets `json:"user_id"`
-				SignerID     octets `json:"sid"`
-				Reserved2    octets `json:"reserved2"`
-			} `json:"data"`
-		} `json:"body"`
-		Signatures []struct {
-			Usage     uint32        `json:"usage"`
-			Algorithm uint32        `json:"algo"`
-			Signature jsonSignature `json:"signature"`
-		} `json:"sigs"`
-	}
-	jsonHSK struct {
-		Body struct {
-			Preamble struct {
-				Version uint32 `json:"ver"`
-				Data    struct {
-					KeyID    octets `json:"kid"`
-					SignerID octets `json:"sid"`
-					Usage    uint32 `json:"usage"`
-					Reserved octets `json:"reserved"`
-				} `json:"data"`
-			} `json:"preamble"`
-			Key          jsonKey `json:"pubkey"`
-			IdentitySize uint16  `json:"uid_size"`
-			Identity     octets  `json:"user_id"`
-			Reserved     octets  `json:"reserved"`
-		} `json:"body"`
-		Signature jsonSignature `json:"signature"`
+	hskMembers = []member{
+		{name: "body", inner: []member{
+			{name: "preamble", inner: []member{
+				{name: "ver", at: 0, number: 4},
+				{name: "data", inner: []member{
+					{name: "kid", at: 4, octets: 16},
+					{name: "sid", at: 20, octets: 16},
+					{name: "usage", at: offHSKUsage, number: 4},
+					{name: "reserved", at: offHSKUsage + 4, octets: 24},
+				}},
+			}},
+			{name: "pubkey", inner: pointAt(offHSKKey)},
+			{name: "uid_size", at: offHSKKey + offIdentity, number: 2},
+			{name: "user_id", at: offHSKKey + offIdentity + 2, octets: maxIdentity},
+			{name: "reserved", at: offHSKKey + keySize, octets: 108},
+		}},
+		{name: "signature", inner: signatureAt(offHSKSig)},
 	}
 )
+
+func pointAt(at int) []member {
+	return []member{
+		{name: "g", at: at, number: 4}, {name: "x", at: at + 4, octets: scalarField}, {name: "y", at: at + 4 + scalarField, octets: scalarField},
+	}
+}
+
+func signatureAt(at int) []member {
+	return []member{{name: "r", at: at, octets: scalarField}, {name: "s", at: at + scalarField, octets: scalarField}}
+}
+
+func entryAt(at int) []member {
+	return []member{{name: "usage", at: at, number: 4}, {name: "algo", at: at + 4, number: 4}, {name: "signature", inner: signatureAt(at + 8)}}
+}
+
+// reader reads evidence in one pass.
+type reader struct{ *jsonscan.Scanner }
+
+// certificate puts together the certificate that the object which is next was taken apart from. All members must be there,
+// each once; others are passed over.
+func (r reader) certificate(cert []byte, members []member) {
+	var seen uint
+	r.Object(func(name []byte) {
+		for i := range members {
+			if m := &members[i]; string(name) == m.name {
+				if seen&(1<<i) != 0 {
+					r.Fail("member %s twice", name)
+				}
+				seen |= 1 << i
+				r.member(cert, m)
+				return
+			}
+		}
+		r.Skip()
+	})
+	for i := range members {
+		if seen&(1<<i) == 0 {
+			r.Fail("no member %s in the object that ends", members[i].name)
+		}
+	}
+}
+
+func (r reader) member(cert []byte, m *member) {
+	switch {
+	case m.number > 0:
+		n := r.Uint(1<<(8*m.number) - 1)
+		for i := range m.number {
+			cert[m.at+i] = byte(n >> (8 * i))
+		}
+	case m.octets > 0:
+		r.Fill(cert[m.at:][:m.octets])
+	case m.inner != nil:
+		r.certificate(cert, m.inner)
+	default:
+		n := 0
+		r.Array(func() {
+			if n == len(m.list) {
+				r.Fail("over %d entries in a list", len(m.list))
+				return
+			}
+			r.certificate(cert, m.list[n])
+			n++
+		})
+		if n < len(m.list) {
+			r.Fail("%d entries, not %d, in the list that ends", n, len(m.list))
+		}
+	}
+}
+
+// report reads the page that has the report.
+func (r reader) report() (magic, page []byte, flags uint32) {
+	magic, page = make([]byte, len(extended)), make([]byte, pageSize)
+	var haveMagic, havePage, haveFlags bool
+	r.Object(func(name []byte) {
+		switch string(name) {
+		case "magic":
+			r.Once(&haveMagic, name)
+			r.Fill(magic)
+		case "data":
+			r.Once(&havePage, name)
+			r.Fill(page)
+		case "flags":
+			r.Once(&haveFlags, name)
+			flags = uint32(r.Uint(math.MaxUint32))
+		default:
+			r.Skip()
+		}
+	})
+	if !haveMagic || !havePage || !haveFlags {
+		r.Fail("no magic, flags or data in the report that ends")
+	}
+	return magic, page, flags
+}
+
+// chain reads the certificates.
+func (r reader) chain(ev *Evidence) {
+	var haveAuthorities, havePEK bool
+	r.Object(func(name []byte) {
+		switch string(name) {
+		case "hsk_cek":
+			r.Once(&haveAuthorities, name)
+			if !r.Null() {
+				ev.HSKCEK = make([]byte, hskCEKSize)
+				r.authorities(ev.HSKCEK)
+			}
+		case "pek":
+			r.Once(&havePEK, name)
+			r.certificate(ev.PEK, certMembers)
+		default:
+			r.Skip()
+		}
+	})
+	if !havePEK {
+		r.Fail("no certificate of a PEK in the chain that ends")
+	}
+}
+
+func (r reader) authorities(hskCEK []byte) {
+	var haveHSK, haveCEK bool
+	r.Object(func(name []byte) {
+		switch string(name) {
+		case "hsk":
+			r.Once(&haveHSK, name)
+			r.certificate(hskCEK[:hskSize], hskMembers)
+		case "cek":
+			r.Once(&haveCEK, name)
+			r.certificate(hskCEK[hskSize:], certMembers)
+		default:
+			r.Skip()
+		}
+	})
+	if !haveHSK || !haveCEK {
+		r.Fail("only one certificate in the pair that ends")
+	}
+}
 
 // Parse reads evidence. It refuses with CodeTooLarge, CodeMalformed and CodeVersionUnsupported.
 func Parse(data []byte) (*Evidence, error) {
 	if len(data) > MaxEvidence {
 		return nil, attest.Refuse(attest.CodeTooLarge, "evidence of %d bytes: at most %d are read", len(data), MaxEvidence)
 	}
-	var in struct {
-		Report struct {
-			Magic octets `json:"magic"`
-			Flags uint32 `json:"flags"`
-			Data  octets `json:"data"`
-		} `json:"attestation_report"`
-		Chain struct {
-			HSKCEK *struct {
-				HSK jsonHSK  `json:"hsk"`
-				CEK jsonCert `json:"cek"`
-			} `json:"hsk_cek"`
-			PEK jsonCert `json:"pek"`
-		} `json:"cert_chain"`
-		Serial octets `json:"serial_number"`
+	r := reader{jsonscan.New(data)}
+	ev := &Evidence{PEK: make([]byte, certSize)}
+	var (
+		haveReport, haveChain, haveSerial bool
+		magic, page                       []byte
+		flags                             uint32
+	)
+	r.Object(func(name []byte) {
+		switch string(name) {
+		case "attestation_report":
+			r.Once(&haveReport, name)
+			magic, page, flags = r.report()
+		case "cert_chain":
+			r.Once(&haveChain, name)
+			r.chain(ev)
+		case "serial_number":
+			r.Once(&haveSerial, name)
+			ev.Serial = serial(r.Bytes(2 * maxSerial))
+		default:
+			r.Skip()
+		}
+	})
+	r.End()
+	if !haveReport || !haveChain {
+		r.Fail("no report or no chain")
 	}
-	if err := strictjson.UnmarshalNewer(data, &in); err != nil {
-		return nil, attest.Refuse(attest.CodeMalformed, "the evidence: %w", err)
-	}
-	report, err := parseReport(in.Report.Magic, in.Report.Data, in.Report.Flags)
-	if err != nil {
+	if err := r.Err(); err != nil {
 		return nil, err
 	}
-	ev := &Evidence{Report: report, Serial: serial(in.Serial)}
-	if ev.PEK, err = in.Chain.PEK.bytes(); err != nil {
-		return nil, attest.Refuse(attest.CodeMalformed, "the PEK's certificate: %w", err)
-	}
-	if both := in.Chain.HSKCEK; both != nil {
-		hsk, err := both.HSK.bytes()
-		if err != nil {
-			return nil, attest.Refuse(attest.CodeMalformed, "the HSK's certificate: %w", err)
-		}
-		cek, err := both.CEK.bytes()
-		if err != nil {
-			return nil, attest.Refuse(attest.CodeMalformed, "the CEK's certificate: %w", err)
-		}
-		ev.HSKCEK = append(hsk, cek...)
-	}
-	return ev, nil
+	var err error
+	ev.Report, err = parseReport(magic, page, flags)
+	return ev, err
 }
 
 // maxSerial bounds a serial number, in bytes. It becomes part of a name, so that it is letters and digits only.
@@ -167,78 +264,4 @@ func serial(field []byte) string {
 		}
 	}
 	return string(text)
-}
-
-// assembler puts a certificate together. A part of another size than it must have makes it fail.
-type assembler struct {
-	b   []byte
-	bad bool
-}
-
-func (a *assembler) u16(n uint16)         { a.b = le.AppendUint16(a.b, n) }
-func (a *assembler) u32(n uint32)         { a.b = le.AppendUint32(a.b, n) }
-func (a *assembler) part(p []byte, n int) { a.bad = a.bad || len(p) != n; a.b = append(a.b, p...) }
-func (a *assembler) zeros(n int)          { a.b = append(a.b, make([]byte, n)...) }
-func (a *assembler) signature(s *jsonSignature) {
-	a.part(s.R, scalarField)
-	a.part(s.S, scalarField)
-}
-
-func (a *assembler) key(k *jsonKey, size uint16, identity []byte) {
-	a.u32(k.Curve)
-	a.part(k.X, scalarField)
-	a.part(k.Y, scalarField)
-	a.u16(size)
-	a.part(identity, maxIdentity)
-}
-
-var errParts = errors.New("a part is missing or of another size than it has")
-
-// done returns the certificate, which must have size bytes.
-func (a *assembler) done(size int) ([]byte, error) {
-	if a.bad || len(a.b) != size {
-		return nil, errParts
-	}
-	return a.b, nil
-}
-
-// bytes returns the certificate that c was taken apart from. Bytes after signatures, which nothing covers, become zeros.
-func (c *jsonCert) bytes() ([]byte, error) {
-	if len(c.Signatures) != sigEntries {
-		return nil, errParts
-	}
-	a := assembler{b: make([]byte, 0, certSize)}
-	d := &c.Body.Data
-	a.u32(c.Body.Version)
-	a.b = append(a.b, d.Firmware.Major, d.Firmware.Minor)
-	a.u16(d.Reserved1)
-	a.u32(d.Key.Usage)
-	a.u32(d.Key.Algorithm)
-	a.key(&d.Key.Key, d.IdentitySize, d.Identity)
-	a.part(d.SignerID, 16)
-	a.part(d.Reserved2, 608)
-	for i := range c.Signatures {
-		s := &c.Signatures[i]
-		a.u32(s.Usage)
-		a.u32(s.Algorithm)
-		a.signature(&s.Signature)
-		a.zeros(sigEntrySize - 8 - sigSize)
-	}
-	return a.done(certSize)
-}
-
-// bytes returns the certificate that h was taken apart from.
-func (h *jsonHSK) bytes() ([]byte, error) {
-	a := assembler{b: make([]byte, 0, hskSize)}
-	p := &h.Body.Preamble
-	a.u32(p.Version)
-	a.part(p.Data.KeyID, 16)
-	a.part(p.Data.SignerID, 16)
-	a.u32(p.Data.Usage)
-	a.part(p.Data.Reserved, 24)
-	a.key(&h.Body.Key, h.Body.IdentitySize, h.Body.Identity)
-	a.part(h.Body.Reserved, 108)
-	a.signature(&h.Signature)
-	a.zeros(hskSize - offHSKSig - sigSize)
-	return a.done(hskSize)
 }

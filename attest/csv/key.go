@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/emmansun/gmsm/sm2"
+	"github.com/emmansun/gmsm/sm3"
 )
 
 // Sizes of keys and signatures, in bytes.
@@ -18,7 +19,8 @@ const (
 	scalarField = 72 // a coordinate or a part of a signature
 	scalarSize  = 32 // what SM2 fills of it
 	maxIdentity = 254
-	keySize     = 4 + 2*scalarField + 2 + maxIdentity
+	offIdentity = 4 + 2*scalarField // in a key, after its curve and its point: the size of the identity, then the identity
+	keySize     = offIdentity + 2 + maxIdentity
 	sigSize     = 2 * scalarField
 )
 
@@ -35,10 +37,25 @@ const (
 // algorithmSM2 is the number of SM2 signatures with SM3.
 const algorithmSM2 = 4
 
-// publicKey is a key of SM2 and the identity that is hashed with what it signs (GB/T 32918.2, section 5.5).
+// publicKey is a key of SM2 and the identity that is hashed with what it signs.
 type publicKey struct {
 	key      *ecdsa.PublicKey
 	identity []byte
+	prefix   []byte            // the digest of identity, curve and key that everything it signs begins with (ZA of GB/T 32918.2, section 5.5)
+	name     [sha256.Size]byte // SHA-256 over x and y, big-endian
+}
+
+// newKey returns the key at point, uncompressed.
+func newKey(point, identity []byte) (*publicKey, error) {
+	key, err := sm2.NewPublicKey(point)
+	if err != nil {
+		return nil, errors.New("a point that is not on the curve")
+	}
+	prefix, err := sm2.CalculateZA(key, identity)
+	if err != nil {
+		return nil, err
+	}
+	return &publicKey{key, bytes.Clone(identity), prefix, sha256.Sum256(point[1:])}, nil
 }
 
 // root is the Hygon root key (HRK). Hygon publishes its certificate at https://cert.hygon.cn/hrk; the same key is in
@@ -62,11 +79,11 @@ func hygonRoot() (*publicKey, error) {
 	if digest := sha256.Sum256(point); hex.EncodeToString(digest[:]) != pinnedRoot {
 		return nil, errors.New("csv: the root that is built in is not the one that is pinned")
 	}
-	key, err := sm2.NewPublicKey(point)
+	key, err := newKey(point, []byte(rootIdentity))
 	if err != nil {
 		return nil, fmt.Errorf("csv: the root that is built in: %w", err)
 	}
-	return &publicKey{key, []byte(rootIdentity)}, nil
+	return key, nil
 }
 
 // scalar reads a number of scalarSize bytes, little-endian in a field of scalarField; false when there is more in the field.
@@ -86,29 +103,30 @@ func parseKey(b []byte) (*publicKey, error) {
 	if !okX || !okY {
 		return nil, errors.New("a coordinate of more than 32 bytes")
 	}
-	key, err := sm2.NewPublicKey(slices.Concat([]byte{4}, x, y))
-	if err != nil {
-		return nil, errors.New("a point that is not on the curve")
-	}
 	// An empty identity would be taken for the default one.
-	n := int(le.Uint16(b[4+2*scalarField:]))
+	n := int(le.Uint16(b[offIdentity:]))
 	if n == 0 || n > maxIdentity {
 		return nil, fmt.Errorf("an identity of %d bytes, not 1 to %d", n, maxIdentity)
 	}
-	return &publicKey{key, bytes.Clone(b[4+2*scalarField+2:][:n])}, nil
+	return newKey(slices.Concat([]byte{4}, x, y), b[offIdentity+2:][:n])
 }
 
-// digest names the key: SHA-256 over x and y, big-endian.
-func (k *publicKey) digest() [sha256.Size]byte {
-	var point [2 * scalarSize]byte
-	k.key.X.FillBytes(point[:scalarSize])
-	k.key.Y.FillBytes(point[scalarSize:])
-	return sha256.Sum256(point[:])
+// equal reports whether k and other are one key under one identity.
+func (k *publicKey) equal(other *publicKey) bool {
+	return k == other || k.name == other.name && bytes.Equal(k.identity, other.identity)
 }
 
 // signed reports whether k signed message. signature has sigSize bytes.
 func (k *publicKey) signed(message, signature []byte) bool {
 	r, okR := scalar(signature)
 	s, okS := scalar(signature[scalarField:])
-	return okR && okS && sm2.VerifyWithSM2(k.key, k.identity, message, new(big.Int).SetBytes(r), new(big.Int).SetBytes(s))
+	return okR && okS && k.verify(message, new(big.Int).SetBytes(r), new(big.Int).SetBytes(s))
+}
+
+// verify is the verification of SM2 (GB/T 32918.2, section 7).
+func (k *publicKey) verify(message []byte, r, s *big.Int) bool {
+	h := sm3.New()
+	h.Write(k.prefix)
+	h.Write(message)
+	return sm2.Verify(k.key, h.Sum(nil), r, s)
 }

@@ -1,6 +1,7 @@
 package csv
 
 import (
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha512"
 	"encoding/json"
@@ -33,7 +34,13 @@ func newOwner(t testing.TB, identity string) *owner {
 	return &owner{key, identity}
 }
 
-func (o *owner) public() *publicKey { return &publicKey{&o.key.PublicKey, []byte(o.identity)} }
+func (o *owner) public() *publicKey {
+	key, err := newKey(elliptic.Marshal(o.key.Curve, o.key.X, o.key.Y), []byte(o.identity))
+	if err != nil {
+		panic(err)
+	}
+	return key
+}
 
 // reversed returns 32 bytes, little-endian in a field of 72.
 func reversed(b []byte) []byte {

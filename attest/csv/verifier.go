@@ -30,8 +30,8 @@ type Config struct {
 type Verifier struct {
 	endorsements attest.Endorsements
 	root         *publicKey
-	ceks         *verified.Cache[*publicKey] // by the certificates of HSK and CEK
-	peks         *verified.Cache[struct{}]   // PEKs that a CEK signed, by both
+	ceks         *verified.Cache[*publicKey]   // by the certificates of HSK and CEK
+	peks         *verified.Cache[*platformKey] // that a CEK signed, by their certificate
 }
 
 // New returns a Verifier that trusts Hygon's root key and nothing else. A cache size out of range is an error.
@@ -53,7 +53,7 @@ func newVerifier(cfg Config, root *publicKey) (*Verifier, error) {
 	}
 	return &Verifier{
 		endorsements: cfg.Endorsements, root: root,
-		ceks: verified.NewCache[*publicKey](size), peks: verified.NewCache[struct{}](size),
+		ceks: verified.NewCache[*publicKey](size), peks: verified.NewCache[*platformKey](size),
 	}, nil
 }
 
@@ -79,9 +79,12 @@ func (v *Verifier) Verify(ctx context.Context, in attest.Input) (*attest.Claims,
 	if err := ctx.Err(); err != nil {
 		return nil, &attest.Unavailable{What: "time for the appraisal", Err: err}
 	}
-	pek, err := parsePEK(ev.PEK)
-	if err != nil {
-		return nil, err
+	known := verified.KeyOf(ev.PEK)
+	pek, ok := v.peks.Get(known)
+	if !ok {
+		if pek, err = parsePEK(ev.PEK); err != nil {
+			return nil, err
+		}
 	}
 	if err := ev.Report.verify(pek.key); err != nil {
 		return nil, err
@@ -90,18 +93,16 @@ func (v *Verifier) Verify(ctx context.Context, in attest.Input) (*attest.Claims,
 	if err != nil {
 		return nil, err
 	}
-	digest := cek.digest()
-	known := verified.KeyOf(digest[:], cek.identity, ev.PEK)
-	if _, ok := v.peks.Get(known); !ok {
+	if pek.issuer == nil || !pek.issuer.equal(cek) {
 		if !signedBy(ev.PEK, cek, usageCEK) {
 			return nil, attest.Refuse(attest.CodeCertUntrusted, "the chip's key did not sign the PEK's certificate")
 		}
-		v.peks.Put(known, struct{}{})
+		v.peks.Put(known, &platformKey{pek.key, pek.firmware, cek})
 	}
 	claims := ev.Report.claims()
 	claims.Bound = attest.Ptr(in.Binding.IsBound())
 	claims.CSV.Firmware = pek.firmware.String()
-	claims.CSV.ChipKey = hex.EncodeToString(digest[:])
+	claims.CSV.ChipKey = hex.EncodeToString(cek.name[:])
 	fresh := attest.Freshness{At: in.Time}
 	claims.Collateral = fresh.Claims(source, false)
 	return claims, nil

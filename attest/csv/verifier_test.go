@@ -39,7 +39,7 @@ func TestVerify(t *testing.T) {
 	if v.Kind() != attest.CSV {
 		t.Errorf("kind %q", v.Kind())
 	}
-	chipKey := c.cekKey.public().digest()
+	chipKey := c.cekKey.public().name
 	data := make([]byte, 64)
 	copy(data, digest)
 	for _, version := range []int{1, 2} {
