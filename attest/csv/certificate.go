@@ -31,7 +31,7 @@ const hskCEKSize = hskSize + certSize
 // platformKey is what a PEK's certificate says.
 type platformKey struct {
 	key      *publicKey
-	firmware firmware
+	firmware string     // the version of the firmware's interface
 	issuer   *publicKey // the CEK that is known to have signed it, nil when none is
 }
 
@@ -41,7 +41,7 @@ func parsePEK(cert []byte) (*platformKey, error) {
 	if err != nil {
 		return nil, attest.Refuse(attest.CodeCertMalformed, "the PEK's certificate: %w", err)
 	}
-	return &platformKey{key: key, firmware: firmware{cert[offFirmware], cert[offFirmware+1]}}, nil
+	return &platformKey{key: key, firmware: fmt.Sprintf("%d.%d", cert[offFirmware], cert[offFirmware+1])}, nil
 }
 
 // keyOf reads the key of a CEK's or PEK's certificate.

@@ -144,8 +144,7 @@ func (r reader) member(cert []byte, m *member) {
 }
 
 // report reads the page that has the report.
-func (r reader) report() (magic, page []byte, flags uint32) {
-	magic, page = make([]byte, len(extended)), make([]byte, pageSize)
+func (r reader) report(magic, page []byte) (flags uint32) {
 	var haveMagic, havePage, haveFlags bool
 	r.Object(func(name []byte) {
 		switch string(name) {
@@ -165,19 +164,19 @@ func (r reader) report() (magic, page []byte, flags uint32) {
 	if !haveMagic || !havePage || !haveFlags {
 		r.Fail("no magic, flags or data in the report that ends")
 	}
-	return magic, page, flags
+	return flags
 }
 
 // chain reads the certificates.
-func (r reader) chain(ev *Evidence) {
+func (r reader) chain(ev *Evidence, authorities []byte) {
 	var haveAuthorities, havePEK bool
 	r.Object(func(name []byte) {
 		switch string(name) {
 		case "hsk_cek":
 			r.Once(&haveAuthorities, name)
 			if !r.Null() {
-				ev.HSKCEK = make([]byte, hskCEKSize)
-				r.authorities(ev.HSKCEK)
+				ev.HSKCEK = authorities
+				r.authorities(authorities)
 			}
 		case "pek":
 			r.Once(&havePEK, name)
@@ -216,20 +215,25 @@ func Parse(data []byte) (*Evidence, error) {
 		return nil, attest.Refuse(attest.CodeTooLarge, "evidence of %d bytes: at most %d are read", len(data), MaxEvidence)
 	}
 	r := reader{jsonscan.New(data)}
-	ev := &Evidence{PEK: make([]byte, certSize)}
+	space := make([]byte, len(extended)+pageSize+certSize+hskCEKSize)
+	take := func(n int) (part []byte) {
+		part, space = space[:n:n], space[n:]
+		return part
+	}
+	magic, page, pek, authorities := take(len(extended)), take(pageSize), take(certSize), take(hskCEKSize)
+	ev := &Evidence{PEK: pek}
 	var (
 		haveReport, haveChain, haveSerial bool
-		magic, page                       []byte
 		flags                             uint32
 	)
 	r.Object(func(name []byte) {
 		switch string(name) {
 		case "attestation_report":
 			r.Once(&haveReport, name)
-			magic, page, flags = r.report()
+			flags = r.report(magic, page)
 		case "cert_chain":
 			r.Once(&haveChain, name)
-			r.chain(ev)
+			r.chain(ev, authorities)
 		case "serial_number":
 			r.Once(&haveSerial, name)
 			ev.Serial = serial(r.Bytes(2 * maxSerial))

@@ -2,7 +2,6 @@ package csv
 
 import (
 	"encoding/binary"
-	"fmt"
 
 	"github.com/vouchsafe/vouchsafe/attest"
 )
@@ -132,8 +131,3 @@ func (r *Report) verify(pek *publicKey) error {
 	}
 	return nil
 }
-
-// firmware is a version of the firmware interface.
-type firmware struct{ major, minor byte }
-
-func (f firmware) String() string { return fmt.Sprintf("%d.%d", f.major, f.minor) }
