@@ -3,17 +3,16 @@ package token
 import (
 	"bytes"
 	"crypto/rsa"
-	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/attest/internal/verified"
 )
 
 // Limits of a certificate chain.
@@ -31,10 +30,8 @@ const (
 
 // roots verify the chains that come with tokens.
 type roots struct {
-	pool *x509.CertPool
-
-	mu    sync.Mutex
-	cache map[[sha256.Size]byte]*verifiedChain
+	pool   *x509.CertPool
+	chains *verified.Cache[*verifiedChain] // by the text of their certificates
 }
 
 // verifiedChain is what cannot change about a chain that was verified: its key, and when it is valid.
@@ -45,7 +42,7 @@ type verifiedChain struct {
 
 // parseRoots reads PEM certificates, all of them authorities.
 func parseRoots(text []byte) (*roots, error) {
-	r := &roots{pool: x509.NewCertPool(), cache: map[[sha256.Size]byte]*verifiedChain{}}
+	r := &roots{pool: x509.NewCertPool(), chains: verified.NewCache[*verifiedChain](maxChains)}
 	count := 0
 	for len(bytes.TrimSpace(text)) > 0 {
 		block, rest := pem.Decode(text)
@@ -94,31 +91,29 @@ func decodeChain(encoded []string) ([][]byte, error) {
 }
 
 // verify returns the key of the chain's first certificate when the chain ends at a configured root at the time at. Certificates that follow the first
-// are intermediates at best: a root that a token brings is not a root.
-func (r *roots) verify(chain [][]byte, at time.Time) (*verifiedChain, error) {
-	id := sha256.New()
-	for _, der := range chain {
-		sum := sha256.Sum256(der)
-		id.Write(sum[:])
+// are intermediates at best: a root that a token brings is not a root. The chain is known by its text, which has one spelling in either base64: whoever
+// fills the cache with others has what a root signed.
+func (r *roots) verify(encoded []string, at time.Time) (*verifiedChain, error) {
+	parts := make([][]byte, len(encoded))
+	for i, text := range encoded {
+		parts[i] = []byte(text)
 	}
-	digest := [sha256.Size]byte(id.Sum(nil))
-	r.mu.Lock()
-	known := r.cache[digest]
-	r.mu.Unlock()
-	if known != nil && !at.Before(known.from) && !at.After(known.until) {
-		return known, nil
+	known := verified.KeyOf(parts...)
+	if v, ok := r.chains.Get(known); ok {
+		if !at.Before(v.from) && !at.After(v.until) {
+			return v, nil
+		}
+		r.chains.Drop(known)
 	}
-	v, err := r.build(chain, at)
+	chain, err := decodeChain(encoded)
 	if err != nil {
 		return nil, err
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.cache) >= maxChains {
-		clear(r.cache) // only chains that a configured root vouches for get here, so nobody else can make this happen
+	v, err := r.build(chain, at)
+	if err == nil {
+		r.chains.Put(known, v)
 	}
-	r.cache[digest] = v
-	return v, nil
+	return v, err
 }
 
 func (r *roots) build(chain [][]byte, at time.Time) (*verifiedChain, error) {

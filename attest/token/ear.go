@@ -1,12 +1,9 @@
 package token
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"maps"
-	"slices"
 	"strings"
 
 	"github.com/vouchsafe/vouchsafe/attest"
@@ -33,11 +30,11 @@ const (
 func (s *signed) ear() error {
 	t := s.claims.Token
 	submods := s.payload.inner("submods")
-	if len(submods.members) > maxSubmodules {
-		return attest.Refuse(attest.CodeMalformed, "the token has %d submodules: at most %d are read", len(submods.members), maxSubmodules)
+	if submods.count() > maxSubmodules {
+		return attest.Refuse(attest.CodeMalformed, "the token has %d submodules: at most %d are read", submods.count(), maxSubmodules)
 	}
-	t.Submodules = make(map[string]string, len(submods.members))
-	for _, name := range slices.Sorted(maps.Keys(submods.members)) {
+	t.Submodules = make(map[string]string, submods.count())
+	for _, name := range submods.names() {
 		status := submods.inner(name).text("ear.status")
 		switch status {
 		case contraindicated:
@@ -54,10 +51,10 @@ func (s *signed) ear() error {
 	}
 	t.AppraisedBy = cpu.text("ear.appraisal-policy-id")
 	vector := cpu.inner("ear.trustworthiness-vector")
-	if len(vector.members) > 0 {
-		t.TrustVector = make(map[string]int, len(vector.members))
+	if vector.count() > 0 {
+		t.TrustVector = make(map[string]int, vector.count())
 	}
-	for name := range vector.members {
+	for name := range vector.all() {
 		if n, ok := vector.signed(name); ok {
 			t.TrustVector[name] = n
 		}
@@ -138,7 +135,7 @@ func (s *signed) evidenceOf(annotated object) error {
 		}
 	}
 	c.Token.Advisories = found.list("advisory_ids")
-	if status, ok := found.raw("collateral_expiration_status"); ok && strings.Trim(string(status), `"`) != "0" {
+	if status, ok := found.raw("collateral_expiration_status"); ok && strings.Trim(status, `"`) != "0" {
 		c.Collateral.Current = false
 	}
 	return nil
@@ -205,15 +202,15 @@ func canonicalObject(o object, name string) ([]byte, error) {
 	}
 	canonical, err := canonicalJSON(raw)
 	if err != nil {
-		return nil, attest.Refuse(attest.CodeMalformed, "member %.80q of the token: %w", o.path+name, err)
+		return nil, attest.Refuse(attest.CodeMalformed, "member %.80q of the token: %w", o.in.path(o.at)+name, err)
 	}
 	return canonical, nil
 }
 
 // canonicalJSON returns the RFC 8785 form of JSON of a token, which has no member twice. Fractions are an error.
-func canonicalJSON(text []byte) ([]byte, error) {
+func canonicalJSON(text string) ([]byte, error) {
 	var value any
-	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder := json.NewDecoder(strings.NewReader(text))
 	decoder.UseNumber()
 	if err := decoder.Decode(&value); err != nil {
 		return nil, err

@@ -136,19 +136,23 @@ func (o object) identifiers(name, member string) []string {
 		return nil
 	}
 	var all []json.RawMessage
-	if err := json.Unmarshal(raw, &all); err != nil || len(all) > maxList {
+	if err := json.Unmarshal([]byte(raw), &all); err != nil || len(all) > maxList {
 		o.fail(name, fmt.Sprintf("a list of at most %d objects", maxList))
 		return nil
 	}
 	var out []string
-	for i, raw := range all {
-		in, err := split(raw)
+	for _, raw := range all {
+		in, err := parseObject(raw)
 		if err != nil {
 			o.fail(name, "a list of objects")
 			return nil
 		}
-		in.path, in.failure = fmt.Sprintf("%s%s[%d].", o.path, name, i), o.failure
-		if id := in.text(member); id != "" {
+		id := in.text(member)
+		if in.err() != nil {
+			o.fail(name, fmt.Sprintf("a list of objects whose %q is a string", member))
+			return nil
+		}
+		if id != "" {
 			out = append(out, id)
 		}
 	}
@@ -168,16 +172,20 @@ var registered = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti"}
 // stated returns the strings, numbers and booleans of objects as text, for policies that ask for what has no claim of its own. A name that is in the first
 // object is the first one's, whatever it is there. What is too long is left out, and so absent; of too many, those that are last in the order of names.
 func stated(objects ...object) map[string]string {
-	out := map[string]string{}
+	members := 0
+	for _, o := range objects {
+		members += o.count()
+	}
+	out := make(map[string]string, min(members, maxStated))
 	for i, o := range objects {
-		for name, raw := range o.members {
+		for name, raw := range o.all() {
 			if raw[0] == '{' || raw[0] == '[' || raw[0] == 'n' || len(name) > maxStatedName || slices.Contains(registered, name) {
 				continue
 			}
 			if i > 0 && objects[0].has(name) {
 				continue
 			}
-			text := string(raw)
+			text := raw
 			if raw[0] == '"' {
 				text = o.text(name)
 			}

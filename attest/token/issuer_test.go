@@ -267,7 +267,7 @@ func fakes() map[string]*fake {
 				payload["x-ms-sevsnpvm-reportdata"] = hex.EncodeToString(sum[:]) + strings.Repeat("00", 32)
 				return payload
 			},
-			wrap: func(token string) []byte { return must(json.Marshal(evidence{Token: token, Runtime: digest})) },
+			wrap: func(token string) []byte { return must(json.Marshal(claimSet{"token": token, "runtime_data": digest})) },
 		},
 		"azure-sgx": {
 			trusted: azureConfig, key: rsaKey(), header: jwtHeader("RS256", "maa-1"),

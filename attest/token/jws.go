@@ -89,8 +89,8 @@ type jws struct {
 type header struct {
 	alg   string
 	kid   string
-	key   crypto.PublicKey // of "jwk"; nil when there is none
-	chain [][]byte         // DER of "x5c", or of "x5c" within "jwk" as Confidential Containers' Attestation Service writes it; leaf first
+	jwk   object   // "jwk"; without members when there is none
+	chain []string // "x5c", or "x5c" within "jwk" as Confidential Containers' Attestation Service writes it: base64 of DER, leaf first
 }
 
 // parseJWS takes a compact JWS apart (RFC 7515, section 7.1). Every part must be base64url without padding in the one spelling that an encoder
@@ -142,7 +142,7 @@ func parseHeader(text []byte) (header, error) {
 		return refuse("is not JSON that can be read: %w", err)
 	}
 	for _, name := range [...]string{"crit", "b64", "enc", "zip", "cty"} {
-		if _, ok := o.members[name]; ok {
+		if o.find(name) != 0 {
 			return refuse("has a member %q, and tokens that need it are not read", name)
 		}
 	}
@@ -155,43 +155,26 @@ func parseHeader(text []byte) (header, error) {
 	if len(h.kid) > maxKeyID {
 		return refuse("has a key id of over %d bytes", maxKeyID)
 	}
-	encoded := o.list("x5c")
-	if o.has("jwk") {
-		jwk := o.inner("jwk")
-		// Confidential Containers' Attestation Service puts the chain into the key, in base64url.
-		if within := jwk.list("x5c"); len(within) > 0 {
-			if len(encoded) > 0 {
-				return refuse("has two certificate chains")
-			}
-			encoded = within
+	h.chain, h.jwk = o.list("x5c"), o.inner("jwk")
+	// Confidential Containers' Attestation Service puts the chain into the key, in base64url.
+	if within := h.jwk.list("x5c"); len(within) > 0 {
+		if len(h.chain) > 0 {
+			return refuse("has two certificate chains")
 		}
-		// It selects a key and is none, so one that cannot be read selects none: that service drops the leading zeros of coordinates.
-		h.key, _ = parseKey(object{members: jwk.members, failure: new(error)})
+		h.chain = within
 	}
-	if o.err() != nil {
-		return header{}, o.err()
-	}
-	if h.chain, err = decodeChain(encoded); err != nil {
-		return header{}, err
-	}
-	return h, nil
+	return h, o.err()
 }
 
-// decodeURL decodes base64url without padding, in one spelling: the decoder by itself skips line breaks and stray bits.
-func decodeURL(text []byte) ([]byte, bool) {
-	if bytes.ContainsAny(text, "\r\n") {
-		return nil, false
-	}
-	out := make([]byte, base64.RawURLEncoding.DecodedLen(len(text)))
-	n, err := base64.RawURLEncoding.Strict().Decode(out, text)
-	return out[:n], err == nil
-}
+// decodeURL decodes base64url without padding, in one spelling.
+func decodeURL(text []byte) ([]byte, bool) { return decode(base64.RawURLEncoding, text) }
 
 // decodeStd decodes base64 with padding, in one spelling.
-func decodeStd(text string) ([]byte, bool) {
-	if strings.ContainsAny(text, "\r\n") {
-		return nil, false
-	}
-	out, err := base64.StdEncoding.Strict().DecodeString(text)
-	return out, err == nil
+func decodeStd(text string) ([]byte, bool) { return decode(base64.StdEncoding, []byte(text)) }
+
+// decode decodes base64 as an encoder writes it: the decoder by itself passes over line breaks and stray bits.
+func decode(encoding *base64.Encoding, text []byte) ([]byte, bool) {
+	out := make([]byte, encoding.DecodedLen(len(text)))
+	n, err := encoding.Strict().Decode(out, text)
+	return out[:n], err == nil && encoding.EncodedLen(n) == len(text)
 }

@@ -6,10 +6,12 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/big"
 	"slices"
 	"time"
 
@@ -33,9 +35,10 @@ type key struct {
 	id       string // "kid"; "" when it has none
 	alg      string // "alg"; "" when the set does not say
 	public   crypto.PublicKey
-	spki     string    // hex SHA-256 of the SubjectPublicKeyInfo
-	notAfter time.Time // of the certificate that was published in the place of the key's numbers; zero when there was none
-	notYet   time.Time // its beginning
+	spki     string            // hex SHA-256 of the SubjectPublicKeyInfo
+	jwk      map[string]string // the members that a JWK of it has (RFC 7518, sections 6.2.1 and 6.3.1)
+	notAfter time.Time         // of the certificate that was published in the place of the key's numbers; zero when there was none
+	notYet   time.Time         // its beginning
 }
 
 // keySet is a JWK Set (RFC 7517, section 5): the keys in it that can verify signatures.
@@ -56,7 +59,7 @@ func parseKeySet(text []byte) (keySet, error) {
 		return nil, errors.New("no member \"keys\"")
 	}
 	var all []json.RawMessage
-	if err := json.Unmarshal(raw, &all); err != nil {
+	if err := json.Unmarshal([]byte(raw), &all); err != nil {
 		return nil, errors.New("the member \"keys\" is not a list")
 	}
 	if len(all) > maxKeys {
@@ -109,8 +112,6 @@ func parseSetKey(text []byte) (*key, error) {
 		// Azure Attestation publishes certificates and no numbers. They carry the key and vouch for nothing: the set does that.
 		return k, k.fromCertificate(chain[0])
 	}
-	// The certificates beside a key add nothing to it, and go-jose would refuse a key for how they are encoded.
-	delete(o.members, "x5c")
 	if k.public, err = parseKey(o); err != nil {
 		if errors.Is(err, errUnsuited) {
 			return nil, nil
@@ -136,7 +137,7 @@ func (k *key) fromCertificate(encoded string) error {
 	return k.name()
 }
 
-// name computes spki.
+// name computes what the key is known by.
 func (k *key) name() error {
 	der, err := x509.MarshalPKIXPublicKey(k.public)
 	if err != nil {
@@ -144,25 +145,53 @@ func (k *key) name() error {
 	}
 	sum := sha256.Sum256(der)
 	k.spki = hex.EncodeToString(sum[:])
+	encode := base64.RawURLEncoding.EncodeToString
+	switch public := k.public.(type) {
+	case *rsa.PublicKey:
+		k.jwk = map[string]string{"kty": "RSA", "n": encode(public.N.Bytes()), "e": encode(big.NewInt(int64(public.E)).Bytes())}
+	case *ecdsa.PublicKey:
+		point, err := public.Bytes()
+		if err != nil {
+			return err
+		}
+		x, y := point[1:1+len(point)/2], point[1+len(point)/2:]
+		k.jwk = map[string]string{"kty": "EC", "crv": public.Params().Name, "x": encode(x), "y": encode(y)}
+	}
 	return nil
+}
+
+// is reports whether a token's JWK, which is compared and never used, is this key, written as RFC 7518 has it. Confidential Containers' Attestation Service
+// drops leading zeros of coordinates: such a JWK is no key's.
+func (k *key) is(jwk object) bool {
+	jwk.failure = new(error) // one that cannot be read is no key's either
+	for name, value := range k.jwk {
+		if jwk.text(name) != value {
+			return false
+		}
+	}
+	return !private(jwk)
+}
+
+// private reports whether a JWK has a private part.
+func private(jwk object) bool {
+	has := func(name string) bool { return jwk.find(name) != 0 }
+	return slices.ContainsFunc([]string{"d", "p", "q", "dp", "dq", "qi", "oth", "k"}, has)
 }
 
 // errUnsuited says that a key is of a type or size that no format signs with.
 var errUnsuited = errors.New("a key of a type or size that is not accepted")
 
-// parseKey reads the numbers of a JWK by go-jose, which checks that points are on their curve. Private keys are refused: whoever
-// published one has no secret left.
+// parseKey reads the numbers of a JWK by go-jose, which checks that points are on their curve. It gets nothing else, such as certificates, which
+// add nothing and which it would refuse a key for. Private keys are refused: whoever published one has no secret left.
 func parseKey(o object) (crypto.PublicKey, error) {
 	members := make(map[string]json.RawMessage, 4)
 	for _, name := range [...]string{"kty", "crv", "x", "y", "n", "e"} {
-		if raw, ok := o.members[name]; ok {
-			members[name] = raw
+		if raw, ok := o.raw(name); ok {
+			members[name] = json.RawMessage(raw)
 		}
 	}
-	for _, name := range [...]string{"d", "p", "q", "dp", "dq", "qi", "oth", "k"} {
-		if _, ok := o.members[name]; ok {
-			return nil, errors.New("a key with its private part")
-		}
+	if private(o) {
+		return nil, errors.New("a key with its private part")
 	}
 	switch o.text("kty") {
 	case "RSA":
@@ -211,16 +240,11 @@ func (s keySet) find(h header) *key {
 			}
 			continue
 		}
-		if h.key != nil && equalKeys(k.public, h.key) {
+		if k.is(h.jwk) {
 			return k
 		}
 	}
 	return nil
-}
-
-func equalKeys(a, b crypto.PublicKey) bool {
-	comparable, ok := a.(interface{ Equal(crypto.PublicKey) bool })
-	return ok && comparable.Equal(b)
 }
 
 // CheckKeySet says whether a JWK Set is one that a Verifier can use, so that one which it cannot never takes the place of one that it can.

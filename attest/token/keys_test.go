@@ -206,7 +206,7 @@ func TestChainCache(t *testing.T) {
 			_, _ = v.Verify(t.Context(), input([]byte(sign(f.key, claimSet{"alg": "ES256", "x5c": encodeChain(std64, chain...)}, f.payload()))))
 		}
 	}
-	if n := len(v.issuers[0].roots.cache); n != 5 {
+	if n := v.issuers[0].roots.chains.Len(); n != maxChains {
 		t.Errorf("%d chains", n)
 	}
 }

@@ -77,7 +77,7 @@ func (v *Verifier) tokenSet(ctx context.Context, in attest.Input) (*attest.Claim
 	if err := p.err(); err != nil {
 		return nil, err
 	}
-	names := slices.Sorted(maps.Keys(submods.members))
+	names := submods.names()
 	if !slices.Equal(names, slices.Sorted(maps.Keys(detached))) || len(names) == 0 {
 		return nil, attest.Refuse(attest.CodeMalformed, "the tokens of the set are not those of the devices in the overall token")
 	}
@@ -133,8 +133,9 @@ func (s *signed) deviceNonce(binding attest.Binding) error {
 // checkDigest holds a detached token against its digest in the overall one: ["DIGEST", ["SHA-256", hex]] (RFC 9711, section 4.2.18.1.2).
 func checkDigest(submods object, name, token string) error {
 	malformed := attest.Refuse(attest.CodeMalformed, "the overall token does not have the digest of %.80q in the form [\"DIGEST\", [\"SHA-256\", hex]]", name)
+	raw, _ := submods.raw(name)
 	var outer []json.RawMessage
-	if err := json.Unmarshal(submods.members[name], &outer); err != nil || len(outer) != 2 || string(outer[0]) != `"DIGEST"` {
+	if err := json.Unmarshal([]byte(raw), &outer); err != nil || len(outer) != 2 || string(outer[0]) != `"DIGEST"` {
 		return malformed
 	}
 	var inner []string
@@ -204,11 +205,11 @@ func (v *Verifier) deviceToken(ctx context.Context, in attest.Input, set *signed
 			return failed(prefix + claim)
 		}
 	}
-	for _, claim := range slices.Sorted(maps.Keys(p.members)) {
+	for claim, value := range p.all() {
 		if !strings.HasPrefix(claim, prefix) {
 			continue
 		}
-		if string(p.members[claim]) == "false" || strings.HasSuffix(claim, certificateChain) && !p.inner(claim).goodChain() {
+		if value == "false" || strings.HasSuffix(claim, certificateChain) && !p.inner(claim).goodChain() {
 			return failed(claim)
 		}
 	}

@@ -19,7 +19,7 @@ func TestPassport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	canonical := must(canonicalJSON(must(json.Marshal(recipientJWK()))))
+	canonical := must(canonicalJSON(string(must(json.Marshal(recipientJWK())))))
 	if string(p.Recipient) != string(canonical) || p.Nonce != "bm9uY2U=" || !p.Issued.Equal(now.Add(-time.Minute)) || !p.Expires.Equal(now.Add(time.Minute)) {
 		t.Errorf("%+v", p)
 	}

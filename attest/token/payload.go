@@ -1,8 +1,9 @@
 package token
 
 import (
-	"encoding/json"
 	"fmt"
+	"iter"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -13,31 +14,87 @@ import (
 // asked for makes the whole reading fail, so that what a token says in an unforeseen way is never taken for something it does not say. All
 // objects of one token share one failure, which is asked for at the end.
 type object struct {
-	members  map[string]json.RawMessage
-	children map[string]object // those of the members that are objects
-	path     string            // with a dot at its end, for errors
-	failure  *error
+	in      *tree
+	at      int32 // its node; nowhere for one that is not there
+	failure *error
 }
+
+// nowhere is the node of an object that is not there.
+const nowhere = -1
 
 // parseObject reads the outermost object. A member that is there twice, in it or in anything in it, is an error.
 func parseObject(text []byte) (object, error) {
-	o, err := split(text)
-	o.failure = new(error)
-	return o, err
+	t, err := parse(text)
+	if err != nil {
+		return object{}, err
+	}
+	return object{in: t, failure: &t.failure}, nil
 }
 
 func (o object) fail(name, want string) {
 	if *o.failure == nil {
-		*o.failure = attest.Refuse(attest.CodeMalformed, "member %.80q of the token is not %s", o.path+name, want)
+		*o.failure = attest.Refuse(attest.CodeMalformed, "member %.80q of the token is not %s", o.in.path(o.at)+name, want)
 	}
 }
 
 // err returns the first failure of any reading.
 func (o object) err() error { return *o.failure }
 
-func (o object) raw(name string) (json.RawMessage, bool) {
-	raw, ok := o.members[name]
-	return raw, ok && string(raw) != "null"
+// count returns how many members there are.
+func (o object) count() int {
+	if o.at == nowhere {
+		return 0
+	}
+	return int(o.in.nodes[o.at].count)
+}
+
+// all returns the names of the members and their values as they are written, in the order of the text.
+func (o object) all() iter.Seq2[string, string] {
+	return func(yield func(name, raw string) bool) {
+		if o.at == nowhere {
+			return
+		}
+		for at := o.in.nodes[o.at].first; at != 0; {
+			n := &o.in.nodes[at]
+			if !yield(n.name, o.in.text[n.start:n.end]) {
+				return
+			}
+			at = n.next
+		}
+	}
+}
+
+// names returns the names of the members, sorted.
+func (o object) names() []string {
+	out := make([]string, 0, o.count())
+	for name := range o.all() {
+		out = append(out, name)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// find returns the node of a member, 0 when there is none.
+func (o object) find(name string) int32 {
+	if o.at == nowhere {
+		return 0
+	}
+	at := o.in.nodes[o.at].first
+	for at != 0 && o.in.nodes[at].name != name {
+		at = o.in.nodes[at].next
+	}
+	return at
+}
+
+// raw returns the text of a member that is not null.
+func (o object) raw(name string) (raw string, ok bool) {
+	at := o.find(name)
+	if at == 0 {
+		return "", false
+	}
+	n := &o.in.nodes[at]
+	raw = o.in.text[n.start:n.end]
+	return raw, raw != "null"
 }
 
 func (o object) has(name string) bool {
@@ -55,7 +112,7 @@ func (o object) text(name string) string {
 		o.fail(name, "a string")
 		return ""
 	}
-	s, err := decodeText(raw, raw[1:len(raw)-1])
+	s, err := unescape(raw)
 	if err != nil {
 		o.fail(name, "a string")
 	}
@@ -68,7 +125,7 @@ func (o object) flag(name string) *bool {
 	if !ok {
 		return nil
 	}
-	switch string(raw) {
+	switch raw {
 	case "true":
 		return attest.Ptr(true)
 	case "false":
@@ -87,7 +144,7 @@ func (o object) number(name string) (n int64, ok bool) {
 	if !ok {
 		return 0, false
 	}
-	n, err := strconv.ParseInt(string(raw), 10, 64)
+	n, err := strconv.ParseInt(raw, 10, 64)
 	if err != nil || n < 0 || n > maxNumber {
 		o.fail(name, "a whole number in range")
 		return 0, false
@@ -101,7 +158,7 @@ func (o object) signed(name string) (n int, ok bool) {
 	if !ok {
 		return 0, false
 	}
-	n, err := strconv.Atoi(string(raw))
+	n, err := strconv.Atoi(raw)
 	if err != nil || n < -1<<15 || n > 1<<15 {
 		o.fail(name, "a small whole number")
 		return 0, false
@@ -111,12 +168,17 @@ func (o object) signed(name string) (n int, ok bool) {
 
 // inner returns an object. One that is not there has no members.
 func (o object) inner(name string) object {
-	in, ok := o.children[name]
-	if !ok && o.has(name) {
-		o.fail(name, "an object")
+	at := o.find(name)
+	if at != 0 {
+		switch o.in.text[o.in.nodes[at].start] {
+		case '{':
+			return object{o.in, at, o.failure}
+		case 'n': // null
+		default:
+			o.fail(name, "an object")
+		}
 	}
-	in.path, in.failure = o.path+name+".", o.failure
-	return in
+	return object{o.in, nowhere, o.failure}
 }
 
 // Limits of lists and maps that claims are made of.
@@ -139,15 +201,15 @@ func (o object) list(name string) []string {
 		return nil
 	}
 	out := []string{}
-	for s := (splitter{text: raw, at: 1}); ; {
-		switch s.next() {
+	for p := (parser{text: raw, at: 1}); ; {
+		switch p.next() {
 		case ']':
 			return out
 		case ',':
-			s.at++
+			p.at++
 			continue
 		case '"':
-			if text, err := s.string(); err == nil && len(text) <= maxText && len(out) < maxList {
+			if text, err := p.string(); err == nil && len(text) <= maxText && len(out) < maxList {
 				out = append(out, text)
 				continue
 			}
@@ -160,15 +222,15 @@ func (o object) list(name string) []string {
 // texts returns an object whose members are all strings.
 func (o object) texts(name string) map[string]string {
 	in := o.inner(name)
-	if len(in.members) == 0 {
+	if in.count() == 0 {
 		return nil
 	}
-	if len(in.members) > maxList {
+	if in.count() > maxList {
 		o.fail(name, fmt.Sprintf("an object of at most %d members", maxList))
 		return nil
 	}
-	out := make(map[string]string, len(in.members))
-	for key := range in.members {
+	out := make(map[string]string, in.count())
+	for key := range in.all() {
 		out[key] = in.text(key)
 	}
 	return out
@@ -177,7 +239,7 @@ func (o object) texts(name string) map[string]string {
 // strings returns the members that are strings, nil when none is.
 func (o object) strings() map[string]string {
 	var out map[string]string
-	for name, raw := range o.members {
+	for name, raw := range o.all() {
 		if raw[0] == '"' && len(out) < maxList {
 			if out == nil {
 				out = map[string]string{}

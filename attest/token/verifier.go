@@ -3,13 +3,14 @@ package token
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/attest"
-	"github.com/vouchsafe/vouchsafe/internal/strictjson"
+	"github.com/vouchsafe/vouchsafe/attest/internal/jsonscan"
 )
 
 // Verifier appraises tokens of the configured verifiers: evidence of kind token, by [Verifier.Device] that of devices, and by [Verifier.Passport]
@@ -40,15 +41,10 @@ type parsedSet struct {
 // Kind returns attest.Token.
 func (v *Verifier) Kind() attest.Kind { return attest.Token }
 
-// evidence is what a workload presents: the token, and what a format's binding needs besides.
-type evidence struct {
-	Token   string `json:"token"`
-	Runtime []byte `json:"runtime_data,omitempty"`
-}
-
 // maxRuntime bounds the data that a report carries the hash of, in bytes. It is a digest.
 const maxRuntime = 64
 
+// parseEvidence reads what a workload presents: the token, and what a format's binding needs besides.
 func parseEvidence(data []byte) (token, runtime []byte, err error) {
 	if len(data) > MaxEvidence {
 		return nil, nil, attest.Refuse(attest.CodeTooLarge, "%d bytes: at most %d are read", len(data), MaxEvidence)
@@ -56,14 +52,30 @@ func parseEvidence(data []byte) (token, runtime []byte, err error) {
 	if len(data) == 0 || data[0] != '{' {
 		return data, nil, nil
 	}
-	var ev evidence
-	if err := strictjson.Unmarshal(data, &ev); err != nil {
-		return nil, nil, attest.Refuse(attest.CodeMalformed, "%w", err)
+	s := jsonscan.New(data)
+	var haveToken, haveRuntime bool
+	s.Object(func(name []byte) {
+		switch string(name) {
+		case "token":
+			s.Once(&haveToken, name)
+			token = s.String()
+		case "runtime_data":
+			s.Once(&haveRuntime, name)
+			if !s.Null() {
+				runtime = s.Base64(base64.StdEncoding, MaxEvidence)
+			}
+		default:
+			s.Fail("member %.80q, which is not known,", name)
+		}
+	})
+	s.End()
+	if err := s.Err(); err != nil {
+		return nil, nil, err
 	}
-	if len(ev.Runtime) > maxRuntime {
-		return nil, nil, attest.Refuse(attest.CodeTooLarge, "runtime_data has %d bytes: at most %d are read", len(ev.Runtime), maxRuntime)
+	if len(runtime) > maxRuntime {
+		return nil, nil, attest.Refuse(attest.CodeTooLarge, "runtime_data has %d bytes: at most %d are read", len(runtime), maxRuntime)
 	}
-	return []byte(ev.Token), ev.Runtime, nil
+	return token, runtime, nil
 }
 
 // Verify appraises one token, as the package documentation describes. It implements attest.Verifier.
@@ -187,6 +199,9 @@ func (v *Verifier) keyOf(ctx context.Context, is *issuer, h header, fresh *attes
 		fresh.Certificate(chain.until)
 		return &chain.key, "evidence", nil
 	}
+	if _, err := decodeChain(h.chain); err != nil { // nobody asks for it, and what is malformed is refused all the same
+		return nil, "", err
+	}
 	keys := is.keys
 	if keys == nil {
 		var err error
@@ -239,7 +254,7 @@ func (v *Verifier) unknownKey(is *issuer, h header) error {
 	if fetcher, ok := v.endorsements.(Refresher); ok && is.keys == nil && fetcher.Refresh("jwks/"+is.Name) {
 		return &attest.Unavailable{What: "a newer key set of " + is.Name}
 	}
-	if h.kid == "" && h.key == nil {
+	if h.kid == "" && h.jwk.count() == 0 {
 		return attest.Refuse(attest.CodeIssuerKey, "the token does not say which key of %q signed it", is.Name)
 	}
 	return attest.Refuse(attest.CodeIssuerKey, "the key %.80q is not in the key set of %q", h.kid, is.Name)

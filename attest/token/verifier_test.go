@@ -251,7 +251,7 @@ func TestBindingByRuntimeData(t *testing.T) {
 	f := fakes()["ear"]
 	v, _ := verifierOf(t, f)
 	key := must(json.Marshal(recipientJWK()))
-	canonical := must(canonicalJSON(key))
+	canonical := must(canonicalJSON(string(key)))
 	runtime := attest.RuntimeData{Hash: crypto.SHA512, Nonce: "the broker's nonce", Recipient: canonical}
 	bound := must(runtime.Primary())
 	token := func(nonce string) []byte {

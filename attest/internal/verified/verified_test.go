@@ -26,8 +26,8 @@ func TestCache(t *testing.T) {
 	if v, ok := c.Get(d); !ok || v != 4 {
 		t.Error(v, ok)
 	}
-	if len(c.entries) != c.recent.Len() {
-		t.Errorf("%d entries and %d in order", len(c.entries), c.recent.Len())
+	if c.Len() != 1 || c.recent.Len() != 1 {
+		t.Errorf("%d entries and %d in order", c.Len(), c.recent.Len())
 	}
 }
 

@@ -1,0 +1,325 @@
+package token
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// maxDepth bounds nesting. Tokens nest about eight deep.
+const maxDepth = 32
+
+// tree is a JSON object taken apart in one pass, which is all that ever reads the text: tokens are a few kilobytes, and to read them for validity,
+// for duplicates and for each level anew would cost as much as their signature. It has the members of the object and of every object that is a
+// member; what is in arrays is held to the same rules and read when it is asked for. Texts of members are parts of the one text.
+type tree struct {
+	text    string
+	nodes   []node // the object itself first
+	failure error  // the first of any reading
+}
+
+// node is a member: its value in the text and, where that is an object, its members. Zero stands for no node.
+type node struct {
+	name        string
+	start, end  int32
+	first, next int32 // its own first member, and the next of the object that it is in
+	parent      int32
+	count       int32 // of its own members
+}
+
+var (
+	errJSON = errors.New("not valid JSON")
+	errDeep = fmt.Errorf("nested over %d deep", maxDepth)
+)
+
+// parse takes text apart. A member that is there twice in any object is an error, also in one that nobody asks for.
+func parse(text []byte) (*tree, error) {
+	if !utf8.Valid(text) {
+		return nil, errors.New("JSON that is not UTF-8")
+	}
+	p := parser{text: string(text)}
+	p.nodes = make([]node, 1, 1+min(strings.Count(p.text, ":"), 128)) // of most tokens, all there will be
+	if p.next() != '{' {
+		return nil, errors.New("not a JSON object")
+	}
+	if err := p.object(0, 0); err != nil {
+		return nil, err
+	}
+	p.nodes[0].end = int32(p.at)
+	if p.next() != 0 || p.at != len(p.text) {
+		return nil, errJSON
+	}
+	return &tree{text: p.text, nodes: p.nodes}, nil
+}
+
+// parser reads JSON (RFC 8259).
+type parser struct {
+	text  string
+	at    int
+	nodes []node
+}
+
+// next passes over white space and returns the byte after it, without passing over that; 0 at the end.
+func (p *parser) next() byte {
+	for ; p.at < len(p.text); p.at++ {
+		switch c := p.text[p.at]; c {
+		case ' ', '\t', '\r', '\n':
+		default:
+			return c
+		}
+	}
+	return 0
+}
+
+// object reads an object from its brace on, and adds its members to the node of.
+func (p *parser) object(of int32, depth int) error {
+	if depth > maxDepth {
+		return errDeep
+	}
+	p.at++ // {
+	if p.next() == '}' {
+		p.at++
+		return nil
+	}
+	var seen names
+	for last := int32(0); ; {
+		if p.next() != '"' {
+			return errJSON
+		}
+		name, err := p.string()
+		if err != nil {
+			return err
+		}
+		if seen.add(p.nodes, of, name) {
+			return fmt.Errorf("member %.80q is there twice", name)
+		}
+		if p.next() != ':' {
+			return errJSON
+		}
+		p.at++
+		p.next()
+		this := int32(len(p.nodes))
+		p.nodes = append(p.nodes, node{name: name, start: int32(p.at), parent: of})
+		p.nodes[of].count++
+		if last == 0 {
+			p.nodes[of].first = this
+		} else {
+			p.nodes[last].next = this
+		}
+		last = this
+		if err := p.value(this, depth+1); err != nil {
+			return err
+		}
+		p.nodes[this].end = int32(p.at)
+		switch p.next() {
+		case '}':
+			p.at++
+			return nil
+		case ',':
+			p.at++
+		default:
+			return errJSON
+		}
+	}
+}
+
+// value reads the value that is next, of the node of.
+func (p *parser) value(of int32, depth int) error {
+	switch c := p.next(); {
+	case c == '"':
+		_, _, err := p.quoted()
+		return err
+	case c == '{':
+		return p.object(of, depth)
+	case c == '[':
+		return p.array(depth)
+	case c == '-' || c >= '0' && c <= '9':
+		return p.number()
+	}
+	for _, literal := range [...]string{"true", "false", "null"} {
+		if strings.HasPrefix(p.text[p.at:], literal) {
+			p.at += len(literal)
+			return nil
+		}
+	}
+	return errJSON
+}
+
+func (p *parser) array(depth int) error {
+	if depth > maxDepth {
+		return errDeep
+	}
+	p.at++ // [
+	if p.next() == ']' {
+		p.at++
+		return nil
+	}
+	for {
+		// Nodes of objects in an array are for telling duplicates only.
+		element := int32(len(p.nodes))
+		p.nodes = append(p.nodes, node{})
+		err := p.value(element, depth+1)
+		p.nodes = p.nodes[:element]
+		if err != nil {
+			return err
+		}
+		switch p.next() {
+		case ']':
+			p.at++
+			return nil
+		case ',':
+			p.at++
+		default:
+			return errJSON
+		}
+	}
+}
+
+func (p *parser) number() error {
+	if p.text[p.at] == '-' {
+		p.at++
+	}
+	switch {
+	case p.skip('0'):
+	case p.digits() == 0:
+		return errJSON
+	}
+	if p.skip('.') && p.digits() == 0 {
+		return errJSON
+	}
+	if p.skip('e') || p.skip('E') {
+		if !p.skip('+') {
+			p.skip('-')
+		}
+		if p.digits() == 0 {
+			return errJSON
+		}
+	}
+	return nil
+}
+
+func (p *parser) skip(c byte) bool {
+	if p.at < len(p.text) && p.text[p.at] == c {
+		p.at++
+		return true
+	}
+	return false
+}
+
+func (p *parser) digits() (n int) {
+	for ; p.at < len(p.text) && p.text[p.at]-'0' <= 9; p.at++ {
+		n++
+	}
+	return n
+}
+
+// string reads a string.
+func (p *parser) string() (string, error) {
+	start := p.at
+	raw, escaped, err := p.quoted()
+	if err != nil || !escaped {
+		return raw, err
+	}
+	return unescape(p.text[start:p.at])
+}
+
+// quoted passes over a string and returns what is between its quotes, as it is written, and whether there are escapes in it.
+func (p *parser) quoted() (raw string, escaped bool, err error) {
+	text := p.text[p.at+1:]
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '"':
+			p.at += i + 2
+			return text[:i], escaped, nil
+		case c < 0x20:
+			return "", false, errJSON
+		case c == '\\':
+			n := escapeLength(text[i:])
+			if n == 0 {
+				return "", false, errJSON
+			}
+			escaped = true
+			i += n - 1
+		}
+	}
+	return "", false, errJSON
+}
+
+// escapeLength returns the length of the escape that text begins with, 0 where that is none.
+func escapeLength(text string) int {
+	if len(text) < 2 {
+		return 0
+	}
+	if text[1] != 'u' {
+		if strings.IndexByte(`"\/bfnrt`, text[1]) < 0 {
+			return 0
+		}
+		return 2
+	}
+	if len(text) < 6 || strings.Trim(text[2:6], "0123456789abcdefABCDEF") != "" {
+		return 0
+	}
+	return 6
+}
+
+// unescape decodes a valid string in its quotes. One without escapes has nothing to decode.
+func unescape(quoted string) (text string, err error) {
+	if strings.IndexByte(quoted, '\\') < 0 {
+		return quoted[1 : len(quoted)-1], nil
+	}
+	err = json.Unmarshal([]byte(quoted), &text)
+	return text, err
+}
+
+// names tells members that are there twice.
+type names struct {
+	marks uint64              // a bit for each name, by a rough hash: most that are new are seen to be by this alone
+	all   map[string]struct{} // where there are many
+}
+
+// fewNames is how many names are compared one by one.
+const fewNames = 64
+
+// add adds a name to those of the node of, and reports whether it is one of them.
+func (n *names) add(nodes []node, of int32, name string) (twice bool) {
+	hash := uint(len(name))
+	if name != "" {
+		hash = (hash*31+uint(name[len(name)-1]))*31 + uint(name[len(name)/2])
+	}
+	mark := uint64(1) << (hash * 0x9e3779b1 >> 7 % 64)
+	isNew := n.marks&mark == 0
+	n.marks |= mark
+	if count := nodes[of].count; count >= fewNames {
+		if n.all == nil {
+			n.all = make(map[string]struct{}, 2*count)
+			for at := nodes[of].first; at != 0; at = nodes[at].next {
+				n.all[nodes[at].name] = struct{}{}
+			}
+		}
+		_, twice = n.all[name]
+		n.all[name] = struct{}{}
+		return twice
+	}
+	if isNew {
+		return false
+	}
+	for at := nodes[of].first; at != 0; at = nodes[at].next {
+		if nodes[at].name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// path returns the names that lead to a node, with a dot behind each.
+func (t *tree) path(at int32) string {
+	var names []string
+	for ; at != 0; at = t.nodes[at].parent {
+		names = append(names, t.nodes[at].name+".")
+	}
+	slices.Reverse(names)
+	return strings.Join(names, "")
+}
