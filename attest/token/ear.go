@@ -115,9 +115,7 @@ func (s *signed) evidenceOf(annotated object) error {
 		if debug, known := body.tdAttributes("td_attributes", c); known && (c.Debug == nil || debug) {
 			c.Debug = attest.Ptr(debug)
 		}
-		c.Token.Registers = body.registers(48, map[string]string{
-			"rtmr0": "rtmr_0", "rtmr1": "rtmr_1", "rtmr2": "rtmr_2", "rtmr3": "rtmr_3", "mrseam": "mr_seam",
-		})
+		c.Token.Registers = body.registers([...]string{"rtmr_0", "rtmr_1", "rtmr_2", "rtmr_3", "mr_seam"})
 	case attest.SGX:
 		body := found.inner("body")
 		c.Measurement, c.Token.Signer = body.hex("mr_enclave", 32), body.hex("mr_signer", 32)

@@ -2,7 +2,6 @@ package token
 
 import (
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -80,9 +79,7 @@ func (o object) tdx(c *attest.Claims) {
 		c.TCBStatus = tcbStatuses[status]
 	}
 	c.Token.Advisories = o.list("attester_advisory_ids")
-	c.Token.Registers = o.registers(48, map[string]string{
-		"rtmr0": "tdx_rtmr0", "rtmr1": "tdx_rtmr1", "rtmr2": "tdx_rtmr2", "rtmr3": "tdx_rtmr3", "mrseam": "tdx_mrseam",
-	})
+	c.Token.Registers = o.registers([...]string{"tdx_rtmr0", "tdx_rtmr1", "tdx_rtmr2", "tdx_rtmr3", "tdx_mrseam"})
 }
 
 // tdxMigratable is the attribute MIGRATABLE in the fourth byte of a trust domain's attributes, bit 29 of all (Intel TDX module specification, ATTRIBUTES).
@@ -108,12 +105,15 @@ func (o object) debugStatus(c *attest.Claims) {
 	}
 }
 
-// registers returns registers of size bytes by their names here; members are their names in the token.
-func (o object) registers(size int, members map[string]string) map[string]string {
+// registerNames are the registers of a trust domain.
+var registerNames = [...]string{"rtmr0", "rtmr1", "rtmr2", "rtmr3", "mrseam"}
+
+// registers returns the registers of a trust domain by registerNames; members are their names in the token, in that order.
+func (o object) registers(members [len(registerNames)]string) map[string]string {
 	out := make(map[string]string, len(members))
-	for name, member := range members {
-		if value := o.hex(member, size); value != "" {
-			out[name] = value
+	for i, member := range members {
+		if value := o.hex(member, 48); value != "" {
+			out[registerNames[i]] = value
 		}
 	}
 	return out
@@ -130,25 +130,40 @@ func (o object) anyHex(name string) string {
 }
 
 // identifiers returns one member of each object in a list.
-func (o object) identifiers(name, member string) []string {
+func (o object) identifiers(name, member string) (out []string) {
 	raw, ok := o.raw(name)
 	if !ok {
 		return nil
 	}
-	var all []json.RawMessage
-	if err := json.Unmarshal([]byte(raw), &all); err != nil || len(all) > maxList {
-		o.fail(name, fmt.Sprintf("a list of at most %d objects", maxList))
+	if raw[0] != '[' {
+		o.fail(name, "a list of objects")
 		return nil
 	}
-	var out []string
-	for _, raw := range all {
-		in, err := parseObject(raw)
-		if err != nil {
+	p := parser{text: raw, at: 1, nodes: make([]node, 1, 8)}
+	for n := 0; ; {
+		switch p.next() {
+		case ']':
+			return out
+		case ',':
+			p.at++
+			continue
+		case '{':
+		default:
 			o.fail(name, "a list of objects")
 			return nil
 		}
-		id := in.text(member)
-		if in.err() != nil {
+		if n++; n > maxList {
+			o.fail(name, fmt.Sprintf("a list of at most %d objects", maxList))
+			return nil
+		}
+		p.nodes = append(p.nodes[:0], node{})
+		if err := p.object(0, 0); err != nil {
+			o.fail(name, "a list of objects that can be read")
+			return nil
+		}
+		in := tree{text: raw, nodes: p.nodes}
+		id := object{in: &in, failure: &in.failure}.text(member)
+		if in.failure != nil {
 			o.fail(name, fmt.Sprintf("a list of objects whose %q is a string", member))
 			return nil
 		}
@@ -156,7 +171,6 @@ func (o object) identifiers(name, member string) []string {
 			out = append(out, id)
 		}
 	}
-	return out
 }
 
 // Limits of the claim stated.

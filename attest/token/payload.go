@@ -256,14 +256,21 @@ func (o object) hex(name string, sizes ...int) string {
 	if s == "" {
 		return ""
 	}
-	lower := strings.ToLower(s)
-	fits := false
+	fits, upper := false, false
 	for _, size := range sizes {
-		fits = fits || len(lower) == 2*size
+		fits = fits || len(s) == 2*size
 	}
-	if !fits || strings.Trim(lower, "0123456789abcdef") != "" {
-		o.fail(name, fmt.Sprintf("hex of %v bytes", sizes))
+	for i := 0; i < len(s) && fits; i++ {
+		c := s[i]
+		upper = upper || c >= 'A' && c <= 'F'
+		fits = c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
+	}
+	if !fits {
+		o.fail(name, "hex of as many bytes as it has")
 		return ""
 	}
-	return lower
+	if upper {
+		return strings.ToLower(s)
+	}
+	return s
 }
