@@ -10,10 +10,10 @@ import (
 	"runtime"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/internal/mutate"
+	"github.com/vouchsafe/vouchsafe/internal/ratio"
 )
 
 // inspect is input that is bound to nothing, so that what is damaged gets as far as the signatures.
@@ -173,8 +173,7 @@ func FuzzStores(f *testing.F) {
 	})
 }
 
-// BenchmarkVerify prints, as x-floor, how many times the bare checks of the signatures an appraisal costs, measured in the same run: warm, with a known
-// platform, against the realm's signature; cold against both. The budget of warm is 1.3.
+// BenchmarkVerify measures an appraisal against the bare checks of the token's signatures: warm, with a known platform, of the realm's; cold, of both.
 func BenchmarkVerify(b *testing.B) {
 	m := newMachine(b)
 	token := m.token(b, nil)
@@ -182,47 +181,29 @@ func BenchmarkVerify(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	bare := func(key *ecdsa.PublicKey, payload, signature []byte) {
+	bare := func(key *ecdsa.PublicKey, payload, signature []byte) func() {
 		signed := encode(b, []any{"Signature1", encode(b, map[int]int{1: -35}), []byte{}, payload})
-		d := sha512.Sum384(signed)
-		if !ecdsa.Verify(key, d[:], new(big.Int).SetBytes(signature[:48]), new(big.Int).SetBytes(signature[48:])) {
-			b.Fatal("the signature does not verify")
+		x, y := new(big.Int).SetBytes(signature[:48]), new(big.Int).SetBytes(signature[48:])
+		return func() {
+			d := sha512.Sum384(signed)
+			if !ecdsa.Verify(key, d[:], x, y) {
+				b.Fatal("the signature does not verify")
+			}
 		}
 	}
-	for _, cold := range []bool{false, true} {
-		name := map[bool]string{false: "warm", true: "cold"}[cold]
-		b.Run(name, func(b *testing.B) {
-			v := m.verifier(b)
-			var ours, floor []time.Duration
-			b.ReportAllocs()
-			for b.Loop() {
-				b.StopTimer()
-				if cold {
-					v = m.verifier(b)
-				} else if _, err := v.Verify(b.Context(), input(token)); err != nil {
-					b.Fatal(err)
-				}
-				b.StartTimer()
-				start := time.Now()
-				if _, err := v.Verify(b.Context(), input(token)); err != nil {
-					b.Fatal(err)
-				}
-				ours = append(ours, time.Since(start))
-				b.StopTimer()
-				start = time.Now()
-				if cold {
-					bare(&m.cpak.PublicKey, parsed.platform.Payload, parsed.platform.Signature)
-				}
-				bare(&m.rak.PublicKey, parsed.realm.Payload, parsed.realm.Signature)
-				floor = append(floor, time.Since(start))
-				b.StartTimer()
-			}
-			b.ReportMetric(float64(median(ours))/float64(median(floor)), "x-floor")
-		})
+	platform := bare(&m.cpak.PublicKey, parsed.platform.Payload, parsed.platform.Signature)
+	realm := bare(&m.rak.PublicKey, parsed.realm.Payload, parsed.realm.Signature)
+	v := m.verifier(b)
+	verify := func() {
+		if _, err := v.Verify(b.Context(), input(token)); err != nil {
+			b.Fatal(err)
+		}
 	}
-}
-
-func median(times []time.Duration) time.Duration {
-	slices.Sort(times)
-	return times[len(times)/2]
+	verify()
+	b.Run("warm", func(b *testing.B) {
+		ratio.Measure(b, ratio.Work{Run: verify, Floor: realm, Budget: 1.3})
+	})
+	b.Run("cold", func(b *testing.B) {
+		ratio.Measure(b, ratio.Work{Prepare: func() { v = m.verifier(b) }, Run: verify, Floor: func() { platform(); realm() }})
+	})
 }

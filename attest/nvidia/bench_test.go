@@ -5,17 +5,16 @@ import (
 	"crypto/sha512"
 	"encoding/base64"
 	"math/big"
-	"slices"
 	"testing"
-	"time"
 
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/attest/nvidia/nvidiatest"
 	"github.com/vouchsafe/vouchsafe/attest/nvidia/pki"
+	"github.com/vouchsafe/vouchsafe/internal/ratio"
 )
 
-// BenchmarkVerify prints, as x-floor, how many times the bare check of the reports' signatures an appraisal costs, measured in the same
-// run: warm, with chains and manifests that are known, and cold, with none that are. The budget of warm is 1.3.
+// BenchmarkVerify measures an appraisal against the bare checks of the reports' signatures, and nothing else: warm, with chains, manifests and
+// revocation lists that are known, and cold, with none that are.
 func BenchmarkVerify(b *testing.B) {
 	evidence, nonce := hopper(b, "hopper_cert_chain_case1.txt")
 	manifests := realManifests(b)
@@ -43,7 +42,10 @@ func BenchmarkVerify(b *testing.B) {
 		in    attest.Input
 		store memory
 		roots trustRoots
-	}{{"real", in(inBase64), manifests, trust}, {"real-hex", in(evidence), manifests, trust}, {"eight", input(nvidiatest.Evidence(eight...)), f.manifests, f.trust()}} {
+	}{
+		{"real-1", in(inBase64), manifests, trust}, {"real-1-hex", in(evidence), manifests, trust},
+		{"made-1", input(nvidiatest.Evidence(eight[0])), f.manifests, f.trust()}, {"made-8", input(nvidiatest.Evidence(eight...)), f.manifests, f.trust()},
+	} {
 		fresh := func() *Verifier {
 			v, err := newVerifier(Config{Endorsements: of.store}, of.roots)
 			if err != nil {
@@ -51,33 +53,26 @@ func BenchmarkVerify(b *testing.B) {
 			}
 			return v
 		}
-		verify := func(v *Verifier) {
+		v := fresh()
+		verify := func() {
 			if _, err := v.Verify(b.Context(), of.in); err != nil {
 				b.Fatal(err)
 			}
 		}
+		floor := bare(b, of.in.Evidence, of.roots)
+		verify()
 		b.Run("warm/"+of.name, func(b *testing.B) {
-			v := fresh()
-			verify(v)
-			measure(b, of.in.Evidence, of.roots, func() { verify(v) })
+			ratio.Measure(b, ratio.Work{Run: verify, Floor: floor, Budget: 1.3})
 		})
 		b.Run("cold/"+of.name, func(b *testing.B) {
-			measure(b, of.in.Evidence, of.roots, func() { verify(fresh()) })
+			ratio.Measure(b, ratio.Work{Prepare: func() { v = fresh() }, Run: verify, Floor: floor})
 		})
 	}
-	b.Run("parse", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			if _, err := Parse(evidence); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
 }
 
-// measure runs f, and after each run, outside the time of the benchmark, the hashes and ECDSA checks that no appraisal can do without,
-// so that both see the same noise of the machine. Medians are compared, which a busy machine disturbs least.
-func measure(b *testing.B, evidence []byte, roots trustRoots, f func()) {
+// bare returns the hashes and ECDSA checks of the reports in evidence, which no appraisal can do without.
+func bare(b *testing.B, evidence []byte, roots trustRoots) func() {
+	b.Helper()
 	devices, err := Parse(evidence)
 	if err != nil {
 		b.Fatal(err)
@@ -103,27 +98,12 @@ func measure(b *testing.B, evidence []byte, roots trustRoots, f func()) {
 		}
 		checks = append(checks, check{report.Signed, c.Key(), new(big.Int).SetBytes(report.R[:]), new(big.Int).SetBytes(report.S[:])})
 	}
-	var ours, floor []time.Duration
-	b.ReportAllocs()
-	for b.Loop() {
-		start := time.Now()
-		f()
-		ours = append(ours, time.Since(start))
-		b.StopTimer()
-		start = time.Now()
+	return func() {
 		for _, c := range checks {
 			sum := sha512.Sum384(c.signed)
 			if !ecdsa.Verify(c.key, sum[:], c.r, c.s) {
 				b.Fatal("the signature does not verify")
 			}
 		}
-		floor = append(floor, time.Since(start))
-		b.StartTimer()
 	}
-	b.ReportMetric(float64(median(ours))/float64(median(floor)), "x-floor")
-}
-
-func median(times []time.Duration) time.Duration {
-	slices.Sort(times)
-	return times[len(times)/2]
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/attest/internal/verified"
 	"github.com/vouchsafe/vouchsafe/attest/nvidia/pki"
 )
 
@@ -111,15 +112,15 @@ func chipOf(c *pki.Chain) (string, Architecture) {
 // chain returns the verified chain in text, PEM, from the cache where it is there, valid at now. Chains are known by their certificates without the
 // root, so that one chain in many writings has one place in the cache; the writings have a cache of their own, which only saves decoding.
 func (v *Verifier) chain(text []byte, now time.Time) (*deviceChain, error) {
-	writing := key(sha256.Sum256(text))
-	c, ok := v.writings.get(writing)
+	writing := verified.Key(sha256.Sum256(text))
+	c, ok := v.writings.Get(writing)
 	if !ok {
 		var err error
 		if c, err = v.decodedChain(text); err != nil {
 			return nil, err
 		}
 		if !now.After(c.NotAfter) {
-			v.writings.put(writing, c)
+			v.writings.Put(writing, c)
 		}
 	}
 	if err := c.Check(now); err != nil {
@@ -135,26 +136,20 @@ func (v *Verifier) decodedChain(text []byte) (*deviceChain, error) {
 		return nil, attest.Refuse(attest.CodeCertMalformed, "the device's certificates: %w", err)
 	}
 	k := chainKey(ders, v.roots.device)
-	if c, ok := v.chains.get(k); ok {
+	if c, ok := v.chains.Get(k); ok {
 		return c, nil
 	}
 	c, err := verifyChain(ders, v.roots.device)
 	if err == nil {
-		v.chains.put(k, c)
+		v.chains.Put(k, c)
 	}
 	return c, err
 }
 
 // chainKey names a chain by its certificates but the root, where that is the last.
-func chainKey(ders [][]byte, root *x509.Certificate) (k key) {
-	h := sha256.New()
-	for i, der := range ders {
-		if i > 0 && i == len(ders)-1 && bytes.Equal(der, root.Raw) {
-			break
-		}
-		digest := sha256.Sum256(der) // of fixed size, so that certificates cannot run into each other
-		h.Write(digest[:])
+func chainKey(ders [][]byte, root *x509.Certificate) verified.Key {
+	if last := len(ders) - 1; last > 0 && bytes.Equal(ders[last], root.Raw) {
+		ders = ders[:last]
 	}
-	h.Sum(k[:0])
-	return k
+	return verified.KeyOf(ders...)
 }

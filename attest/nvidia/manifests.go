@@ -62,12 +62,12 @@ func (v *Verifier) manifest(ctx context.Context, f *attest.Freshness, w wanted) 
 		var absent *attest.Unavailable
 		return nil, errors.As(err, &absent) && ctx.Err() == nil, unavailable(what, err)
 	}
-	parsed, ok := v.manifests.get(e.Digest)
+	parsed, ok := v.manifests.Get(e.Digest)
 	if !ok {
 		if parsed, err = rim.Open(e.Data, v.roots.manifest); err != nil {
 			return nil, false, unavailable("a valid copy of "+what, err)
 		}
-		v.manifests.put(e.Digest, parsed)
+		v.manifests.Put(e.Digest, parsed)
 	}
 	if !strings.EqualFold(parsed.Version, w.version) || w.product != "" && parsed.Product != w.product {
 		return nil, false, unavailable(what, fmt.Errorf("what is stored under its name is of %.32q version %.32q", parsed.Product, parsed.Version))

@@ -357,24 +357,6 @@ func TestAStoreThatFails(t *testing.T) {
 	wantUnavailable(t, err)
 }
 
-func TestCachesAreBounded(t *testing.T) {
-	c := newCache[int](2)
-	for i := range 10 {
-		c.put(key{byte(i)}, i)
-		c.get(key{0})
-	}
-	if len(c.entries) != 2 || c.recent.Len() != 2 {
-		t.Errorf("%d entries", len(c.entries))
-	}
-	if _, ok := c.get(key{0}); !ok {
-		t.Error("what is in use was dropped")
-	}
-	c.put(key{0}, 99)
-	if v, _ := c.get(key{0}); v != 0 {
-		t.Error("an entry was changed")
-	}
-}
-
 // TestOneChainOnePlace: a chain in another writing does not take the place of someone else's.
 func TestOneChainOnePlace(t *testing.T) {
 	f := newFleet(t)
@@ -389,10 +371,10 @@ func TestOneChainOnePlace(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if len(v.chains.entries) != 1 {
-		t.Errorf("%d places", len(v.chains.entries))
+	if v.chains.Len() != 1 {
+		t.Errorf("%d places", v.chains.Len())
 	}
-	if _, err := v.chain(nvidiatest.PEM(d.Certificates()[1:]...), now); err == nil || len(v.chains.entries) != 1 {
-		t.Errorf("%v, %d places", err, len(v.chains.entries))
+	if _, err := v.chain(nvidiatest.PEM(d.Certificates()[1:]...), now); err == nil || v.chains.Len() != 1 {
+		t.Errorf("%v, %d places", err, v.chains.Len())
 	}
 }

@@ -2,5 +2,7 @@
 
 package nvidia
 
-// stride is how far apart the bytes are that tests flip one by one.
-const stride = 1
+import "github.com/vouchsafe/vouchsafe/internal/mutate"
+
+// stride is how many bytes of evidence tests that change every one go on each time: one in the acceptance run.
+var stride = mutate.Stride(7)

@@ -2,7 +2,6 @@ package nvidia
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -12,6 +11,7 @@ import (
 	"golang.org/x/crypto/ocsp"
 
 	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/attest/internal/verified"
 	"github.com/vouchsafe/vouchsafe/attest/nvidia/pki"
 )
 
@@ -72,20 +72,13 @@ const maxClockSkew = 5 * time.Minute
 
 // response returns what e says of cert, from the cache where it is there.
 func (v *Verifier) response(e *attest.Endorsement, cert, issuer *x509.Certificate) (*status, error) {
-	h := sha256.New()
-	for _, part := range [][]byte{e.Digest[:], cert.Raw} {
-		digest := sha256.Sum256(part) // of fixed size, so that parts cannot run into each other
-		h.Write(digest[:])
-	}
-	h.Write(issuer.Raw)
-	var k key
-	h.Sum(k[:0])
-	if s, ok := v.responses.get(k); ok {
+	k := verified.KeyOf(e.Digest[:], cert.Raw, issuer.Raw)
+	if s, ok := v.responses.Get(k); ok {
 		return s, nil
 	}
 	s, err := verifyResponse(e.Data, cert, issuer)
 	if err == nil {
-		v.responses.put(k, s)
+		v.responses.Put(k, s)
 	}
 	return s, err
 }

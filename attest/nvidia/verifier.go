@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/attest/internal/verified"
 	"github.com/vouchsafe/vouchsafe/attest/nvidia/rim"
 )
 
@@ -51,10 +52,10 @@ type Verifier struct {
 	allowUnmeasured bool
 	grace           time.Duration
 	roots           trustRoots
-	chains          *cache[*deviceChain]
-	writings        *cache[*deviceChain] // by their text
-	manifests       *cache[*rim.Manifest]
-	responses       *cache[*status]
+	chains          *verified.Cache[*deviceChain]
+	writings        *verified.Cache[*deviceChain] // by their text
+	manifests       *verified.Cache[*rim.Manifest]
+	responses       *verified.Cache[*status]
 }
 
 // New returns a Verifier that trusts NVIDIA's roots and nothing else. No endorsements without AllowUnmeasured, and a grace or cache
@@ -84,8 +85,8 @@ func newVerifier(cfg Config, roots trustRoots) (*Verifier, error) {
 	}
 	return &Verifier{
 		endorsements: cfg.Endorsements, allowUnmeasured: cfg.AllowUnmeasured, grace: cfg.Grace, roots: roots,
-		chains: newCache[*deviceChain](size), writings: newCache[*deviceChain](size), manifests: newCache[*rim.Manifest](maxManifests),
-		responses: newCache[*status](size + maxManifests),
+		chains: verified.NewCache[*deviceChain](size), writings: verified.NewCache[*deviceChain](size), manifests: verified.NewCache[*rim.Manifest](maxManifests),
+		responses: verified.NewCache[*status](size + maxManifests),
 	}, nil
 }
 

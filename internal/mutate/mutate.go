@@ -30,6 +30,15 @@ func Runs(tb testing.TB) int {
 	return n
 }
 
+// Stride is how far apart are the bytes of a good input that a test changes one by one: each byte where VOUCHSAFE_MUTATIONS is set, and otherwise
+// as far apart as suits every commit where each costs a signature check.
+func Stride(ordinary int) int {
+	if os.Getenv("VOUCHSAFE_MUTATIONS") != "" {
+		return 1
+	}
+	return ordinary
+}
+
 // Run gives check each seed and then Runs(t) inputs made from the seeds. check owns its input. A panic in it fails the
 // test with the input that caused it.
 func Run(t *testing.T, seeds [][]byte, check func(t *testing.T, input []byte)) {
