@@ -2,6 +2,7 @@ package nitro
 
 import (
 	"bytes"
+	"encoding/base64"
 	"errors"
 	"fmt"
 
@@ -9,7 +10,7 @@ import (
 
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/attest/internal/cose"
-	"github.com/vouchsafe/vouchsafe/internal/strictjson"
+	"github.com/vouchsafe/vouchsafe/attest/internal/jsonscan"
 )
 
 // MaxEvidence bounds evidence, in bytes: a payload of 16 KiB, which is AWS's limit, with what is around it, in base64.
@@ -42,6 +43,22 @@ type Document struct {
 	message *cose.Sign1
 }
 
+// unwrap returns the document in JSON, {"document": base64}.
+func unwrap(data []byte) (document []byte, err error) {
+	s := jsonscan.New(data)
+	var have bool
+	s.Object(func(name []byte) {
+		if string(name) != "document" {
+			s.Fail("member %.80q, which is not known,", name)
+			return
+		}
+		s.Once(&have, name)
+		document = s.Base64(base64.StdEncoding, MaxEvidence)
+	})
+	s.End()
+	return document, s.Err()
+}
+
 // Parse reads a document, raw or in JSON. JSON is recognised by its first character that is not white space being "{":
 // no CBOR array begins so. It refuses with CodeTooLarge, CodeMalformed, and with CodeAlgorithm a document that is not
 // signed with ES384.
@@ -50,13 +67,10 @@ func Parse(data []byte) (*Document, error) {
 		return nil, attest.Refuse(attest.CodeTooLarge, "evidence of %d bytes: at most %d are read", len(data), MaxEvidence)
 	}
 	if text := bytes.TrimLeft(data, " \t\r\n"); len(text) > 0 && text[0] == '{' {
-		var wrapped struct {
-			Document []byte `json:"document"`
+		var err error
+		if data, err = unwrap(data); err != nil {
+			return nil, err
 		}
-		if err := strictjson.Unmarshal(data, &wrapped); err != nil {
-			return nil, attest.Refuse(attest.CodeMalformed, "the JSON around the document: %w", err)
-		}
-		data = wrapped.Document
 	}
 	message, err := cose.Parse(data)
 	if err != nil {
