@@ -75,8 +75,8 @@
 //
 // # Cache
 //
-// The parsed key set by the digest of its bytes, one for each verifier; verified chains by the digest of their certificates, up to 64. Dates are
-// judged at every use.
+// The parsed key set by the digest of its bytes, one for each verifier; verified chains by the digest of their certificates as the token has them, up to 64, those
+// used least recently dropped first. Dates are judged at every use.
 //
 // # What it does not do
 //
