@@ -279,7 +279,7 @@ func check(t *testing.T, data []byte) {
 func TestTruncation(t *testing.T) {
 	log := testdata.ArchLinuxWorkstationEventLog
 	pcrs := quoted(t, log, crypto.SHA256)
-	for n := range log {
+	for n := 0; n < len(log); n += mutate.Stride(1) {
 		_, _ = Boot(log[:n], crypto.SHA256, pcrs)
 		if n%7 != 0 { // every position would take a minute
 			continue

@@ -523,7 +523,7 @@ func TestDomainTruncation(t *testing.T) {
 	log := domainLog(t, "cos-113-intel-tdx-dupe-separator-unpadded.bin")
 	rtmrs := quotedRTMRs(t, log)
 	truth, _ := BootRTMR(log, rtmrs)
-	for n := range log {
+	for n := 0; n < len(log); n += mutate.Stride(1) {
 		if claims, err := BootRTMR(log[:n], rtmrs); err == nil && slices.Equal(claims.RTMRs, truth.RTMRs) {
 			// Without its last events, of RTMR 1, it would be refused; so nothing was lost.
 			t.Errorf("cut at %d: %+v", n, claims)

@@ -10,8 +10,16 @@ import (
 	"testing"
 )
 
-// defaultRuns keeps the ordinary test run quick; releases set VOUCHSAFE_MUTATIONS to 200000 or more.
-const defaultRuns = 5_000
+// Defaults keep ordinary test runs quick; releases set VOUCHSAFE_MUTATIONS to 200000 or more, and leave nothing out. Under the race detector an input
+// costs ten times as much, and one goroutine that parses has the same accesses to memory each time.
+const (
+	defaultRuns = 5_000
+	raceRuns    = 1_000
+	raceStride  = 17 // a prime, so that it falls into step with no structure's size
+)
+
+// runsVariable is the environment variable that says how many inputs a parser is given.
+const runsVariable = "VOUCHSAFE_MUTATIONS"
 
 // maxGrowth bounds how much longer than its seed an input gets, in bytes.
 const maxGrowth = 256
@@ -19,22 +27,28 @@ const maxGrowth = 256
 // Runs returns how many inputs a parser is given: VOUCHSAFE_MUTATIONS, or a number that suits every commit.
 func Runs(tb testing.TB) int {
 	tb.Helper()
-	text := os.Getenv("VOUCHSAFE_MUTATIONS")
-	if text == "" {
+	text := os.Getenv(runsVariable)
+	switch {
+	case text == "" && raceDetector:
+		return raceRuns
+	case text == "":
 		return defaultRuns
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 {
-		tb.Fatalf("VOUCHSAFE_MUTATIONS is %q, not a positive number", text)
+		tb.Fatalf("%s is %q, not a positive number", runsVariable, text)
 	}
 	return n
 }
 
-// Stride is how far apart are the bytes of a good input that a test changes one by one: each byte where VOUCHSAFE_MUTATIONS is set, and otherwise
-// as far apart as suits every commit where each costs a signature check.
+// Stride returns how far a test that changes or cuts an input at every byte goes on each time: by 1 where VOUCHSAFE_MUTATIONS is set, and otherwise
+// as far as suits every commit, which is further under the race detector.
 func Stride(ordinary int) int {
-	if os.Getenv("VOUCHSAFE_MUTATIONS") != "" {
+	switch {
+	case os.Getenv(runsVariable) != "":
 		return 1
+	case raceDetector:
+		return max(ordinary, raceStride)
 	}
 	return ordinary
 }

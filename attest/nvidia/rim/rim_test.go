@@ -182,7 +182,7 @@ func TestWhatIsSignedButNotOfTheForm(t *testing.T) {
 func TestFlippedBytes(t *testing.T) {
 	w := nvidiatest.NewWorld(t)
 	text := w.Manifest("GH100", "1", nvidiatest.Golden{Block: 1, Values: [][]byte{value(1), value(2)}})
-	for i := 0; i < len(text); i += stride {
+	for i := 0; i < len(text); i += mutate.Stride(1) {
 		changed := bytes.Clone(text)
 		changed[i] ^= 1 << (i % 7)
 		if m, err := rim.Open(changed, w.ManifestRoot.Certificate); err == nil {
@@ -194,7 +194,7 @@ func TestFlippedBytes(t *testing.T) {
 func TestTruncated(t *testing.T) {
 	w := nvidiatest.NewWorld(t)
 	text := w.Manifest("GH100", "1", nvidiatest.Golden{Block: 1, Values: [][]byte{value(1)}})
-	for n := 0; n < len(text); n += stride {
+	for n := 0; n < len(text); n += mutate.Stride(1) {
 		if _, err := rim.Open(text[:n], w.ManifestRoot.Certificate); err == nil {
 			t.Fatalf("%d of %d bytes are accepted", n, len(text))
 		}

@@ -1,6 +1,0 @@
-//go:build !race
-
-package rim_test
-
-// stride is how far apart the bytes are that tests flip one by one.
-const stride = 1
