@@ -87,7 +87,7 @@ func (m *Manager) receive(ctx context.Context, name Name, before *Item) bool {
 	if !i.supersedes(before) {
 		return false
 	}
-	result, err := m.put(i, false, true)
+	result, err := m.put(i, false)
 	if err != nil {
 		m.config.Logger.Error("shared collateral cannot be kept", "name", name.text, "error", err)
 	}
@@ -150,6 +150,8 @@ func (m *Manager) follow(ctx context.Context) {
 }
 
 func (m *Manager) followOnce(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // a watch that is given up ends, or each of a store that fails would stay
 	names, err := m.config.Shared.Watch(ctx)
 	if err != nil {
 		return err

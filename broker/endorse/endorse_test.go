@@ -211,3 +211,39 @@ type fixed string
 func (f fixed) Fetch(context.Context, collateral.Name) (*collateral.Fetched, error) {
 	return &collateral.Fetched{Data: []byte(f), URL: "https://cloud.example/keys"}, nil
 }
+
+// listless is a store that watches well and cannot list, which shows each watch that it was asked for.
+type listless struct {
+	store.Store
+	watches chan context.Context
+}
+
+func (l listless) Watch(ctx context.Context, prefix string) (<-chan store.Event, error) {
+	select {
+	case l.watches <- ctx:
+	default:
+	}
+	return l.Store.Watch(ctx, prefix)
+}
+
+func (listless) List(context.Context, string, string, int) ([]store.Entry, error) {
+	return nil, store.ErrUnavailable
+}
+
+// TestWatchThatIsGivenUp: a replica that cannot list what is shared tries again, and leaves no watch behind each time.
+func TestWatchThatIsGivenUp(t *testing.T) {
+	s := listless{openStore(t), make(chan context.Context, 1)}
+	kds := vendortest.StartKDS(t, snptest.NewVendor(t, time.Now()), time.Now())
+	replica(t, s, kds.Publisher(t, nil, time.Second))
+	within := time.After(20 * time.Second)
+	select {
+	case watch := <-s.watches:
+		select {
+		case <-watch.Done():
+		case <-within:
+			t.Error("the watch goes on")
+		}
+	case <-within:
+		t.Error("nothing is watched")
+	}
+}
