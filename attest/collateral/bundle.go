@@ -262,7 +262,7 @@ func (m *Manager) Import(ctx context.Context, r io.Reader, key note.Verifier, do
 		if !i.Expires.IsZero() && !now.Before(i.Expires) {
 			result.Expired = append(result.Expired, i.Name.text)
 		}
-		what, err := m.put(i, false, true)
+		what, err := m.put(i, false)
 		switch {
 		case err != nil:
 			return err

@@ -262,7 +262,7 @@ func (m *Manager) accept(name Name, got *Fetched, kept bool) (Result, error) {
 	if !i.Expires.IsZero() && !now.Before(i.Expires) {
 		return ResultInvalid, Invalid(got.URL, "what its vendor gave has expired at %s", i.Expires.UTC().Format(time.RFC3339))
 	}
-	switch what, err := m.put(i, true, true); {
+	switch what, err := m.put(i, true); {
 	case err != nil:
 		return ResultNotKeepable, err
 	case what == older:

@@ -221,7 +221,7 @@ func TestDamagedFiles(t *testing.T) {
 func TestReadOnly(t *testing.T) {
 	dir := t.TempDir()
 	c := testConfig(dir)
-	if _, err := openTest(t, c).put(testItem(t, "amd/crl/Genoa", "bad"), false, true); err != nil {
+	if _, err := openTest(t, c).put(testItem(t, "amd/crl/Genoa", "bad"), false); err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, "amd", "crl", "Milan"+suffix)
@@ -256,7 +256,7 @@ func TestOtherProcesses(t *testing.T) {
 	defer func() { cancel(); <-done }()
 
 	command := openTest(t, testConfig(dir))
-	if _, err := command.put(testItem(t, "amd/crl/Genoa", "list"), false, true); err != nil {
+	if _, err := command.put(testItem(t, "amd/crl/Genoa", "list"), false); err != nil {
 		t.Fatal(err)
 	}
 	until := func(what string, condition func() bool) {
@@ -293,7 +293,7 @@ func TestWarnings(t *testing.T) {
 	c.Now = func() time.Time { return now }
 	c.Logger = slog.New(slog.NewTextHandler(&out, nil))
 	m := openTest(t, c)
-	if _, err := m.put(testItem(t, "amd/crl/Genoa", "list"), false, true); err != nil {
+	if _, err := m.put(testItem(t, "amd/crl/Genoa", "list"), false); err != nil {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct {
@@ -314,7 +314,7 @@ func TestWarnings(t *testing.T) {
 // TestLookupIsLockFree: a lookup of what is at hand goes on while the manager is busy with its disk.
 func TestLookupIsLockFree(t *testing.T) {
 	m := openTest(t, testConfig(""))
-	if _, err := m.put(testItem(t, "amd/crl/Genoa", "list"), false, true); err != nil {
+	if _, err := m.put(testItem(t, "amd/crl/Genoa", "list"), false); err != nil {
 		t.Fatal(err)
 	}
 	m.mu.Lock()

@@ -166,6 +166,15 @@ func (m *Manager) Items() []*Item {
 	return items
 }
 
+// maxDamage bounds how much damage is remembered: a folder on a failing disk must not fill memory.
+const maxDamage = 100
+
+// noteDamage remembers what was set aside. The caller holds mu.
+func (m *Manager) noteDamage(damage ...Damage) {
+	m.damage = append(m.damage, damage...)
+	m.damage = m.damage[max(0, len(m.damage)-maxDamage):]
+}
+
 // Damage returns which files were set aside since the Manager was opened, the latest hundred.
 func (m *Manager) Damage() []Damage {
 	m.mu.Lock()
@@ -201,14 +210,10 @@ const (
 )
 
 // put keeps a verified item, on disk first. live says that it comes from its publisher just now, so that what does not say when it was made
-// is newer than what is held. write says whether the file is still to be written.
-func (m *Manager) put(i *Item, live, write bool) (outcome, error) {
+// is newer than what is held.
+func (m *Manager) put(i *Item, live bool) (outcome, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.putLocked(i, live, write)
-}
-
-func (m *Manager) putLocked(i *Item, live, write bool) (outcome, error) {
 	all := *m.current.Load()
 	before := all[i.Name.text]
 	result := added
@@ -245,7 +250,7 @@ func (m *Manager) putLocked(i *Item, live, write bool) (outcome, error) {
 	if !room {
 		return result, fmt.Errorf("%w: %d items of %d bytes, all wanted by an operator", ErrFull, len(next), size)
 	}
-	if write && m.folder != nil {
+	if m.folder != nil {
 		if err := m.folder.write(i); err != nil {
 			return result, err
 		}
@@ -302,7 +307,8 @@ func (m *Manager) drop(victims []*held) {
 	}
 }
 
-// rescan takes in what the folder holds and other processes have put there, verified or as it is, and returns that.
+// rescan takes in what the folder holds and other processes have put there, and returns that. verify says whether each item must pass its
+// vendor's check first.
 func (m *Manager) rescan(verify bool) (news []*Item, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -344,8 +350,7 @@ func (m *Manager) rescan(verify bool) (news []*Item, err error) {
 	for _, d := range damage {
 		m.config.Logger.Error("collateral cannot be used", "file", d.File, "reason", d.Reason)
 	}
-	m.damage = append(m.damage, damage...)
-	m.damage = m.damage[max(0, len(m.damage)-100):]
+	m.noteDamage(damage...)
 	for _, name := range gone {
 		if h := next[name]; h != nil {
 			delete(next, name)
@@ -402,7 +407,7 @@ func (m *Manager) reject(i *Item, reason error) {
 	m.bytes -= int64(i.size())
 	m.current.Store(&next)
 	m.config.Logger.Error("collateral does not pass its check and was set aside", "name", i.Name.text, "reason", reason)
-	m.damage = append(m.damage, Damage{i.Name.text + suffix, reason.Error()})
+	m.noteDamage(Damage{i.Name.text + suffix, reason.Error()})
 	if m.folder != nil {
 		delete(m.folder.seen, i.Name.text)
 		if err := m.folder.setAside(m.folder.path(i.Name), i.Name.text+suffix); err != nil {
