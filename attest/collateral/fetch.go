@@ -338,8 +338,8 @@ func (m *Manager) fetchOne(ctx context.Context, l *lane, name Name) Outcome {
 		select {
 		case last = <-answer:
 		case <-ctx.Done():
-			if last.Err == nil {
-				last.Err = ctx.Err()
+			if last.Err == nil { // it was waiting for its turn, or for an answer
+				last.Err = fmt.Errorf("its vendor had not answered when the time was over: %w", ctx.Err())
 			}
 			return last
 		}

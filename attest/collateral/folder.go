@@ -130,19 +130,9 @@ func (f *folder) scan(limit int, use func(*Item) error) (damage []Damage, gone [
 			return nil
 		}
 		if reason := f.read(path, text, use); reason != nil {
-			if errors.Is(reason, fs.ErrNotExist) {
-				return nil // removed meanwhile
-			}
-			if errors.Is(reason, fs.ErrPermission) {
-				// It may be good, so it stays where it is; one such file must not keep a broker from starting.
-				if !f.unreadable[text] {
-					f.unreadable[text] = true
-					damage = append(damage, Damage{below, reason.Error() + ": run commands that write collateral as the broker's user"})
-				}
-				return nil
-			}
-			damage = append(damage, Damage{below, reason.Error()})
-			return f.setAside(path, below)
+			said, err := f.unusable(path, below, text, reason)
+			damage = append(damage, said...)
+			return err
 		}
 		f.seen[text] = now
 		delete(f.unreadable, text)
@@ -155,6 +145,21 @@ func (f *folder) scan(limit int, use func(*Item) error) (damage []Damage, gone [
 		}
 	}
 	return damage, gone, err
+}
+
+// unusable deals with a file that could not be read, or not be used, and returns what is to be said of it.
+func (f *folder) unusable(path, below, text string, reason error) ([]Damage, error) {
+	switch {
+	case errors.Is(reason, fs.ErrNotExist):
+		return nil, nil // removed meanwhile
+	case !errors.Is(reason, fs.ErrPermission):
+		return []Damage{{below, reason.Error()}}, f.setAside(path, below)
+	case f.unreadable[text]:
+		return nil, nil
+	}
+	// It may be good, so it stays where it is; one such file must not keep a broker from starting.
+	f.unreadable[text] = true
+	return []Damage{{below, reason.Error() + ": run commands that write collateral as the broker's user"}}, nil
 }
 
 // read reads one file. Only regular files are opened: no link leads out of the folder, and no pipe blocks.

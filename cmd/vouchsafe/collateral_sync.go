@@ -40,7 +40,7 @@ Vendors see which chips and platforms are asked for. AMD's service answers about
 On a machine with a network, it fills a folder for a broker that has none: carry what that wants there (wanted.json in its folder of collateral), sync, and
 carry a bundle back; see "vouchsafe collateral export".
 
-Exit codes: 0 all is at hand; 1 something is not; 2 nothing could be fetched.`,
+Exit codes: 0 all is at hand; 1 something is not; 2 nothing was asked for, as when a setting is wrong.`,
 		Example: `  vouchsafe collateral sync --config /etc/vouchsafe/server.yaml
   vouchsafe collateral sync --dir staging --fetch amd --for report.bin --kind snp
   vouchsafe collateral sync --dir staging --fetch intel --for quote.dat --kind tdx
