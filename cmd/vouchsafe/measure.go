@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -127,6 +128,26 @@ func shellWord(text string) string {
 		return text
 	}
 	return "'" + strings.ReplaceAll(plain(text), "'", `'\''`) + "'"
+}
+
+// launch is what a hypervisor launches a guest with, by the flags that say so.
+type launch struct{ firmware, kernel, initrd, line string }
+
+func (l *launch) add(c *cobra.Command) {
+	f := c.Flags()
+	f.StringVar(&l.firmware, "ovmf", "", "firmware image `FILE`, as it is launched (required)")
+	f.StringVar(&l.kernel, "kernel", "", "kernel `FILE` that the hypervisor hands over")
+	f.StringVar(&l.initrd, "initrd", "", "initrd `FILE` that it hands over with it")
+	f.StringVar(&l.line, "cmdline", "", "command line `TEXT` that it hands over with it")
+	_ = c.MarkFlagRequired("ovmf") // the flag exists
+}
+
+// check refuses what would not be measured.
+func (l *launch) check() error {
+	if l.kernel == "" && (l.initrd != "" || l.line != "") {
+		return errors.New("--initrd and --cmdline need --kernel: without it the firmware finds what to boot, and none of them is measured")
+	}
+	return nil
 }
 
 // readFirmware reads a firmware image.

@@ -15,10 +15,10 @@ import (
 
 // snpBuild is what a build and its deployment say of an SEV-SNP guest.
 type snpBuild struct {
-	firmware, kernel, initrd, line string
-	vcpus                          []int
-	vcpuType, signature, features  string
-	vmm, reference                 string
+	launch
+	vcpus                         []int
+	vcpuType, signature, features string
+	vmm, reference                string
 }
 
 func (p *program) measureSNP() *cobra.Command {
@@ -46,20 +46,15 @@ value that no guest has.`,
 			return result.print(p, b.reference)
 		},
 	}
+	b.add(c)
 	f := c.Flags()
-	f.StringVar(&b.firmware, "ovmf", "", "firmware image `FILE`, as it is launched (required)")
-	f.StringVar(&b.kernel, "kernel", "", "kernel `FILE` that the hypervisor hands over")
-	f.StringVar(&b.initrd, "initrd", "", "initrd `FILE` that it hands over with it")
-	f.StringVar(&b.line, "cmdline", "", "command line `TEXT` that it hands over with it")
 	f.IntSliceVar(&b.vcpus, "vcpus", nil, "`NUMBERS` of virtual processors, with commas between (required)")
 	f.StringVar(&b.vcpuType, "vcpu-type", "", "processor `TYPE` of QEMU: "+strings.Join(snp.VCPUTypes(), ", ")+", or a version of one such as EPYC-v4")
 	f.StringVar(&b.signature, "vcpu-signature", "", "in the place of a type, the processor's `NUMBER` as CPUID function 1 returns it in EAX")
 	f.StringVar(&b.features, "guest-features", "0x1", "SEV_FEATURES of the guest, as a `NUMBER`")
 	f.StringVar(&b.vmm, "vmm", string(snp.QEMU), "`HYPERVISOR` that launches it: qemu, ec2 or gce")
 	referenceFlag(c, &b.reference)
-	for _, required := range []string{"ovmf", "vcpus"} {
-		_ = c.MarkFlagRequired(required) // the flags exist
-	}
+	_ = c.MarkFlagRequired("vcpus") // the flag exists
 	return c
 }
 
@@ -79,8 +74,8 @@ func (b *snpBuild) predict(p *program) (*prediction, error) {
 	if cfg.VMM == snp.QEMU && b.vcpuType == "" && b.signature == "" {
 		return nil, errors.New("--vcpu-type is missing: QEMU puts it into a register that is measured")
 	}
-	if b.kernel == "" && (b.initrd != "" || b.line != "") {
-		return nil, errors.New("--initrd and --cmdline need --kernel: without it the firmware finds what to boot, and none of them is measured")
+	if err := b.check(); err != nil {
+		return nil, err
 	}
 	if cfg.Firmware, err = p.readFirmware(b.firmware); err != nil {
 		return nil, err

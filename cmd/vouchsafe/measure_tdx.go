@@ -17,11 +17,11 @@ import (
 
 // tdxBuild is what a build and its deployment say of a TDX guest.
 type tdxBuild struct {
-	firmware, kernel, initrd, line string
-	uki                            string
-	order                          string
-	separator, position            string
-	reference                      string
+	launch
+	uki                 string
+	order               string
+	separator, position string
+	reference           string
 }
 
 func (p *program) measureTDX() *cobra.Command {
@@ -50,24 +50,21 @@ secure_boot_variables and firmware, whose second digest, that of the firmware's 
 			return result.print(p, b.reference)
 		},
 	}
+	b.add(c)
 	f := c.Flags()
-	f.StringVar(&b.firmware, "ovmf", "", "firmware image `FILE`, as it is launched (required)")
-	f.StringVar(&b.kernel, "kernel", "", "kernel `FILE` that the hypervisor hands over")
-	f.StringVar(&b.initrd, "initrd", "", "initrd `FILE` that it hands over with it")
-	f.StringVar(&b.line, "cmdline", "", "command line `TEXT` that it hands over with it")
 	f.StringVar(&b.uki, "uki", "", "unified kernel image `FILE` that the firmware boots")
 	f.StringVar(&b.order, "order", string(tdx.PageByPage), "`ORDER` in which the host measures: page-by-page as Linux 6.16 and later do, or section-by-section")
 	f.StringVar(&b.separator, "separator", "", "`REGISTER` that takes the firmware's separator before it boots: rtmr1, or rtmr0 in older builds")
 	f.StringVar(&b.position, "initrd-option", "", "`WHERE` the firmware puts initrd=initrd into the command line: before, or after in older builds")
 	referenceFlag(c, &b.reference)
-	_ = c.MarkFlagRequired("ovmf") // the flag exists
 	return c
 }
 
 func (b *tdxBuild) predict(p *program) (*prediction, error) {
+	if err := b.check(); err != nil {
+		return nil, err
+	}
 	switch {
-	case b.kernel == "" && (b.initrd != "" || b.line != ""):
-		return nil, errors.New("--initrd and --cmdline need --kernel")
 	case b.kernel != "" && b.uki != "":
 		return nil, errors.New("--kernel and --uki are two ways to boot: one of them")
 	case b.separator != "" && b.separator != "rtmr0" && b.separator != "rtmr1":
