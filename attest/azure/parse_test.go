@@ -97,7 +97,7 @@ func TestEveryCharacter(t *testing.T) {
 	for _, test := range real[:3] {
 		text := vectors.Read(t, test.file)
 		v := test.verifier(t)
-		step := []int{61, 17, 3}[test.version]
+		step := []int{61, 17, 3}[test.version] * mutate.Stride()
 		if thorough() {
 			step = 1
 		}
@@ -128,7 +128,7 @@ func TestTruncation(t *testing.T) {
 		m := newMachine(t, kind)
 		for _, version := range []int{0, 1, 2} {
 			text := m.evidence(func(p *parts) { p.version = version })
-			step := []int{37, 17, 3}[version]
+			step := []int{37, 17, 3}[version] * mutate.Stride()
 			if thorough() {
 				step = 1
 			}
