@@ -71,7 +71,7 @@ func TestEveryByte(t *testing.T) {
 				fields["PCR "+string(rune('A'+i))] = value
 			}
 			for name, field := range fields {
-				step := mutate.Stride()
+				step := mutate.Stride(1)
 				if name == "VCEK" {
 					step = max(step, certificateStep())
 				}
@@ -97,7 +97,7 @@ func TestEveryCharacter(t *testing.T) {
 	for _, test := range real[:3] {
 		text := vectors.Read(t, test.file)
 		v := test.verifier(t)
-		step := []int{61, 17, 3}[test.version] * mutate.Stride()
+		step := []int{61, 17, 3}[test.version] * mutate.Stride(1)
 		if thorough() {
 			step = 1
 		}
@@ -128,7 +128,7 @@ func TestTruncation(t *testing.T) {
 		m := newMachine(t, kind)
 		for _, version := range []int{0, 1, 2} {
 			text := m.evidence(func(p *parts) { p.version = version })
-			step := []int{37, 17, 3}[version] * mutate.Stride()
+			step := []int{37, 17, 3}[version] * mutate.Stride(1)
 			if thorough() {
 				step = 1
 			}
@@ -143,7 +143,7 @@ func TestTruncation(t *testing.T) {
 			t.Fatal(err)
 		}
 		size := int(binary.LittleEndian.Uint32(e.HCLReport[8:]))
-		for n := 0; n < len(e.HCLReport); n += mutate.Stride() {
+		for n := 0; n < len(e.HCLReport); n += mutate.Stride(1) {
 			if _, err := ParseHCLReport(e.HCLReport[:n]); (err == nil) != (n >= size) { // zeros follow
 				t.Errorf("%s: an HCL report of %d bytes cut to %d: %v", kind, size, n, err)
 			}

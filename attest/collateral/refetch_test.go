@@ -19,7 +19,7 @@ func TestRefetch(t *testing.T) {
 		t.Helper()
 		i := testItem(t, name, "x"+fetched.String())
 		i.Endorsement.Fetched = fetched
-		if _, err := m.put(i, true, false); err != nil {
+		if _, err := m.put(i, true); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -232,7 +232,7 @@ func TestDomainFlips(t *testing.T) {
 		event(2, EFIBootApplication, []byte("MZ"), []byte("path")).event(3, IPL, []byte(".linux\x00"), nil).event(3, IPL, []byte("kernel"), nil).
 		true(3, IPL, line).event(3, Tag, line, []byte(tagLoadOptions)).event(3, Tag, []byte("rd"), []byte(tagInitrd))
 	flips(t, synthetic.bytes(), 1)
-	flips(t, domainLog(t, "cos-113-intel-tdx-dupe-separator-unpadded.bin"), 7*mutate.Stride())
+	flips(t, domainLog(t, "cos-113-intel-tdx-dupe-separator-unpadded.bin"), 7*mutate.Stride(1))
 }
 
 func flips(t *testing.T, log []byte, step int) {

@@ -82,7 +82,7 @@ func flips(t *testing.T, evidence []byte, verify func([]byte) (*attest.Claims, e
 		return ders
 	}
 	chain := bytes.Index(evidence, []byte("-----BEGIN"))
-	for i := 0; i < len(evidence); i += mutate.Stride() {
+	for i := 0; i < len(evidence); i += mutate.Stride(1) {
 		changed := bytes.Clone(evidence)
 		changed[i] ^= 1
 		_, err := verify(changed)
@@ -111,7 +111,7 @@ func TestTruncation(t *testing.T) {
 	s := goodSetup(t)
 	for _, version := range []uint16{3, 4, 5} {
 		evidence := s.quote(version).Bytes()
-		for n := 0; n < len(evidence); n += mutate.Stride() {
+		for n := 0; n < len(evidence); n += mutate.Stride(1) {
 			_, err := s.verify(t, evidence[:n])
 			wantCode(t, err, attest.CodeMalformed)
 		}

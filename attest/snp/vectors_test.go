@@ -202,7 +202,7 @@ func TestEveryByte(t *testing.T) {
 		if !passes(seed) {
 			t.Fatalf("%s: the evidence itself does not pass", name)
 		}
-		for at := 0; at < len(seed); at += mutate.Stride() {
+		for at := 0; at < len(seed); at += mutate.Stride(1) {
 			for _, mask := range masks {
 				changed := bytes.Clone(seed)
 				changed[at] ^= mask
@@ -212,12 +212,12 @@ func TestEveryByte(t *testing.T) {
 			}
 		}
 	}
-	for n := 0; n < len(binary); n += mutate.Stride() {
+	for n := 0; n < len(binary); n += mutate.Stride(1) {
 		if passes(binary[:n]) {
 			t.Errorf("the first %d of %d bytes passed", n, len(binary))
 		}
 	}
-	for n := 0; n < len(text); n += mutate.Stride() {
+	for n := 0; n < len(text); n += mutate.Stride(1) {
 		if passes(text[:n]) {
 			t.Errorf("the first %d of %d characters passed", n, len(text))
 		}

@@ -40,7 +40,7 @@ func flips(t *testing.T, evidence []byte, verify func([]byte) (*attest.Claims, e
 	chain := bytes.Index(evidence, []byte("-----BEGIN"))
 	root := bytes.LastIndex(evidence, []byte("-----BEGIN"))
 	accepted := 0
-	for i := 0; i < len(evidence); i += mutate.Stride() {
+	for i := 0; i < len(evidence); i += mutate.Stride(1) {
 		changed := bytes.Clone(evidence)
 		changed[i] ^= 1
 		claims, err := verify(changed)
@@ -86,7 +86,7 @@ func TestFlipsCollateral(t *testing.T) {
 	s := goodSetup(t)
 	evidence := s.quote(4, dcaptest.BodyTD10).Bytes()
 	for name, item := range s.service.Items {
-		for i := 0; i < len(item.Data); i += mutate.Stride() * (1 + 4*(len(item.Data)/1000)) {
+		for i := 0; i < len(item.Data); i += mutate.Stride(1) * (1 + 4*(len(item.Data)/1000)) {
 			changed := bytes.Clone(item.Data)
 			changed[i] ^= 1
 			s.service.Put(name, changed, item.Chain)
@@ -104,13 +104,13 @@ func TestTruncation(t *testing.T) {
 	s := goodSetup(t)
 	for _, layout := range [][2]uint16{{4, dcaptest.BodyTD10}, {5, dcaptest.BodyTD15}} {
 		evidence := s.quote(layout[0], layout[1]).Bytes()
-		for n := 0; n < len(evidence); n += mutate.Stride() {
+		for n := 0; n < len(evidence); n += mutate.Stride(1) {
 			_, err := s.verify(t, evidence[:n])
 			wantCode(t, err, attest.CodeMalformed)
 		}
 	}
 	text := kbs(s.quote(4, dcaptest.BodyTD10).Bytes(), "null")
-	for n := 0; n < len(text); n += mutate.Stride() {
+	for n := 0; n < len(text); n += mutate.Stride(1) {
 		if _, err := s.verify(t, text[:n]); err == nil {
 			t.Fatalf("accepted when cut off at %d of %d", n, len(text))
 		}

@@ -133,7 +133,7 @@ func TestEveryBitOfReport(t *testing.T) {
 	d := must(root.NewDevice(rand.Reader, now, Config{}))
 	v := must(NewVerifier(root.Certificate()))
 	evidence := must(d.Evidence(rand.Reader, digest48))
-	for at := 0; at < len(evidence); at += mutate.Stride() {
+	for at := 0; at < len(evidence); at += mutate.Stride(1) {
 		flipped := bytes.Clone(evidence)
 		flipped[at] ^= 1 << (at % 8)
 		if _, err := v.Verify(t.Context(), input(flipped)); err == nil {
