@@ -55,7 +55,7 @@ func render(w io.Writer) error {
 		p("| `%s` | %s |", r.kind, strings.Join(tests, ", "))
 	}
 	p("\n## Real evidence\n")
-	p("Each of these is judged in one test, `internal/gen/matrix TestRealEvidence`, as the last column says. † marks files that are not part of the project: "+
+	p("Each of these is judged in one test, `internal/gen/matrix TestRealEvidence`, as the last column says. † marks files that are not part of the project: " +
 		"they come from the public repository confidential-containers/trustee.\n")
 	p("| evidence | kind | where it is from | verdict |\n|---|---|---|---|")
 	for _, v := range vectors {
