@@ -54,8 +54,6 @@ spec:
   require:
     - {name: machine, that: claims.kind == "virtual"}
     - {name: device, that: 'claims.devices.exists(d, d.kind == "sampledevice" && d.sample.svn == "7")'}
-  waive:
-    - {rule: genuine-hardware, reason: a device of tests has no root}
 `
 
 func deviceBroker(t *testing.T) *brokertest.Broker {
@@ -190,8 +188,6 @@ spec:
     - {name: machine, that: claims.kind == "virtual"}
     - {name: host, that: 'claims.devices.exists(d, d.kind == "tpm" && d.tpm.host == "node-1")'}
     - {name: two-devices, that: claims.devices.size() == 2}
-  waive:
-    - {rule: genuine-hardware, reason: a device of tests has no root}
 `)
 	device, err := tpmdevice.Open(t.Context(), tpmdevice.Config{Device: soft.Addr(), StateDir: t.TempDir()})
 	if err != nil {
