@@ -21,7 +21,7 @@ func BenchmarkVerify(b *testing.B) {
 				}
 			}
 			verify()
-			ratio.Measure(b, ratio.Work{Run: verify, Floor: q.Floor(b, 1), Budget: 1.15})
+			ratio.Measure(b, ratio.Work{Run: verify, Floor: q.Floor(b, 1), Budget: 1.3})
 		})
 	}
 }
