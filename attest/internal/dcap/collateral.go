@@ -112,10 +112,14 @@ func (a *Appraiser) lookup(ctx context.Context, names [4]string) (items [4]*atte
 			err = errors.New("nothing was returned")
 		}
 		if err != nil {
-			missing, causes = append(missing, name), append(causes, err)
+			missing = append(missing, name)
 			var unavailable *attest.Unavailable
-			if errors.As(err, &unavailable) {
-				after = max(after, unavailable.RetryAfter)
+			if errors.As(err, &unavailable) { // what is not available is said once, of all items together
+				after, err = max(after, unavailable.RetryAfter), unavailable.Err
+			}
+			same := func(other error) bool { return err == nil || other.Error() == err.Error() }
+			if err != nil && !slices.ContainsFunc(causes, same) {
+				causes = append(causes, err)
 			}
 		}
 		items[i] = item
