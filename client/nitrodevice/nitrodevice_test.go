@@ -20,9 +20,14 @@ type answering func(request []byte) ([]byte, error)
 
 func (f answering) Exchange(_ context.Context, request []byte) ([]byte, error) { return f(request) }
 
+// encode sorts the keys of maps, so that what is made twice is the same twice.
 func encode(t testing.TB, v any) []byte {
 	t.Helper()
-	b, err := cbor.Marshal(v)
+	mode, err := cbor.CoreDetEncOptions().EncMode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := mode.Marshal(v)
 	if err != nil {
 		t.Fatal(err)
 	}
