@@ -19,6 +19,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker/audit"
 	"github.com/vouchsafe/vouchsafe/broker/keys"
 	"github.com/vouchsafe/vouchsafe/broker/session"
+	"github.com/vouchsafe/vouchsafe/broker/source"
 	"github.com/vouchsafe/vouchsafe/store"
 )
 
@@ -30,6 +31,7 @@ type Config struct {
 	Keys      *keys.Ring        // over the same store
 	Tokens    *access.Tokens    // over the same store
 	Verifiers []attest.Verifier // one that implements Passports takes passports, too
+	Sources   []source.Source   // where secrets may lie, beside being stored; those that issue need TendLeases running
 	Enroller  *tpm.Enroller     // enrols TPM keys; nil where no maker's root is configured, and then enrolment is refused
 	Issuer    string            // the "iss" of tokens: the broker's URL
 	Build     string            // name and version of the program, for tokens; default "vouchsafe"
@@ -98,6 +100,7 @@ type Broker struct {
 	refusals  *rate.Limiter // of records of refused evidence
 	denials   *rate.Limiter // of records of requests for which nothing was released
 	rules     *ruleBook
+	issues    *issueBook
 	writes    probe
 }
 
@@ -137,6 +140,11 @@ func New(ctx context.Context, c Config) (*Broker, error) {
 		refusals:  rate.NewLimiter(rate.Limit(c.Limits.RefusalsPerSecond), c.Limits.RefusalsPerSecond),
 		denials:   rate.NewLimiter(rate.Limit(c.Limits.RefusalsPerSecond), c.Limits.RefusalsPerSecond),
 	}
+	sources, err := sourcesOf(c.Sources)
+	if err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
+	}
+	b.issues = newIssueBook(c.Store, sources, c.Logger)
 	b.rules = newRuleBook(c.Store)
 	if _, err := b.rules.of(ctx, store.DefaultNamespace); err != nil {
 		return nil, fmt.Errorf("broker: reading policies and reference values: %w", err)

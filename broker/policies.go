@@ -182,6 +182,7 @@ func (b *Broker) commitPolicy(ctx context.Context, who access.Caller, namespace 
 	if err := b.commit(ctx, who, namespace, event, append(writes, metadata)...); err != nil {
 		return PolicyInfo{}, err
 	}
+	b.issues.lookAt(underNamespace(namespace))
 	return record.PolicyInfo, nil
 }
 

@@ -24,6 +24,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker/api"
 	"github.com/vouchsafe/vouchsafe/broker/data"
 	"github.com/vouchsafe/vouchsafe/broker/intake"
+	"github.com/vouchsafe/vouchsafe/broker/source"
 	"github.com/vouchsafe/vouchsafe/store"
 	"github.com/vouchsafe/vouchsafe/store/seal"
 )
@@ -41,10 +42,12 @@ type Config struct {
 	// Verifiers are used beside that of virtual evidence.
 	Verifiers func(*data.Data) []attest.Verifier
 	Enroller  *tpm.Enroller
-	Limits    broker.Limits
-	Observer  broker.Observer
-	Now       func() time.Time // default time.Now
-	Dir       string           // of the store; default a temporary one
+	// Sources are where secrets may lie; what they issue is tended to until the test ends.
+	Sources  []source.Source
+	Limits   broker.Limits
+	Observer broker.Observer
+	Now      func() time.Time // default time.Now
+	Dir      string           // of the store; default a temporary one
 }
 
 // Broker is a running broker.
@@ -99,9 +102,10 @@ func Start(tb testing.TB, c Config) *Broker {
 	}
 	b.Broker, err = broker.New(tb.Context(), broker.Config{
 		Purpose: store.Development, Store: b.Data.Store, Log: b.Data.Log, Keys: b.Data.Keys, Tokens: b.Data.Tokens,
-		Verifiers: verifiers, Enroller: c.Enroller, Issuer: Issuer, Limits: c.Limits, Observer: c.Observer, Now: c.Now, Logger: b.Logger(),
+		Verifiers: verifiers, Sources: c.Sources, Enroller: c.Enroller, Issuer: Issuer, Limits: c.Limits, Observer: c.Observer, Now: c.Now, Logger: b.Logger(),
 	})
 	b.check(err, "broker")
+	b.tend()
 	token, _, err := b.FirstToken(tb.Context(), "administrator", 0)
 	b.check(err, "token")
 	b.Token = token.Reveal()
@@ -112,6 +116,19 @@ func Start(tb testing.TB, c Config) *Broker {
 	}
 	b.serve(c.Handler(b.Broker))
 	return b
+}
+
+// tend ends what sources issued, until before the store is closed.
+func (b *Broker) tend() {
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- b.TendLeases(ctx) }()
+	b.tb.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			b.tb.Errorf("brokertest: tending leases: %v", err)
+		}
+	})
 }
 
 func (b *Broker) native(core *broker.Broker) http.Handler {

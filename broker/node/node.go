@@ -27,6 +27,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker/intake"
 	"github.com/vouchsafe/vouchsafe/broker/kbs"
 	"github.com/vouchsafe/vouchsafe/broker/server"
+	"github.com/vouchsafe/vouchsafe/broker/source"
 	"github.com/vouchsafe/vouchsafe/store/backup"
 )
 
@@ -35,6 +36,7 @@ type Config struct {
 	Data      data.Config
 	Verifiers func(*data.Data) ([]attest.Verifier, error) // needed
 	Enroller  *tpm.Enroller                               // nil: no TPM can be enrolled
+	Sources   []source.Source                             // where secrets may lie, beside being stored
 
 	// Collateral is what the verifiers find collateral with, if that is fetched in the background: Run runs it, and metrics tell of it.
 	Collateral *collateral.Manager
@@ -108,7 +110,7 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 	metrics := server.NewMetrics()
 	b, err := broker.New(ctx, broker.Config{
 		Purpose: d.Bolt.Header().Purpose, Store: d.Store, Log: d.Log, Keys: d.Keys, Tokens: d.Tokens,
-		Verifiers: verifiers, Enroller: c.Enroller, Issuer: c.URL, Build: c.Build,
+		Verifiers: verifiers, Sources: c.Sources, Enroller: c.Enroller, Issuer: c.URL, Build: c.Build,
 		Limits: c.Limits, Observer: metrics, Logger: c.Logger, Now: c.Now,
 	})
 	if err != nil {
@@ -204,18 +206,24 @@ func writeBackup(ctx context.Context, d *data.Data, w io.Writer, recipients []st
 // Addr returns the address that the node listens on.
 func (n *Node) Addr() net.Addr { return n.server.Addr() }
 
-// Run serves until ctx ends, and meanwhile has collateral fetched.
+// Run serves until ctx ends, and meanwhile has collateral fetched, and ended what sources issued.
 func (n *Node) Run(ctx context.Context) error {
-	if n.collateral == nil {
-		return n.server.Run(ctx)
+	tasks := []func(context.Context) error{n.Broker.TendLeases}
+	if n.collateral != nil {
+		tasks = append(tasks, n.collateral.Run)
 	}
-	// Collateral is fetched for as long as requests are served, those in hand at the end too.
+	// They go on for as long as requests are served, those in hand at the end too.
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
-	ended := make(chan error, 1)
-	go func() { ended <- n.collateral.Run(background) }()
+	ended := make(chan error, len(tasks))
+	for _, task := range tasks {
+		go func() { ended <- task(background) }()
+	}
 	err := n.server.Run(ctx)
 	stop()
-	return errors.Join(err, <-ended)
+	for range tasks {
+		err = errors.Join(err, <-ended)
+	}
+	return err
 }
 
 // Close closes the listener, which Run closes too, and the data directory. Run has returned, or was never called.

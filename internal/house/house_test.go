@@ -52,27 +52,28 @@ var layers = []layer{
 	{"broker/keys", []string{"store", "internal/strictjson"}},
 	{"broker/audit", []string{"store"}},
 	{"broker/endorse", []string{"attest", "store"}},
+	{"broker/source", []string{"attest", "policy", "store", "internal/strictjson"}},
 	{"broker/data", []string{"broker/access", "broker/audit", "broker/keys", "store"}},
 	{"broker", []string{
 		"attest", "policy", "store", "internal/strictjson",
-		"broker/access", "broker/audit", "broker/ear", "broker/envelope", "broker/keys", "broker/session",
+		"broker/access", "broker/audit", "broker/ear", "broker/envelope", "broker/keys", "broker/session", "broker/source",
 	}},
 
 	// What administers a broker shares the core's types; what runs in the guest knows a broker by its wire format only.
-	{"broker/admin", []string{"attest", "policy", "broker", "broker/access", "broker/keys", "internal/dial", "internal/strictjson"}},
+	{"broker/admin", []string{"attest", "policy", "broker", "broker/access", "broker/keys", "broker/source", "internal/dial", "internal/strictjson"}},
 	{"client", []string{"attest", "broker/envelope", "internal/dial", "internal/strictjson", "internal/atomicfile"}},
 
 	{"docs", nil}, // documents that programs serve
 	{"broker/api", []string{
 		"attest", "policy", "store", "client", "docs",
-		"broker", "broker/access", "broker/admin", "broker/envelope", "broker/intake", "broker/keys", "internal/strictjson",
+		"broker", "broker/access", "broker/admin", "broker/envelope", "broker/intake", "broker/keys", "broker/source", "internal/strictjson",
 	}},
 	{"broker/kbs", []string{
 		"attest", "store", "internal/strictjson",
 		"broker", "broker/access", "broker/envelope", "broker/intake", "broker/keys", "broker/session",
 	}},
 	{"broker/server", []string{"attest", "broker"}},
-	{"broker/node", []string{"attest", "store", "broker", "broker/api", "broker/data", "broker/intake", "broker/kbs", "broker/server"}},
+	{"broker/node", []string{"attest", "store", "broker", "broker/api", "broker/data", "broker/intake", "broker/kbs", "broker/server", "broker/source"}},
 	{"broker/dev", []string{
 		"attest", "policy", "store", "internal/atomicfile",
 		"broker", "broker/access", "broker/data", "broker/localca", "broker/node",
