@@ -36,11 +36,25 @@ func (*KV) Kind() string { return KindKV }
 type kvParameters struct {
 	Mount   string `json:"mount"`
 	Path    string `json:"path"`
-	Version string `json:"version,omitempty"` // a number; latest when absent
+	Version version `json:"version,omitempty"` // latest when absent
 	KV      int    `json:"kv,omitempty"`      // 1 or 2, which is the default
 	part
 
 	mount, path []string
+}
+
+// version is a number, or latest. YAML and people write it with quotes and without.
+type version string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (v *version) UnmarshalJSON(text []byte) error {
+	if len(text) > 0 && text[0] != '"' {
+		*v = version(text)
+		return nil
+	}
+	s, err := strictjson.String(text)
+	*v = version(s)
+	return err
 }
 
 func parseKV(parameters json.RawMessage) (p kvParameters, err error) {
@@ -59,8 +73,8 @@ func parseKV(parameters json.RawMessage) (p kvParameters, err error) {
 	if p.Version == latest {
 		p.Version = ""
 	}
-	if n, err := strconv.ParseUint(p.Version, 10, 31); p.Version != "" && (err != nil || n == 0 || strconv.FormatUint(n, 10) != p.Version) {
-		return p, fmt.Errorf("version %.32q is neither %s nor a number from 1 up, as a text", p.Version, latest)
+	if n, err := strconv.ParseUint(string(p.Version), 10, 31); p.Version != "" && (err != nil || n == 0 || strconv.FormatUint(n, 10) != string(p.Version)) {
+		return p, fmt.Errorf("version %.32q is neither %s nor a number from 1 up", string(p.Version), latest)
 	}
 	switch {
 	case p.KV != 0 && p.KV != 1 && p.KV != 2:
@@ -96,7 +110,7 @@ func (p kvParameters) query() url.Values {
 	if p.Version == "" {
 		return nil
 	}
-	return url.Values{"version": {p.Version}}
+	return url.Values{"version": {string(p.Version)}}
 }
 
 // Fetch implements source.Source.
@@ -127,7 +141,7 @@ func (k *KV) Fetch(ctx context.Context, parameters json.RawMessage, _ source.Req
 		switch {
 		case err != nil || data.Metadata.Version == 0:
 			return source.Value{}, unreadable(request)
-		case p.Version != "" && p.Version != strconv.FormatUint(data.Metadata.Version, 10):
+		case p.Version != "" && string(p.Version) != strconv.FormatUint(data.Metadata.Version, 10):
 			return source.Value{}, unreadable(request)
 		case len(data.Data) == 0 || string(data.Data) == "null": // deleted
 			return source.Value{}, &source.Failure{Err: source.ErrNotFound, Detail: what(request) + ": the version was deleted"}
@@ -159,7 +173,7 @@ func (k *KV) Probe(ctx context.Context, parameters json.RawMessage, _ string) (s
 	}
 	request := vaultconn.Request{Method: http.MethodGet, Path: p.below("subkeys"), Query: url.Values{"depth": {"1"}}}
 	if p.Version != "" {
-		request.Query.Set("version", p.Version)
+		request.Query.Set("version", string(p.Version))
 	}
 	answer, err := k.conn.Do(ctx, request)
 	if errors.Is(err, vaultconn.ErrNotFound) {
