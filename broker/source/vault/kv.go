@@ -34,10 +34,10 @@ func (*KV) Kind() string { return KindKV }
 
 // kvParameters are the parameters of a document of kind vault-kv.
 type kvParameters struct {
-	Mount   string `json:"mount"`
-	Path    string `json:"path"`
+	Mount   string  `json:"mount"`
+	Path    string  `json:"path"`
 	Version version `json:"version,omitempty"` // latest when absent
-	KV      int    `json:"kv,omitempty"`      // 1 or 2, which is the default
+	KV      int     `json:"kv,omitempty"`      // 1 or 2, which is the default
 	part
 
 	mount, path []string
