@@ -236,7 +236,7 @@ func (s *session) isGone(ctx context.Context, t *token) bool {
 func (s *session) keep() {
 	defer s.running.Done()
 	for {
-		timer := time.NewTimer(min(s.wait(), s.every))
+		timer := time.NewTimer(s.wait())
 		select {
 		case <-s.conn.ctx.Done():
 			timer.Stop()
@@ -254,7 +254,7 @@ func (s *session) keep() {
 	}
 }
 
-// wait is how long the token needs nothing. While a login is under way that is until the keeper is woken.
+// wait is how long neither the token nor the files need anything. While a login is under way the keeper is woken at its end.
 func (s *session) wait() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -263,9 +263,9 @@ func (s *session) wait() time.Duration {
 	case s.attempt != nil, t.tend.IsZero():
 		return s.every
 	case t.renewable && !t.ended(now):
-		return t.tend.Sub(now)
+		return min(s.every, t.tend.Sub(now))
 	default:
-		return max(t.tend.Sub(now), s.pauseTo.Sub(now))
+		return min(s.every, max(t.tend.Sub(now), s.pauseTo.Sub(now)))
 	}
 }
 

@@ -7,7 +7,7 @@ import (
 // token is what a login gave. It does not change: a renewal makes another of the same generation.
 type token struct {
 	value      string
-	generation uint64 // counts logins
+	generation uint64    // counts logins
 	since      time.Time // of the login
 	expires    time.Time
 	full       time.Duration // the lease that the login gave; 0 for a token that does not end
