@@ -14,7 +14,7 @@ var (
 		"1 while the last request was answered by a Vault that serves, and there is a token.", nil, nil)
 	vaultExpires = prometheus.NewDesc("vouchsafe_vault_token_expires_seconds",
 		"Seconds until the token ends; negative when it has. Not there for a token that does not end, or none.", nil, nil)
-	vaultLogins = prometheus.NewDesc("vouchsafe_vault_logins_total", "Logins, by result: ok or failed.", []string{"result"}, nil)
+	vaultLogins   = prometheus.NewDesc("vouchsafe_vault_logins_total", "Logins, by result: ok or failed.", []string{"result"}, nil)
 	vaultRenewals = prometheus.NewDesc("vouchsafe_vault_renewals_total",
 		"Renewals of the token that brought more time.", nil, nil)
 	vaultInFlight = prometheus.NewDesc("vouchsafe_vault_requests_in_flight", "Requests to Vault under way.", nil, nil)

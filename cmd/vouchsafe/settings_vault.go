@@ -11,6 +11,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/vouchsafe/vouchsafe/store/vaultconn"
+	"github.com/vouchsafe/vouchsafe/store/vaultconn/rights"
 )
 
 // vaultSettings say where Vault is and how to log in. The store, sources and a seal of Vault's all use this one connection.
@@ -76,4 +77,9 @@ func (s *vaultSettings) config(logger *slog.Logger) (vaultconn.Config, error) {
 		return vaultconn.Config{}, fmt.Errorf("vault in the configuration: %w", err)
 	}
 	return c, nil
+}
+
+// vaultNeeds is what these settings use Vault for.
+func (s *settings) vaultNeeds() rights.Needs {
+	return rights.Needs{}
 }

@@ -24,7 +24,8 @@
 //
 // A request that is refused with 403 is one of two things: a right that is missing, or a token that is gone. The token is asked (lookup-self), at most once in
 // checkEvery however many requests are refused, and if it is gone the Conn logs in again at once and makes those requests once more. A login that failed is
-// not repeated before a pause that doubles from half a second to thirty, with jitter; one that succeeded not before loginGap. Requests that come
+// not repeated before a pause that doubles from half a second to thirty, with jitter; after two that succeeded in
+// quick succession there is a pause of loginGap. Requests that come
 // while there is no token fail at once with store.ErrUnavailable. Nothing needs a restart.
 //
 // Files that hold credentials are refused when others than their owner and group can read them, or others than the owner can write them. They are read again

@@ -59,6 +59,7 @@ func (s *scene) revoke(t *testing.T, mount string) {
 }
 
 func TestAppRole(t *testing.T) {
+	t.Parallel()
 	s := newScene(t, vaulttest.Shared(t))
 	role := s.AppRole(t, rights(s.mount), nil)
 	file := write(t, "secret-id", role.SecretID+"\n")
@@ -78,7 +79,6 @@ func TestAppRole(t *testing.T) {
 	// The secret id is revoked, and then the token: no login, until there is another secret id, and then without a restart.
 	s.Write(t, "auth/"+role.Mount+"/role/"+role.Name+"/secret-id/destroy", map[string]any{"secret_id": role.SecretID})
 	s.works(t, c) // the token is good still
-	time.Sleep(1100 * time.Millisecond)
 	s.revoke(t, role.Mount)
 	until(t, "requests fail", func() bool { return s.try(t, c) != nil })
 	until(t, "the login fails", func() bool { return errors.Is(c.Status().LoginError, vaultconn.ErrLogin) })
@@ -96,6 +96,7 @@ func TestAppRole(t *testing.T) {
 
 // TestCloseRevokes: a token that was got by logging in ends with the connection, unless it is to be kept, and one that was given does not.
 func TestCloseRevokes(t *testing.T) {
+	t.Parallel()
 	s := newScene(t, vaulttest.Shared(t))
 	for _, keep := range []bool{false, true} {
 		role := s.AppRole(t, rights(s.mount), nil)
@@ -143,6 +144,7 @@ path "auth/token/renew-self" { capabilities = ["update"] }`
 
 // TestRenewal: a lease of two seconds lasts for as long as it is renewed; where a maximum TTL ends that, a login comes before it.
 func TestRenewal(t *testing.T) {
+	t.Parallel()
 	s := newScene(t, vaulttest.Shared(t))
 	for name, x := range map[string]struct {
 		role   map[string]any
@@ -172,6 +174,7 @@ func TestRenewal(t *testing.T) {
 }
 
 func TestToken(t *testing.T) {
+	t.Parallel()
 	s := newScene(t, vaulttest.Shared(t))
 	file := write(t, "token", s.Token(t, rights(s.mount)+self, 2*time.Second)+"\n")
 	c := open(t, s.config(vaultconn.Auth{Method: vaultconn.MethodToken, TokenFile: file}))
@@ -204,6 +207,7 @@ func TestToken(t *testing.T) {
 
 // TestTokenThatMayNotLook: a token that has no right to look itself up works, and a right that is missing is no reason to log in again and again.
 func TestTokenThatMayNotLook(t *testing.T) {
+	t.Parallel()
 	s := newScene(t, vaulttest.Shared(t))
 	role := s.AppRole(t, rights(s.mount), map[string]any{"token_no_default_policy": true})
 	file := write(t, "secret-id", role.SecretID)
@@ -223,6 +227,7 @@ func TestTokenThatMayNotLook(t *testing.T) {
 }
 
 func TestJWT(t *testing.T) {
+	t.Parallel()
 	s := newScene(t, vaulttest.Shared(t))
 	role := s.JWT(t, rights(s.mount), nil)
 	file := write(t, "jwt", role.Sign(t, "broker", time.Minute))
@@ -232,7 +237,6 @@ func TestJWT(t *testing.T) {
 	// The file is read at each login.
 	first := role.Sign(t, "broker", time.Minute)
 	replace(t, file, first)
-	time.Sleep(1100 * time.Millisecond)
 	s.revoke(t, role.Mount)
 	s.works(t, c)
 	if st := c.Status(); st.Logins != 2 {
@@ -249,6 +253,7 @@ func TestJWT(t *testing.T) {
 }
 
 func TestCertificate(t *testing.T) {
+	t.Parallel()
 	s := newScene(t, vaulttest.Start(t, vaulttest.WithTLS()))
 	role := s.Cert(t, rights(s.mount), nil)
 	folder := t.TempDir()
@@ -295,8 +300,9 @@ func TestCertificate(t *testing.T) {
 
 // TestSealedAndBack: what a sealed or killed Vault means, and that nothing needs a restart.
 func TestSealedAndBack(t *testing.T) {
+	t.Parallel()
 	s := newScene(t, vaulttest.Start(t, vaulttest.WithFile("")))
-	role := s.AppRole(t, rights(s.mount), map[string]any{"token_ttl": "5s", "token_period": "5s"})
+	role := s.AppRole(t, rights(s.mount), map[string]any{"token_ttl": "3s", "token_period": "3s"})
 	file := write(t, "secret-id", role.SecretID)
 	config := s.config(vaultconn.Auth{Method: vaultconn.MethodAppRole, Mount: role.Mount, RoleID: role.RoleID, SecretIDFile: file})
 	config.Timeout = 2 * time.Second
@@ -326,7 +332,7 @@ func TestSealedAndBack(t *testing.T) {
 	back("the seal")
 	s.Kill(t)
 	down("killed")
-	time.Sleep(6 * time.Second) // the token ends meanwhile
+	time.Sleep(4 * time.Second) // the token ends meanwhile
 	s.Restart(t)
 	back("a restart")
 	s.Freeze(t)

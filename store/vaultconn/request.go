@@ -85,7 +85,11 @@ func (c *Conn) do(ctx context.Context, r Request) (*answer, error) {
 	a, err := c.exchange(ctx, r, t.value)
 	if errors.Is(err, ErrForbidden) {
 		// A request that was refused was not done, so it may be made once more even if it is a write.
-		if fresh := c.session.replaced(ctx, t); fresh != nil {
+		fresh, gone := c.session.replaced(ctx, t)
+		if gone != nil {
+			return fail(unavailable(caller, gone))
+		}
+		if fresh != nil {
 			a, err = c.exchange(ctx, r, fresh.value)
 		}
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// loginGap is the least time between two logins that succeed: a token that is always gone at once must not make a broker log in without end.
+	// loginGap is the pause after two logins in quick succession: a token that is always gone at once must not make a broker log in without end.
 	loginGap = time.Second
 	// blindGap is that for a token that may not look itself up, with which a right that is missing looks like a token that is gone.
 	blindGap = 30 * time.Second
@@ -35,6 +35,7 @@ type session struct {
 	mu        sync.Mutex
 	attempt   *attempt  // the login that is under way
 	pauseTo   time.Time // no login before
+	lastLogin time.Time // that succeeded
 	failures  int       // logins that failed in a row
 	lastError error     // of the last login, nil after one that succeeded
 	logins    uint64
@@ -172,7 +173,11 @@ func (s *session) finish(ctx context.Context, t *token, err error) error {
 	}
 	s.failures, s.lastError = 0, nil
 	s.logins++
-	s.pauseTo = s.now().Add(loginGap)
+	now := s.now()
+	if now.Sub(s.lastLogin) < 2*loginGap {
+		s.pauseTo = now.Add(loginGap)
+	}
+	s.lastLogin = now
 	t.generation = s.logins
 	s.current.Store(t)
 	logger.InfoContext(ctx, "logged in to Vault", "method", s.conn.config.Auth.Method, "policies", t.policies, "lease", t.full, "renewable", t.renewable)
@@ -187,19 +192,16 @@ func (s *session) nudge() {
 	}
 }
 
-// replaced is called with a token with which a request was refused. It returns another that may be tried instead, or nil where the token is good.
-func (s *session) replaced(ctx context.Context, t *token) *token {
+// replaced is called with a token with which a request was refused. It returns another that may be tried instead, nil where the token is good, and an error
+// where it is gone and there is no other.
+func (s *session) replaced(ctx context.Context, t *token) (*token, error) {
 	if now := s.current.Load(); now != nil && now.generation > t.generation {
-		return now
+		return now, nil
 	}
 	if !t.looks && s.now().Sub(t.since) < blindGap || !s.isGone(ctx, t) {
-		return nil
+		return nil, nil
 	}
-	fresh, err := s.renewed(ctx, t.generation)
-	if err != nil {
-		return nil
-	}
-	return fresh
+	return s.renewed(ctx, t.generation)
 }
 
 // isGone asks Vault whether a token is gone. Those who want to know at the same time share the answer, and for a short time after it so does the next.

@@ -150,11 +150,15 @@ func (c *Conn) probe(ctx context.Context) error {
 	if !errors.Is(err, ErrForbidden) {
 		return err
 	}
-	if fresh := c.session.replaced(ctx, t); fresh == nil && t.looks {
+	fresh, gone := c.session.replaced(ctx, t)
+	switch {
+	case gone != nil:
+		return unavailable(ctx, gone)
+	case fresh != nil && fresh.looks:
+		return nil
+	case fresh == nil && t.looks:
 		return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
-	} else if fresh == nil || !fresh.looks {
-		_, err = c.Health(ctx)
-		return err
 	}
-	return nil
+	_, err = c.Health(ctx)
+	return err
 }
