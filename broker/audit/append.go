@@ -42,6 +42,10 @@ func (l *Log) append(ctx context.Context, r *request) (Receipt, error) {
 		return Receipt{}, err
 	}
 	r.done = make(chan outcome, 1)
+	if !l.atomic {
+		l.effects.begin()
+		defer l.effects.end()
+	}
 	start, err := l.queue.add(r, l.config.MaxPending)
 	if err != nil {
 		return Receipt{}, err
@@ -63,6 +67,11 @@ func (l *Log) append(ctx context.Context, r *request) (Receipt, error) {
 		panic(o.panic)
 	case o.err != nil:
 		return Receipt{}, o.err
+	}
+	if !l.atomic && len(r.writes) > 0 {
+		if err := l.effect(ctx, r.writes); err != nil {
+			return Receipt{}, &UnmadeError{Index: uint64(o.index), Err: err}
+		}
 	}
 	// Hashed here and not by the committer, so that callers share the work. All it reads is in memory.
 	return l.receipt(l.base, o.state, o.index)
