@@ -18,6 +18,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker/access"
 	"github.com/vouchsafe/vouchsafe/broker/audit"
 	"github.com/vouchsafe/vouchsafe/broker/keys"
+	"github.com/vouchsafe/vouchsafe/broker/logs"
 	"github.com/vouchsafe/vouchsafe/broker/session"
 	"github.com/vouchsafe/vouchsafe/store"
 )
@@ -26,7 +27,8 @@ import (
 type Config struct {
 	Purpose   store.Purpose
 	Store     store.Store       // everything is kept here; secrets in it must be sealed below it
-	Log       *audit.Log        // over the same store
+	Log       *audit.Log        // over the same store, where no other broker has that
+	Logs      *logs.Set         // or, where others have it, the logs of all
 	Keys      *keys.Ring        // over the same store
 	Tokens    *access.Tokens    // over the same store
 	Verifiers []attest.Verifier // one that implements Passports takes passports, too
@@ -78,7 +80,7 @@ type Observer interface {
 type Broker struct {
 	purpose   store.Purpose
 	store     store.Store
-	log       *audit.Log
+	logs      *logs.Set
 	keys      *keys.Ring
 	tokens    *access.Tokens
 	appraiser *attest.Appraiser
@@ -129,7 +131,7 @@ func New(ctx context.Context, c Config) (*Broker, error) {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
 	b := &Broker{
-		purpose: c.Purpose, store: c.Store, log: c.Log, keys: c.Keys, tokens: c.Tokens,
+		purpose: c.Purpose, store: c.Store, logs: c.Logs, keys: c.Keys, tokens: c.Tokens,
 		appraiser: appraiser, enroller: c.Enroller, passports: passportsOf(c.Verifiers), nonces: nonces, issuer: c.Issuer, build: c.Build, limits: c.Limits,
 		observer: c.Observer, logger: c.Logger, rand: c.Rand, now: c.Now,
 		verifying: make(chan struct{}, c.Limits.Verifying),
@@ -148,8 +150,10 @@ func (c *Config) complete() error {
 	switch {
 	case c.Purpose != store.Production && c.Purpose != store.Development:
 		return fmt.Errorf("the purpose is %q, not %q or %q", c.Purpose, store.Production, store.Development)
-	case c.Store == nil || c.Log == nil || c.Keys == nil || c.Tokens == nil:
+	case c.Store == nil || c.Log == nil && c.Logs == nil || c.Keys == nil || c.Tokens == nil:
 		return errors.New("store, log, keys and tokens are all needed")
+	case c.Log != nil && c.Logs != nil:
+		return errors.New("there is one log, or the logs of a shared store, and not both")
 	case len(c.Verifiers) == 0:
 		return errors.New("no verifier is configured, so that nothing could ever be released")
 	case c.Issuer == "":
@@ -159,6 +163,9 @@ func (c *Config) complete() error {
 		if *limit < 0 {
 			return errors.New("a limit is negative")
 		}
+	}
+	if c.Logs == nil {
+		c.Logs = logs.Single(c.Log)
 	}
 	orDefault(&c.Limits.ChallengeLifetime, DefaultChallengeLifetime)
 	orDefault(&c.Limits.SessionLifetime, DefaultSessionLifetime)
@@ -202,8 +209,8 @@ func (b *Broker) Kinds() []attest.Kind { return b.appraiser.Kinds() }
 // Keys returns the ring whose public keys are published.
 func (b *Broker) Keys() *keys.Ring { return b.keys }
 
-// Log returns the audit log, which is public in the sense that an auditor may read all of it.
-func (b *Broker) Log() *audit.Log { return b.log }
+// Log returns the audit log that this broker appends to, which is public in the sense that an auditor may read all of it.
+func (b *Broker) Log() *audit.Log { return b.logs.Own() }
 
 // newID returns a UUIDv7: unguessable enough to be told to a workload, and sorting by time.
 func (b *Broker) newID() (string, error) {

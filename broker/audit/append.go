@@ -10,7 +10,8 @@ import (
 )
 
 // Append records an entry of 1 to MaxEntry bytes and makes the writes with it, all or nothing in one Apply of the store, and returns when that
-// is durable. Appends that wait at the same time are committed together.
+// is durable. Appends that wait at the same time are committed together. On a store that is not atomic the writes are made, in their order, when the entry is
+// in the log; when they fail, the error is an *UnmadeError around the store's.
 //
 // ErrOverloaded, ErrClosed, ErrEntrySize, store.ErrConflict and store.ErrInvalid say that nothing was recorded; the last two are about
 // the caller's own writes and do not touch other callers. Writes to the log's own records are ErrInvalid. An error wrapping

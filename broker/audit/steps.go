@@ -230,6 +230,13 @@ func (l *Log) Refresh(ctx context.Context) error {
 	}
 	l.refreshing.Lock()
 	defer l.refreshing.Unlock()
+	record, err := l.config.Store.Get(ctx, l.records.head())
+	if err != nil {
+		return readError(l.records.head(), err)
+	}
+	if now := l.current.Load(); record.Version == now.version && bytes.Equal(record.Value, now.signed) {
+		return nil
+	}
 	s, err := l.records.load(ctx, l.config.Verifiers, l.config.Origin)
 	if err != nil {
 		return err

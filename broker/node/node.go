@@ -107,7 +107,7 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 	}
 	metrics := server.NewMetrics()
 	b, err := broker.New(ctx, broker.Config{
-		Purpose: d.Bolt.Header().Purpose, Store: d.Store, Log: d.Log, Keys: d.Keys, Tokens: d.Tokens,
+		Purpose: d.Purpose, Store: d.Store, Logs: d.Logs, Keys: d.Keys, Tokens: d.Tokens,
 		Verifiers: verifiers, Enroller: c.Enroller, Issuer: c.URL, Build: c.Build,
 		Limits: c.Limits, Observer: metrics, Logger: c.Logger, Now: c.Now,
 	})

@@ -52,14 +52,15 @@ var layers = []layer{
 	{"broker/keys", []string{"store", "internal/strictjson"}},
 	{"broker/audit", []string{"store"}},
 	{"broker/endorse", []string{"attest", "store"}},
-	{"broker/data", []string{"broker/access", "broker/audit", "broker/keys", "store"}},
+	{"broker/logs", []string{"broker/audit", "broker/keys", "store", "internal/strictjson"}},
+	{"broker/data", []string{"broker/access", "broker/audit", "broker/keys", "broker/logs", "store"}},
 	{"broker", []string{
 		"attest", "policy", "store", "internal/strictjson",
-		"broker/access", "broker/audit", "broker/ear", "broker/envelope", "broker/keys", "broker/session",
+		"broker/access", "broker/audit", "broker/ear", "broker/envelope", "broker/keys", "broker/logs", "broker/session",
 	}},
 
 	// What administers a broker shares the core's types; what runs in the guest knows a broker by its wire format only.
-	{"broker/admin", []string{"attest", "policy", "broker", "broker/access", "broker/keys", "internal/dial", "internal/strictjson"}},
+	{"broker/admin", []string{"attest", "policy", "broker", "broker/access", "broker/keys", "broker/logs", "internal/dial", "internal/strictjson"}},
 	{"client", []string{"attest", "broker/envelope", "internal/dial", "internal/strictjson", "internal/atomicfile"}},
 
 	{"docs", nil}, // documents that programs serve
