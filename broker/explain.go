@@ -42,7 +42,7 @@ func (b *Broker) Explain(ctx context.Context, who access.Caller, namespace, id s
 	if err != nil {
 		return Explanation{}, asError(err)
 	}
-	log, err := b.logs.Log(ctx, record.Log)
+	log, err := b.logs.LogWith(ctx, record.Log, record.Index)
 	if errors.Is(err, store.ErrNotFound) {
 		err = damaged("decision %s is in the audit log %d, which there is not", id, record.Log)
 	}

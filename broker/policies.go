@@ -192,8 +192,11 @@ func (b *Broker) commitPolicy(ctx context.Context, who access.Caller, namespace 
 	if err != nil {
 		return PolicyInfo{}, asError(err)
 	}
-	b.rules.change(namespace)
-	defer b.rules.change(namespace)
+	done, err := b.changing(ctx, namespace)
+	if err != nil {
+		return PolicyInfo{}, err
+	}
+	defer done()
 	if err := b.commitAndTidy(ctx, who, namespace, event, append(writes, metadata), garbage); err != nil {
 		return PolicyInfo{}, err
 	}

@@ -92,7 +92,7 @@ func Start(tb testing.TB, c Config) *Broker {
 		verifiers = append(verifiers, c.Verifiers(b.Data)...)
 	}
 	b.Broker, err = broker.New(tb.Context(), broker.Config{
-		Purpose: store.Development, Store: b.Data.Store, Logs: b.Data.Logs, Keys: b.Data.Keys, Tokens: b.Data.Tokens,
+		Purpose: store.Development, Store: b.Data.Store, Logs: b.Data.Logs, Keys: b.Data.Keys, Tokens: b.Data.Tokens, Shared: b.Sharing(),
 		Verifiers: verifiers, Enroller: c.Enroller, Issuer: Issuer, Limits: c.Limits, Observer: c.Observer, Now: c.Now, Logger: b.Logger(),
 	})
 	b.check(err, "broker")
@@ -110,6 +110,14 @@ func Start(tb testing.TB, c Config) *Broker {
 	}
 	b.serve(c.Handler(b.Broker))
 	return b
+}
+
+// Sharing returns what a broker needs that has its store in common with others, nil where this one has it to itself.
+func (b *Broker) Sharing() *broker.Shared {
+	if b.shared == nil {
+		return nil
+	}
+	return &broker.Shared{NonceKeys: b.Data.Nonces, Staleness: b.shared.Staleness}
 }
 
 // open opens the store, and makes the virtual TEE.

@@ -31,6 +31,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker/audit"
 	"github.com/vouchsafe/vouchsafe/broker/keys"
 	"github.com/vouchsafe/vouchsafe/broker/logs"
+	"github.com/vouchsafe/vouchsafe/broker/session"
 	"github.com/vouchsafe/vouchsafe/store"
 	"github.com/vouchsafe/vouchsafe/store/bolt"
 	"github.com/vouchsafe/vouchsafe/store/seal"
@@ -61,6 +62,7 @@ type Data struct {
 	Tokens  *access.Tokens
 	Log     *audit.Log // the log that this broker appended to when it was opened
 	Logs    *logs.Set
+	Nonces  *session.SharedKeys // of a shared store
 
 	stop   context.CancelFunc // of what goes on in the background
 	behind sync.WaitGroup

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/broker/logs"
+	"github.com/vouchsafe/vouchsafe/broker/session"
 	"github.com/vouchsafe/vouchsafe/store"
 	"github.com/vouchsafe/vouchsafe/store/seal"
 )
@@ -93,6 +94,9 @@ func (c Config) openOver(ctx context.Context, inner store.Store) (_ *Data, err e
 	if err := c.openParts(ctx, d, inner); err != nil {
 		return nil, err
 	}
+	if d.Nonces, err = session.OpenKeys(ctx, d.Store, c.Rand, c.Now); err != nil {
+		return nil, err
+	}
 	name := c.Shared.Name
 	if name == "" {
 		if name, err = os.Hostname(); err != nil {
@@ -109,6 +113,7 @@ func (c Config) openOver(ctx context.Context, inner store.Store) (_ *Data, err e
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	d.stop = stop
 	d.behind.Go(func() { d.followKeys(background, c.Logger) })
+	d.behind.Go(func() { d.Nonces.Run(background, c.Logger) })
 	return d, nil
 }
 

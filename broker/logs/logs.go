@@ -38,7 +38,7 @@ type Set struct {
 	own      atomic.Pointer[own]
 
 	mu     sync.Mutex
-	others map[int]*audit.Log // opened for reading
+	others map[int]*other
 
 	stop    context.CancelFunc
 	stopped chan struct{}
@@ -51,10 +51,23 @@ type own struct {
 	claim *claim // nil where the store is not shared
 }
 
+// other is a log that another broker appends to, or that there is not.
+type other struct {
+	log  *audit.Log
+	err  error
+	read time.Time
+}
+
+// rereadAfter is how often the head of another broker's log is looked at, whoever asks: checkpoints are for everybody.
+const rereadAfter = time.Second
+
 // Single returns the Set of a store that one broker has, whose log is open.
-func Single(log *audit.Log) *Set {
+func Single(log *audit.Log) *Set { return At(0, log) }
+
+// At returns the Set of one log that the caller opened at a slot, whose claim is the caller's affair.
+func At(slot int, log *audit.Log) *Set {
 	s := &Set{}
-	s.own.Store(&own{log: log})
+	s.own.Store(&own{slot: slot, log: log})
 	return s
 }
 
@@ -62,7 +75,7 @@ func Single(log *audit.Log) *Set {
 func SingleBeside(log *audit.Log, s store.Store, ring *keys.Ring) *Set {
 	set := Single(log)
 	set.config = Config{Store: s, Keys: ring, Now: time.Now}
-	set.others = map[int]*audit.Log{}
+	set.others = map[int]*other{}
 	return set
 }
 
@@ -95,7 +108,7 @@ func Open(ctx context.Context, c Config) (*Set, error) {
 	if err != nil {
 		return nil, fmt.Errorf("logs: no randomness: %w", err)
 	}
-	s := &Set{config: c, instance: id.String(), others: map[int]*audit.Log{}}
+	s := &Set{config: c, instance: id.String(), others: map[int]*other{}}
 	mine, err := s.take(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("logs: %w", err)
@@ -185,10 +198,22 @@ func (s *Set) AppendFunc(ctx context.Context, build func(slot int, index uint64)
 	return mine.log.AppendFunc(ctx, func(index uint64) ([]byte, []store.Write, error) { return build(mine.slot, index) })
 }
 
-// Log returns the log of a slot for reading, as it is now. The error of one that there is not wraps store.ErrNotFound.
+// Log returns the log of a slot for reading, as it is now or was up to a second ago. The error of one that there is not wraps store.ErrNotFound.
 func (s *Set) Log(ctx context.Context, slot int) (*audit.Log, error) {
-	mine := s.own.Load()
-	if slot == mine.slot {
+	return s.read(ctx, slot, rereadAfter)
+}
+
+// LogWith is Log of a log that has an entry, if it has.
+func (s *Set) LogWith(ctx context.Context, slot int, index uint64) (*audit.Log, error) {
+	log, err := s.read(ctx, slot, rereadAfter)
+	if err == nil && index >= log.Size() {
+		return s.read(ctx, slot, 0)
+	}
+	return log, err
+}
+
+func (s *Set) read(ctx context.Context, slot int, notOlder time.Duration) (*audit.Log, error) {
+	if mine := s.own.Load(); slot == mine.slot {
 		return mine.log, nil
 	}
 	if s.config.Store == nil || slot < 0 || slot > MaxSlots {
@@ -196,9 +221,29 @@ func (s *Set) Log(ctx context.Context, slot int) (*audit.Log, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if log := s.others[slot]; log != nil {
-		return log, log.Refresh(ctx)
+	o := s.others[slot]
+	if o == nil {
+		o = &other{}
+		s.others[slot] = o
 	}
+	if begun := s.config.Now(); o.read.IsZero() || begun.Sub(o.read) >= notOlder {
+		if o.log == nil {
+			o.log, o.err = s.open(ctx, slot)
+		} else {
+			o.err = o.log.Refresh(ctx)
+		}
+		if ctx.Err() == nil {
+			o.read = begun
+		}
+	}
+	if o.err != nil {
+		return nil, o.err
+	}
+	return o.log, nil
+}
+
+// open opens a log for reading.
+func (s *Set) open(ctx context.Context, slot int) (*audit.Log, error) {
 	key, err := s.config.Keys.LogOf(slot)
 	if err != nil {
 		return nil, err
@@ -209,11 +254,7 @@ func (s *Set) Log(ctx context.Context, slot int) (*audit.Log, error) {
 	if errors.Is(err, audit.ErrNoLog) {
 		return nil, fmt.Errorf("%w: there is no audit log %d", store.ErrNotFound, slot)
 	}
-	if err != nil {
-		return nil, err
-	}
-	s.others[slot] = log
-	return log, nil
+	return log, err
 }
 
 // Info describes a log.
