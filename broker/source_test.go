@@ -428,7 +428,7 @@ func TestIssuedSurvivesCrashes(t *testing.T) {
 					broken.Store = nil // that process does nothing any more
 					_, tend := another(t, b, s, c)
 					defer tend()
-					c.add(6 * time.Minute) // past the next sweep, too
+					c.add(6 * time.Minute)                    // past the next sweep, too
 					if fault == "after" && at == 2 && !lost { // it was recorded as released, and counts as such
 						time.Sleep(50 * time.Millisecond)
 						if len(s.working()) != 1 {
