@@ -19,7 +19,8 @@ import (
 const maxIssued = 10_000
 
 // issueRecord is what the store knows of something that a source issued, or was about to. It is written before the source is asked, without a
-// handle; again with the release, with one; and deleted when what was issued has ended. A crash at any point leaves a record by which it is ended:
+// handle; again when the source has answered, with one; and deleted when what was issued has ended. A crash at any point leaves a record by which it
+// is ended:
 //
 //	no handle    nobody knows whether it was issued: looked for at an exclusive place, else left to end by itself
 //	a handle     and no lease or decision, so that nothing was released: ended
@@ -35,7 +36,7 @@ type issueRecord struct {
 	Asked     time.Time    `json:"asked"`
 	Policies  []string     `json:"policies"` // that allowed the release
 	Handle    string       `json:"handle,omitempty"`
-	Ends      time.Time    `json:"ends,omitzero"`    // with the broker's lease
+	Ends      time.Time    `json:"ends"`             // with the broker's lease
 	Expires   time.Time    `json:"expires,omitzero"` // when the source ends it by itself
 }
 
@@ -70,18 +71,12 @@ func (i *issue) answered(lease *source.Lease, err error) {
 		if lease.Duration > 0 {
 			i.record.Expires = i.record.Asked.Add(lease.Duration)
 		}
+		if !i.record.Expires.IsZero() && i.record.Expires.Before(i.record.Ends) {
+			i.record.Ends = i.record.Expires
+		}
 		return
 	}
 	i.unknown = err != nil && !source.Definite(err)
-}
-
-// held makes the write that goes with a release: the record with its handle or, where nothing is left to end, none.
-func (i *issue) held(lease *Lease) (store.Write, error) {
-	if i.record.Handle == "" {
-		return store.Write{Key: i.key, Version: i.at}, nil
-	}
-	i.record.Ends = lease.Expires
-	return write(i.key, i.at, i.record)
 }
 
 // issueBook keeps what sources issued until it has ended.
@@ -124,7 +119,7 @@ func (k *issueBook) intend(ctx context.Context, q question, v *SecretVersion, pl
 	}
 	i := &issue{key: issuedKey(q.attested.namespace, q.want.Secret, q.lease()), at: 1, record: issueRecord{
 		Namespace: q.attested.namespace, Secret: q.want.Secret, Version: v.Version, Lease: q.lease(), Decision: q.decision.ID,
-		Kind: v.Source.Kind, Place: place, Asked: now,
+		Kind: v.Source.Kind, Place: place, Asked: now, Ends: q.decision.Time.Add(q.judged.Terms.Lease),
 	}}
 	for _, p := range q.judged.Results {
 		i.record.Policies = append(i.record.Policies, p.Policy)
@@ -140,6 +135,22 @@ func (k *issueBook) intend(ctx context.Context, q question, v *SecretVersion, pl
 	return i, nil
 }
 
+// answered writes down what was issued, before anything is done with it.
+func (k *issueBook) answered(ctx context.Context, i *issue, lease *source.Lease, err error) error {
+	i.answered(lease, err)
+	if i.record.Handle == "" {
+		return err
+	}
+	w, failed := write(i.key, i.at, i.record)
+	if failed == nil {
+		failed = k.store.Apply(ctx, w)
+	}
+	if err == nil {
+		err = failed
+	}
+	return err
+}
+
 // settled says that the outcome of intents is known.
 func (k *issueBook) settled(n int) {
 	k.mu.Lock()
@@ -153,10 +164,13 @@ func (k *issueBook) hold(all []*issue) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, i := range all {
-		if i.record.Handle != "" {
-			i.at++
-			k.kept[i.key] = i
+		if i.revoked = i.record.Handle == ""; i.revoked {
+			i.reason = "there is nothing to end"
 		}
+		k.kept[i.key] = i
+	}
+	if len(all) > 0 {
+		k.wakeUp()
 	}
 }
 

@@ -90,7 +90,7 @@ func (b *Broker) Release(ctx context.Context, a *Attested, want []Want) (*Releas
 		judged := rules.policies.Judge(policy.Request{
 			Claims: a.claims, Secret: w.Secret, EvidenceAge: start.Sub(a.at), Time: start, References: rules.references,
 		})
-		result, effects, err := b.serve(ctx, question{a, d, w, i, judged})
+		result, lease, err := b.serve(ctx, question{a, d, w, i, judged})
 		if result.issue != nil {
 			issued = append(issued, result.issue)
 		}
@@ -105,8 +105,8 @@ func (b *Broker) Release(ctx context.Context, a *Attested, want []Want) (*Releas
 			Secret: w.Secret, Version: result.Version, Outcome: result.Outcome, Code: result.code(judged),
 			Policy: judged.Digest, Policies: judged.Results, Lease: result.Lease, Source: result.source,
 		})
-		if result.Outcome == OutcomeReleased {
-			writes = append(writes, effects...)
+		if lease != nil {
+			writes = append(writes, *lease)
 			d.Outcome = OutcomeReleased
 		}
 	}
@@ -188,9 +188,8 @@ func (r *Result) code(judged policy.Judgement) string {
 	return string(judged.Code)
 }
 
-// serve makes the result of one secret, with its lease and what else is to be written when it is released. The result tells what a source issued, also
-// with an error.
-func (b *Broker) serve(ctx context.Context, q question) (Result, []store.Write, error) {
+// serve makes the result of one secret, with its lease when it is released. The result tells what a source issued, also with an error.
+func (b *Broker) serve(ctx context.Context, q question) (Result, *store.Write, error) {
 	a, d, w, judged := q.attested, q.decision, q.want, q.judged
 	result := Result{Secret: w.Secret, Version: w.Version, Outcome: OutcomeDenied, Policy: judged.Digest, Stale: judged.Code == policy.CodeStale}
 	if !judged.Allow {
@@ -216,17 +215,14 @@ func (b *Broker) serve(ctx context.Context, q question) (Result, []store.Write, 
 		ID: q.lease(), Secret: w.Secret, Version: found.version, Evidence: a.evidence, Recipient: d.Recipient,
 		Policy: judged.Digest, Decision: d.ID, Issued: d.Time, Expires: d.Time.Add(judged.Terms.Lease),
 	}
-	writes, err := found.leased(lease)
-	if err != nil {
-		return result, nil, err
-	}
+	found.leased(lease)
 	record, err := write(leaseKey(a.namespace, w.Secret, lease.ID), 0, lease)
 	if err != nil {
 		return result, nil, err
 	}
 	result.Version, result.Outcome, result.ContentType = found.version, OutcomeReleased, found.contentType
 	result.Lease, result.Envelope = lease, found.sealed
-	return result, append(writes, record), nil
+	return result, &record, nil
 }
 
 // revealed is a secret that was encrypted to a workload's key.
@@ -238,22 +234,14 @@ type revealed struct {
 	issue       *issue          // what its source issued, also with an error
 }
 
-// leased completes the lease of what a source gave, and makes the writes that keep what it issued. They come before the lease: what was
-// issued is then never without its record.
-func (r *revealed) leased(lease *Lease) ([]store.Write, error) {
-	if r.source == nil {
-		return nil, nil
+// leased completes the lease of what a source gave: it ends no later than what was issued.
+func (r *revealed) leased(lease *Lease) {
+	if r.source != nil {
+		lease.Source = r.source.Kind
 	}
-	lease.Source = r.source.Kind
-	if r.issue == nil {
-		return nil, nil
+	if r.issue != nil && r.issue.record.Handle != "" {
+		lease.Revocable, lease.Expires = true, r.issue.record.Ends
 	}
-	lease.Revocable = r.issue.record.Handle != ""
-	if expires := r.issue.record.Expires; !expires.IsZero() && expires.Before(lease.Expires) {
-		lease.Expires = expires
-	}
-	kept, err := r.issue.held(lease)
-	return []store.Write{kept}, err
 }
 
 // reveal is the one door: the only place that reads a secret's plaintext, or has its source asked for it, which it gives to wrap and then overwrites. A secret, or a

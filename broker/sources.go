@@ -147,7 +147,10 @@ func (b *Broker) ask(ctx context.Context, q question, v *SecretVersion) (value s
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sourceTimeout)
 	defer cancel()
 	value, err = s.Fetch(ctx, v.Source.Parameters, r)
-	made.answered(value.Lease, err)
+	if err = b.issues.answered(ctx, made, value.Lease, err); err != nil {
+		clear(value.Bytes)
+		value.Bytes = nil
+	}
 	return value, found, made, err
 }
 

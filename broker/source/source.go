@@ -92,6 +92,8 @@ type Failure struct {
 	Err    error  // one of the above
 	Detail string // for records and explanations: what was asked and why there is no value, without any part of one
 	Cause  error  // for the log; may be nil
+	// Unknown says that the source may have issued something all the same: the request was sent, and its answer is not known.
+	Unknown bool
 }
 
 func (f *Failure) Error() string {
@@ -151,11 +153,11 @@ func CodeOf(err error) string {
 	}
 }
 
-// Definite reports whether an error says for sure that nothing was issued: the source answered, and refused.
+// Definite reports whether an error says for sure that nothing was issued that the source did not tell of.
 func Definite(err error) bool {
-	switch CodeOf(err) {
-	case "refused", "not_found", "forbidden", "rejected":
-		return true
-	}
-	return false
+	var (
+		failure *Failure
+		refusal *Refusal
+	)
+	return errors.As(err, &refusal) || errors.As(err, &failure) && !failure.Unknown
 }

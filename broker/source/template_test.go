@@ -295,8 +295,9 @@ func TestErrors(t *testing.T) {
 		&source.Failure{Err: source.ErrNotFound}:                                            {"not_found", true},
 		&source.Failure{Err: source.ErrForbidden}:                                           {"forbidden", true},
 		&source.Failure{Err: source.ErrRejected}:                                            {"rejected", true},
-		&source.Failure{Err: source.ErrValue}:                                               {"bad_value", false},
-		&source.Failure{Err: source.ErrUnavailable}:                                         {"unavailable", false},
+		&source.Failure{Err: source.ErrValue}:                                               {"bad_value", true},
+		&source.Failure{Err: source.ErrUnavailable}:                                         {"unavailable", true},
+		&source.Failure{Err: source.ErrUnavailable, Unknown: true}:                          {"unavailable", false},
 		&source.Failure{Err: source.ErrUnavailable, Cause: source.ErrNotFound, Detail: "d"}: {"not_found", true},
 		errors.New("anything"):                                                              {"unavailable", false},
 	} {

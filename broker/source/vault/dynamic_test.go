@@ -282,9 +282,6 @@ func TestPKI(t *testing.T) {
 	if key := string(w.open(r, err)); !strings.HasPrefix(key, "-----BEGIN RSA PRIVATE KEY-----\n") || r.Results[0].Lease.Revocable {
 		t.Errorf("%.40q, %+v", key, r.Results[0].Lease)
 	}
-	if kept, _ := w.Issued(); kept != 0 {
-		t.Errorf("%d are kept", kept)
-	}
 	// Vault refuses a name that its role does not allow.
 	check(t, w.put("a/tls/server", vault.KindDynamic, map[string]any{
 		"path": mount + "/issue/workload", "method": "write", "body": map[string]any{"common_name": "x.example.com"},

@@ -10,10 +10,11 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
-	"strings"
+	"syscall"
 
 	"github.com/vouchsafe/vouchsafe/broker/source"
 	"github.com/vouchsafe/vouchsafe/internal/strictjson"
+	"github.com/vouchsafe/vouchsafe/store"
 	"github.com/vouchsafe/vouchsafe/store/vaultconn"
 )
 
@@ -229,14 +230,13 @@ func unreadable(r vaultconn.Request) error {
 
 // failure tells what an error of Vault means for a source.
 func failure(err error, r vaultconn.Request) error {
-	f := &source.Failure{Err: source.ErrUnavailable, Detail: what(r) + ": Vault does not answer", Cause: err}
+	f := &source.Failure{Err: source.ErrUnavailable, Detail: what(r) + ": Vault does not answer", Cause: err, Unknown: unknown(err)}
 	var answered *vaultconn.Error
 	if errors.As(err, &answered) && answered.Status != 0 {
 		f.Detail = fmt.Sprintf("%s: status %d", what(r), answered.Status)
 	}
 	switch {
-	// What is not there is answered without a message. One means that there is no engine at the path.
-	case errors.Is(err, vaultconn.ErrNotFound) && answered != nil && noRoute(answered.Messages):
+	case errors.Is(err, vaultconn.ErrNoMount):
 		f.Err, f.Detail = source.ErrRejected, f.Detail+", there is no engine at this path"
 	case errors.Is(err, vaultconn.ErrNotFound):
 		f.Err = source.ErrNotFound
@@ -248,8 +248,17 @@ func failure(err error, r vaultconn.Request) error {
 	return f
 }
 
-func noRoute(messages []string) bool {
-	return slices.ContainsFunc(messages, func(m string) bool { return strings.Contains(m, "no handler for route") })
+// unknown reports whether a request may have been acted upon though it failed. vaultconn.Error.Unknown is about writes, and engines issue on reads, too.
+func unknown(err error) bool {
+	var answered *vaultconn.Error
+	if !errors.As(err, &answered) {
+		return true
+	}
+	if answered.Unknown {
+		return true
+	}
+	sent := !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, vaultconn.ErrOverload) && !errors.Is(err, vaultconn.ErrLogin) && !errors.Is(err, store.ErrClosed)
+	return answered.Status == 0 && sent
 }
 
 // rights are what a token may do at a path.
