@@ -32,6 +32,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker/source"
 	"github.com/vouchsafe/vouchsafe/store"
 	"github.com/vouchsafe/vouchsafe/store/backup"
+	"github.com/vouchsafe/vouchsafe/store/vaultconn"
 )
 
 // Config is what a node is made of.
@@ -40,6 +41,7 @@ type Config struct {
 	Verifiers func(*data.Data) ([]attest.Verifier, error) // needed
 	Enroller  *tpm.Enroller                               // nil: no TPM can be enrolled
 	Sources   []source.Source                             // where secrets may lie, beside being stored
+	Vault     *vaultconn.Conn                             // the connection that any of this uses, for metrics; nil for none. The caller closes it
 
 	// Endorse is where Collateral shares what it fetched, to be bound to the store when that is shared; nil where it shares nothing.
 	Endorse *endorse.Shared
@@ -139,11 +141,14 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 	if err != nil {
 		return nil, err
 	}
+	now := c.Now
+	if now == nil {
+		now = time.Now
+	}
+	if c.Vault != nil {
+		metrics.WatchVault(c.Vault, now)
+	}
 	if c.Collateral != nil {
-		now := c.Now
-		if now == nil {
-			now = time.Now
-		}
 		metrics.WatchCollateral(c.Collateral, now)
 	}
 	return &Node{Broker: b, Data: d, URL: c.URL, server: s, listener: listener, collateral: c.Collateral}, nil

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vouchsafe/vouchsafe/broker/node"
+	"github.com/vouchsafe/vouchsafe/broker/source/vault"
 	"github.com/vouchsafe/vouchsafe/store/bolt"
 )
 
@@ -103,6 +104,14 @@ func (p *program) serve(ctx context.Context, s *settings) error {
 	c, err := s.node(logger)
 	if err != nil {
 		return err
+	}
+	if s.Vault.used() {
+		conn, err := s.Vault.connect(ctx, logger)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = conn.Close() }() // after the node, which uses it
+		c.Vault, c.Sources = conn, vault.Sources(conn)
 	}
 	n, err := node.Open(ctx, c)
 	if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -65,7 +66,16 @@ func (s *vaultSettings) config(logger *slog.Logger) (vaultconn.Config, error) {
 	if s.Address == "" {
 		return vaultconn.Config{}, errors.New("no Vault: vault.address is missing in the configuration")
 	}
-	c := vaultconn.Config{
+	c := s.unchecked(logger)
+	if err := c.Check(); err != nil {
+		return vaultconn.Config{}, fmt.Errorf("vault in the configuration: %w", err)
+	}
+	return c, nil
+}
+
+// unchecked is what the settings say.
+func (s *vaultSettings) unchecked(logger *slog.Logger) vaultconn.Config {
+	return vaultconn.Config{
 		Address: s.Address, Namespace: s.Namespace, CACert: s.CACert, ServerName: s.ServerName, KeepToken: s.KeepToken,
 		Timeout: s.Timeout, MaxInFlight: s.MaxInFlight, Logger: logger,
 		Auth: vaultconn.Auth{
@@ -73,10 +83,22 @@ func (s *vaultSettings) config(logger *slog.Logger) (vaultconn.Config, error) {
 			SecretIDWrapped: s.Auth.SecretIDWrapped, TokenFile: s.Auth.TokenFile, JWTFile: s.Auth.JWTFile, Cert: s.Auth.Cert, Key: s.Auth.Key,
 		},
 	}
-	if err := c.Check(); err != nil {
-		return vaultconn.Config{}, fmt.Errorf("vault in the configuration: %w", err)
+}
+
+// connect logs in.
+func (s *vaultSettings) connect(ctx context.Context, logger *slog.Logger) (*vaultconn.Conn, error) {
+	c, err := s.config(logger)
+	if err != nil {
+		return nil, err
 	}
-	return c, nil
+	return vaultconn.Open(ctx, c)
+}
+
+// connectDev logs in for a development broker, which may do so over plain HTTP to a loopback address.
+func (s *vaultSettings) connectDev(ctx context.Context, logger *slog.Logger) (*vaultconn.Conn, error) {
+	c := s.unchecked(logger)
+	c.Development = true
+	return vaultconn.Open(ctx, c)
 }
 
 // vaultNeeds is what these settings use Vault for.

@@ -79,7 +79,7 @@ var layers = []layer{
 	}},
 	{"broker/dev", []string{
 		"attest", "policy", "store", "internal/atomicfile",
-		"broker", "broker/access", "broker/data", "broker/localca", "broker/node",
+		"broker", "broker/access", "broker/data", "broker/localca", "broker/node", "broker/source",
 	}},
 	{"broker/node/internal/testbroker", []string{"broker/..."}}, // the program that tests of node kill
 	{"broker/brokertest", []string{"attest", "policy", "store", "client", "broker/..."}},
