@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,12 +19,29 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker/source/vault"
 	"github.com/vouchsafe/vouchsafe/internal/pgtest"
 	"github.com/vouchsafe/vouchsafe/internal/vaulttest"
+	"github.com/vouchsafe/vouchsafe/store/vaultconn"
 )
 
-// database mounts a database engine with a role "reader" over a real PostgreSQL.
-func database(t *testing.T, w *world) (pg *pgtest.Server, mount string) {
+// TestDatabase has a real Vault issue accounts of a real PostgreSQL.
+func TestDatabase(t *testing.T) {
+	vaulttest.Shared(t) // or all is skipped, and no PostgreSQL is needed
+	pg := pgtest.Start(t)
+	for name, test := range map[string]func(*testing.T, *pgtest.Server){
+		"credentials work until they are ended": databaseCredentials,
+		"leases are no longer than Vault's":     leaseIsNoLongerThanVaults,
+		"what has ended already is no failure":  revocationOfWhatVaultForgot,
+		"what no record tells of is found":      orphans,
+		"response wrapping":                     wrapped,
+		"Vault is sealed, and comes back":       vaultGone,
+		"Vault's answer is lost":                lostAnswers,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, pg) })
+	}
+}
+
+// database mounts a database engine with a role "reader" over PostgreSQL.
+func database(t *testing.T, w *world, pg *pgtest.Server) (mount string) {
 	t.Helper()
-	pg = pgtest.Start(t)
 	mount = w.server.Mount(t, "database", nil)
 	w.vault(mount+"/config/pg", map[string]any{
 		"plugin_name": "postgresql-database-plugin", "allowed_roles": "*", "connection_url": pg.VaultURL(),
@@ -32,7 +51,7 @@ func database(t *testing.T, w *world) (pg *pgtest.Server, mount string) {
 		"db_name": "pg", "default_ttl": "1h", "max_ttl": "24h",
 		"creation_statements": []string{`CREATE ROLE "{{name}}" LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'`},
 	})
-	return pg, mount
+	return mount
 }
 
 // account is what a database engine issues.
@@ -65,12 +84,12 @@ func awaitOut(t *testing.T, pg *pgtest.Server, a account) {
 	t.Fatal("the account still works")
 }
 
-// TestDatabaseCredentials: what is issued for a real PostgreSQL works, and works no more after each end that it may have. The broker has the rights that
+// databaseCredentials: what is issued for a real PostgreSQL works, and works no more after each end that it may have. The broker has the rights that
 // docs/vault-sources.md tells of, and no others.
-func TestDatabaseCredentials(t *testing.T) {
+func databaseCredentials(t *testing.T, pg *pgtest.Server) {
 	s := vaulttest.Shared(t)
 	admin := newWorld(t, s, nil, nil)
-	pg, mount := database(t, admin)
+	mount := database(t, admin, pg)
 	w := newWorld(t, s, admin.as(`
 path "`+mount+`/creds/*" { capabilities = ["read"] }
 path "sys/leases/revoke" { capabilities = ["update"] }
@@ -116,15 +135,12 @@ path "sys/leases/revoke" { capabilities = ["update"] }
 	}
 }
 
-// TestLeaseIsNoLongerThanVaults: the lease that the workload is told ends no later than what it got, and what it got ends with it.
-func TestLeaseIsNoLongerThanVaults(t *testing.T) {
+// leaseIsNoLongerThanVaults: the lease that the workload is told ends no later than what it got, and what it got ends with it.
+func leaseIsNoLongerThanVaults(t *testing.T, pg *pgtest.Server) {
 	s := vaulttest.Shared(t)
-	offset := time.Duration(0)
-	ch := make(chan time.Duration, 1)
-	ch <- offset
-	now := func() time.Time { o := <-ch; ch <- o; return time.Now().Add(o) }
-	w := newWorld(t, s, nil, now)
-	pg, mount := database(t, w)
+	c := &clock{}
+	w := newWorld(t, s, nil, c.now)
+	mount := database(t, w, pg)
 	check(t, w.put("a/db", vault.KindDynamic, map[string]any{"path": mount + "/creds/reader"}))
 	w.vault(mount+"/roles/reader", map[string]any{
 		"db_name": "pg", "default_ttl": "10m", "max_ttl": "24h",
@@ -141,16 +157,15 @@ func TestLeaseIsNoLongerThanVaults(t *testing.T) {
 	if lease.Expires.Sub(lease.Issued) != time.Hour || !logsIn(t, pg, a) {
 		t.Errorf("%s", lease.Expires.Sub(lease.Issued))
 	}
-	<-ch
-	ch <- time.Hour + time.Minute
+	c.add(time.Hour + time.Minute)
 	awaitOut(t, pg, a)
 }
 
-// TestRevocationOfWhatVaultForgot: that something has ended already is no failure.
-func TestRevocationOfWhatVaultForgot(t *testing.T) {
+// revocationOfWhatVaultForgot: that something has ended already is no failure.
+func revocationOfWhatVaultForgot(t *testing.T, pg *pgtest.Server) {
 	s := vaulttest.Shared(t)
 	w := newWorld(t, s, nil, nil)
-	pg, mount := database(t, w)
+	mount := database(t, w, pg)
 	check(t, w.put("a/db", vault.KindDynamic, map[string]any{"path": mount + "/creds/reader"}))
 	a, lease := w.account("a/db")
 	// An administrator of Vault was quicker.
@@ -161,11 +176,11 @@ func TestRevocationOfWhatVaultForgot(t *testing.T) {
 	}
 }
 
-// TestOrphans: what Vault issued, and no record of a release tells of, is found at an exclusive place and ended; what a record tells of is not.
-func TestOrphans(t *testing.T) {
+// orphans: what Vault issued, and no record of a release tells of, is found at an exclusive place and ended; what a record tells of is not.
+func orphans(t *testing.T, pg *pgtest.Server) {
 	s := vaulttest.Shared(t)
 	w := newWorld(t, s, nil, nil)
-	pg, mount := database(t, w)
+	mount := database(t, w, pg)
 	d := vault.NewDynamic(s.Conn(t))
 	parameters, err := d.Check(json.RawMessage(`{"path": "`+mount+`/creds/reader", "exclusive": true}`), "a/db")
 	check(t, err)
@@ -197,11 +212,11 @@ func TestOrphans(t *testing.T) {
 	}
 }
 
-// TestWrap: the workload gets a token that unwraps what was issued, once; and the lease of it is the broker's to end.
-func TestWrap(t *testing.T) {
+// wrapped: the workload gets a token that unwraps what was issued, once; and the lease of it is the broker's to end.
+func wrapped(t *testing.T, pg *pgtest.Server) {
 	s := vaulttest.Shared(t)
 	w := newWorld(t, s, nil, nil)
-	pg, mount := database(t, w)
+	mount := database(t, w, pg)
 	for field, document := range map[string]map[string]any{
 		"":         {"path": mount + "/creds/reader", "wrap": "5m"},
 		"password": {"path": mount + "/creds/reader", "wrap": "5m", "field": "password"},
@@ -301,11 +316,11 @@ func TestPKI(t *testing.T) {
 	t.Error("a record is left of what was not issued")
 }
 
-// TestVaultGone: a source that cannot be asked is unavailable, and what was issued is ended when it can be asked again.
-func TestVaultGone(t *testing.T) {
+// vaultGone: a source that cannot be asked is unavailable, and what was issued is ended when it can be asked again.
+func vaultGone(t *testing.T, pg *pgtest.Server) {
 	s := vaulttest.Start(t, vaulttest.WithFile(""))
 	w := newWorld(t, s, nil, nil)
-	pg, mount := database(t, w)
+	mount := database(t, w, pg)
 	check(t, w.put("a/db", vault.KindDynamic, map[string]any{"path": mount + "/creds/reader"}))
 	a, lease := w.account("a/db")
 	s.Seal(t)
@@ -327,5 +342,89 @@ func TestVaultGone(t *testing.T) {
 	}
 	if probe, err := w.CheckSecret(t.Context(), w.Admin, ns, "a/db", 0); err != nil || !probe.Answers {
 		t.Errorf("%+v, %v", probe, err)
+	}
+}
+
+// clock is the time, and as much more as was added.
+type clock struct {
+	mu   sync.Mutex
+	more time.Duration
+}
+
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Now().Add(c.more)
+}
+
+func (c *clock) add(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.more += d
+}
+
+// lostAnswers: Vault issues, and its answer does not come. At an exclusive path what was issued is found and ended; at another it is told of.
+func lostAnswers(t *testing.T, pg *pgtest.Server) {
+	s := vaulttest.Shared(t)
+	for _, exclusive := range []bool{true, false} {
+		t.Run(fmt.Sprint("exclusive ", exclusive), func(t *testing.T) {
+			proxy, c := vaulttest.NewProxy(t, s.Address), &clock{}
+			conn, err := vaultconn.Open(t.Context(), vaultconn.Config{
+				Address: proxy.Address, Development: true, Timeout: time.Second, Auth: vaultconn.Auth{Method: vaultconn.MethodToken, Token: s.RootToken},
+			})
+			check(t, err)
+			t.Cleanup(func() { _ = conn.Close() })
+			w := newWorld(t, s, conn, c.now)
+			mount := database(t, w, pg)
+			check(t, w.put("a/db", vault.KindDynamic, map[string]any{"path": mount + "/creds/reader", "exclusive": exclusive}))
+			kept, lease := w.account("a/db")
+			accounts := func() string {
+				return strings.TrimSpace(pg.Exec(t, `SELECT count(*) FROM pg_roles WHERE rolname LIKE 'v-%'`))
+			}
+			before, err := strconv.Atoi(accounts())
+			check(t, err)
+			proxy.SetLatency(3 * time.Second)
+			r, err := w.fetch("a/db")
+			if d := w.decision(r, err); d.Outcome != broker.OutcomeFailed || d.Secrets[0].Code != "source_unavailable" {
+				t.Errorf("%+v", d)
+			}
+			for range 100 {
+				if accounts() == strconv.Itoa(before+1) {
+					break
+				}
+				time.Sleep(50 * time.Millisecond)
+			}
+			if n := accounts(); n != strconv.Itoa(before+1) {
+				t.Fatalf("%s accounts", n)
+			}
+			proxy.SetLatency(0)
+			proxy.Cut()
+			proxy.Restore()
+			c.add(6 * time.Minute)
+			want := strconv.Itoa(before)
+			if !exclusive {
+				want = strconv.Itoa(before + 1)
+			}
+			for range 200 {
+				entries, err := w.Data.Store.List(t.Context(), "sys/issued/", "", 10)
+				check(t, err)
+				if len(entries) == 1 && accounts() == want {
+					break
+				}
+				time.Sleep(50 * time.Millisecond)
+			}
+			if n := accounts(); n != want || !logsIn(t, pg, kept) {
+				t.Errorf("%s accounts, or the one that was released works no more: want %s", n, want)
+			}
+			if told := strings.Contains(w.Logs(), "that nobody has"); told == exclusive {
+				t.Errorf("told: %v", told)
+			}
+			if out, err := w.RevokeLease(t.Context(), w.Admin, ns, lease.ID); err != nil || out.Ended != "ended" {
+				t.Errorf("%+v, %v", out, err)
+			}
+			if logsIn(t, pg, kept) {
+				t.Error("it works after its lease was revoked")
+			}
+		})
 	}
 }

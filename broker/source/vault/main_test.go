@@ -7,6 +7,7 @@ import (
 	"errors"
 	"maps"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -126,8 +127,8 @@ func (w *world) decision(r *broker.Release, err error) broker.Decision {
 // as returns a connection with a token that has one policy.
 func (w *world) as(policy string) *vaultconn.Conn {
 	w.tb.Helper()
-	check(w.tb, w.root.Sys().PutPolicyWithContext(w.tb.Context(), "test-"+w.tb.Name(), policy))
-	secret, err := w.root.Auth().Token().CreateWithContext(w.tb.Context(), &api.TokenCreateRequest{Policies: []string{"test-" + w.tb.Name()}, TTL: "1h"})
+	check(w.tb, w.root.Sys().PutPolicyWithContext(w.tb.Context(), policyName(w.tb), policy))
+	secret, err := w.root.Auth().Token().CreateWithContext(w.tb.Context(), &api.TokenCreateRequest{Policies: []string{policyName(w.tb)}, TTL: "1h"})
 	check(w.tb, err)
 	conn, err := vaultconn.Open(w.tb.Context(), vaultconn.Config{
 		Address: w.server.Address, Development: true, Auth: vaultconn.Auth{Method: "token", Token: secret.Auth.ClientToken},
@@ -135,6 +136,11 @@ func (w *world) as(policy string) *vaultconn.Conn {
 	check(w.tb, err)
 	w.tb.Cleanup(func() { _ = conn.Close() })
 	return conn
+}
+
+// policyName is a name of a policy that no other test has.
+func policyName(tb testing.TB) string {
+	return "test-" + strings.NewReplacer("/", "-", "_", "-", "'", "-").Replace(tb.Name())
 }
 
 func with(base map[string]any, more ...any) map[string]any {
