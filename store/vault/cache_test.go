@@ -91,7 +91,7 @@ func TestCacheIsBounded(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
-	for i := range 100_000 {
+	for i := range 20_000 {
 		key := fmt.Sprintf("a/%d", i)
 		c.keep(store.Record{Key: key, Version: 1, Value: make([]byte, i%maxCachedSize)}, miss(t, c, key))
 	}

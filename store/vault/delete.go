@@ -75,11 +75,11 @@ func (s *Store) makeRoom(ctx context.Context, path string, at status, p *patienc
 		if !at.deleted {
 			return at, nil
 		}
-		if s.now().Sub(at.created) >= settled {
+		if s.now().Sub(at.created) >= s.settled {
 			return status{}, s.takeOver(ctx, path, at)
 		}
 		if !p.wait(ctx) {
-			return status{}, fmt.Errorf("%w: it was deleted a moment ago, and its name can be used again %v later", store.ErrUnavailable, settled)
+			return status{}, fmt.Errorf("%w: it was deleted a moment ago, and its name can be used again %v later", store.ErrUnavailable, s.settled)
 		}
 	}
 }
@@ -95,7 +95,7 @@ func (s *Store) takeOver(ctx context.Context, path string, at status) error {
 	if err != nil {
 		return err
 	}
-	if renewed.created.Sub(at.created) < settled {
+	if renewed.created.Sub(at.created) < s.settled {
 		return fmt.Errorf("%w: a deletion was taken for an old one: the clock here is ahead of Vault's", store.ErrUnavailable)
 	}
 	if elapsed := s.now().Sub(started); elapsed < 0 || elapsed > dropWithin {

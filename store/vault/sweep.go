@@ -38,7 +38,7 @@ func (s *Store) Sweep(ctx context.Context) (SweepResult, error) {
 			return result, err
 		}
 		for i, at := range found {
-			if !at.deleted || s.now().Sub(at.created) < settled {
+			if !at.deleted || s.now().Sub(at.created) < s.settled {
 				continue
 			}
 			if err := s.takeOver(ctx, escapeKey(keys[i]), at); err != nil {

@@ -125,6 +125,8 @@ type Store struct {
 	parts knownParts
 	watch watchers
 
+	settled time.Duration // the constant, but in tests
+
 	mu      sync.Mutex
 	closed  bool
 	calls   sync.WaitGroup  // under way; added to with mu held
@@ -139,7 +141,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{conn: c.Conn, config: c, now: c.Now, cache: newCache(c.Staleness, c.Now)}
+	s := &Store{conn: c.Conn, config: c, now: c.Now, cache: newCache(c.Staleness, c.Now), settled: settled}
 	s.closing, s.end = context.WithCancel(context.Background())
 	s.mount = vaultconn.Path(strings.Split(c.Mount, "/")...)
 	s.data, s.subkeys, s.metadata = s.mount+"/data/"+c.Prefix+"/", s.mount+"/subkeys/"+c.Prefix+"/", s.mount+"/metadata/"+c.Prefix+"/"
