@@ -33,9 +33,13 @@ func TestContractWithCache(t *testing.T) {
 	contract(t, vaulttest.Shared(t), Config{Staleness: MaxStaleness})
 }
 
-func TestContractOnRaft(t *testing.T) { contract(t, vaulttest.Start(t, vaulttest.WithRaft("")), Config{}) }
+func TestContractOnRaft(t *testing.T) {
+	contract(t, vaulttest.Start(t, vaulttest.WithRaft("")), Config{})
+}
 
-func TestContractOnFiles(t *testing.T) { contract(t, vaulttest.Start(t, vaulttest.WithFile("")), Config{}) }
+func TestContractOnFiles(t *testing.T) {
+	contract(t, vaulttest.Start(t, vaulttest.WithFile("")), Config{})
+}
 
 func TestContractSealed(t *testing.T) {
 	server := vaulttest.Shared(t)
