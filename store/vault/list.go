@@ -69,8 +69,12 @@ func (s *Store) keys(ctx context.Context, prefix, after string, limit int) ([]st
 		}
 		path = escapeKey(strings.TrimSuffix(prefix, "/")) + "/"
 	}
-	w := walk{store: s, after: after, limit: limit}
-	err := w.folder(ctx, path, prefix)
+	names, err := s.segments(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	w := walk{store: s, after: after, limit: limit, ahead: 1}
+	err = w.folder(ctx, path, prefix, names)
 	if errors.Is(err, errEnough) {
 		err = nil
 	}
@@ -82,38 +86,71 @@ type walk struct {
 	store *Store
 	after string
 	limit int
+	ahead int // how many folders are listed at a time: more the further it goes, since the first may be enough
 	keys  []string
 }
 
+// subfolder is a folder whose names are known.
+type subfolder struct {
+	path, text string
+	names      []string
+}
+
 // folder adds the keys in the folder at path, which is where those that begin with text are.
-func (w *walk) folder(ctx context.Context, path, text string) error {
-	if strings.Count(text, "/") >= store.MaxSegments {
-		return nil // made by hand: no key is as deep
-	}
-	names, err := w.store.segments(ctx, path)
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
+func (w *walk) folder(ctx context.Context, path, text string, names []string) error {
+	var listed []subfolder // of those to come
+	for i, name := range names {
 		key := text + name
-		if strings.HasSuffix(name, "/") {
-			if key < w.after && !strings.HasPrefix(w.after, key) {
-				continue // every key that begins so sorts before
+		if w.passes(key) {
+			continue
+		}
+		if !strings.HasSuffix(name, "/") {
+			w.keys = append(w.keys, key)
+			if len(w.keys) == w.limit {
+				return errEnough
 			}
-			if err := w.folder(ctx, path+escapeKey(strings.TrimSuffix(name, "/"))+"/", key); err != nil {
+			continue
+		}
+		if len(listed) == 0 {
+			var err error
+			if listed, err = w.list(ctx, path, text, names[i:]); err != nil {
 				return err
 			}
-			continue
 		}
-		if key <= w.after || store.CheckKey(key) != nil {
-			continue
-		}
-		w.keys = append(w.keys, key)
-		if len(w.keys) == w.limit {
-			return errEnough
+		next := listed[0]
+		listed = listed[1:]
+		if err := w.folder(ctx, next.path, next.text, next.names); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// passes reports whether a key, or all keys that begin with it if it ends with "/", are not asked for, or cannot be keys.
+func (w *walk) passes(key string) bool {
+	if strings.HasSuffix(key, "/") {
+		return key < w.after && !strings.HasPrefix(w.after, key) || strings.Count(key, "/") >= store.MaxSegments
+	}
+	return key <= w.after || store.CheckKey(key) != nil
+}
+
+// list returns the first folders among names, with what is in them.
+func (w *walk) list(ctx context.Context, path, text string, names []string) ([]subfolder, error) {
+	var folders []subfolder
+	for _, name := range names {
+		if segment, is := strings.CutSuffix(name, "/"); is && !w.passes(text+name) {
+			folders = append(folders, subfolder{path: path + escapeKey(segment) + "/", text: text + name})
+		}
+		if len(folders) == w.ahead {
+			break
+		}
+	}
+	w.ahead = min(2*w.ahead, w.store.config.Parallel)
+	err := w.store.each(len(folders), func(i int) (err error) {
+		folders[i].names, err = w.store.segments(ctx, folders[i].path)
+		return err
+	})
+	return folders, err
 }
 
 // segments returns the names in a folder in the order of the keys that they are in: of a record, a segment, and of a folder, a segment and "/". Names that

@@ -245,7 +245,9 @@ func byHand(t testing.TB, server *vaulttest.Server, s *Store) raw {
 // do makes a request of the engine for what is at a path of the store.
 func (r raw) do(method, part, path string, body any) *api.Secret {
 	r.t.Helper()
+	path, query, _ := strings.Cut(path, "?")
 	request := r.client.NewRequest(method, "/v1/"+r.s.config.Mount+"/"+part+"/"+r.s.config.Prefix+"/"+path)
+	request.Params, _ = url.ParseQuery(query)
 	if body != nil {
 		if err := request.SetJSONBody(body); err != nil {
 			r.t.Fatal(err)
