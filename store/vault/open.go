@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,6 +39,8 @@ func (s *Store) prepare(ctx context.Context) (Header, error) {
 		h, err = s.readHeader(ctx) // the one just made, or that of another process which was first
 	}
 	switch {
+	case errors.Is(err, errAbsent) && s.config.Create:
+		return Header{}, fmt.Errorf("%w: there is a store's header, and it was deleted", ErrNotStore)
 	case errors.Is(err, errAbsent):
 		return Header{}, fmt.Errorf("%w: create one with \"vouchsafe init\"", ErrNoStore)
 	case errors.Is(err, errGutted):
@@ -127,6 +130,8 @@ func (s *Store) checkConfig(ctx context.Context) error {
 func (s *Store) create(ctx context.Context) error {
 	if names, err := s.list(ctx, ""); err != nil {
 		return err
+	} else if slices.Contains(names, headerName) {
+		return nil // another process was first, just now
 	} else if len(names) > 0 {
 		return fmt.Errorf("%w: there are secrets, such as %q, and no header", ErrNotStore, names[0])
 	}
