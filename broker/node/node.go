@@ -41,12 +41,14 @@ type Config struct {
 	Verifiers func(*data.Data) ([]attest.Verifier, error) // needed
 	Enroller  *tpm.Enroller                               // nil: no TPM can be enrolled
 	Sources   []source.Source                             // where secrets may lie, beside being stored
-	Vault     *vaultconn.Conn                             // the connection that any of this uses, for metrics; nil for none. The caller closes it
 
 	// Endorse is where Collateral shares what it fetched, to be bound to the store when that is shared; nil where it shares nothing.
 	Endorse *endorse.Shared
 	// Collateral is what the verifiers find collateral with, if that is fetched in the background: Run runs it, and metrics tell of it.
 	Collateral *collateral.Manager
+
+	// Vault is the connection of whatever is in Vault, which stays the caller's: metrics tell of it. Nil where nothing is.
+	Vault *vaultconn.Conn
 
 	URL    string // by which workloads reach the broker; default: from the address listened on
 	Build  string // name and version of the program
@@ -120,7 +122,7 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 	metrics := server.NewMetrics()
 	var shared *broker.Shared
 	if d.Shared != nil {
-		shared = &broker.Shared{NonceKeys: d.Nonces, Staleness: d.Shared.Staleness}
+		shared = &broker.Shared{NonceKeys: d.Nonces, Staleness: d.Shared.Staleness, Check: d.Check}
 	}
 	b, err := broker.New(ctx, broker.Config{
 		Purpose: d.Purpose, Store: d.Store, Logs: d.Logs, Shared: shared, Keys: d.Keys, Tokens: d.Tokens,
@@ -145,11 +147,11 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 	if now == nil {
 		now = time.Now
 	}
-	if c.Vault != nil {
-		metrics.WatchVault(c.Vault, now)
-	}
 	if c.Collateral != nil {
 		metrics.WatchCollateral(c.Collateral, now)
+	}
+	if c.Vault != nil {
+		metrics.WatchVault(c.Vault, now)
 	}
 	return &Node{Broker: b, Data: d, URL: c.URL, server: s, listener: listener, collateral: c.Collateral}, nil
 }
