@@ -45,18 +45,24 @@ func render(w io.Writer) error {
 	}
 	p("\n## What shows it\n")
 	p("Tests that are named with a package are run by `make test`. Those marked † need files that are not part of the project, and are skipped where " +
-		"these are absent.\n")
-	p("| kind | tests |\n|---|---|")
+		"these are absent. The real evidence is that of the table below; a kind that has none is shown on evidence which tests sign themselves.\n")
+	p("| kind | real evidence | tests |\n|---|---|---|")
 	for _, r := range rows {
 		var tests []string
 		for _, t := range r.tests {
 			tests = append(tests, "`"+t+"`")
 		}
-		p("| `%s` | %s |", r.kind, strings.Join(tests, ", "))
+		proof := strings.Join(r.proof, ", ")
+		if proof == "" {
+			proof = "none"
+		}
+		p("| `%s` | %s | %s |", r.kind, cell(proof), strings.Join(tests, ", "))
 	}
 	p("\n## Real evidence\n")
 	p("Each of these is judged in one test, `internal/gen/matrix TestRealEvidence`, as the last column says. † marks files that are not part of the project: " +
-		"they come from the public repository confidential-containers/trustee.\n")
+		"they come from the public repository confidential-containers/trustee. The others are in the Go module that is named, or in the project's own tree, and " +
+		"`internal/gen/matrix TestModules` holds that the table has each file of test data there. The module ccatoken, which the project does not build on, is downloaded " +
+		"for these tests, which skip where it cannot be had.\n")
 	p("| evidence | kind | where it is from | verdict |\n|---|---|---|---|")
 	for _, v := range vectors {
 		from := v.module
