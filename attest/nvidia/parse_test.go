@@ -208,18 +208,33 @@ func FuzzLayer(f *testing.F) {
 	})
 }
 
-// FuzzResponse: no change of NVIDIA's response about a certificate makes it another's, or anything but good.
-func FuzzResponse(f *testing.F) {
-	w := nvidiatest.NewWorld(f)
-	good := w.OCSP(w.Family.Certificate, w.DeviceRoot, ocsp.Good, now, nil)
-	f.Add(good)
-	f.Add(w.OCSPBy(w.DeviceRoot, w.Family.Certificate, w.DeviceRoot, ocsp.Good, now))
-	f.Fuzz(func(t *testing.T, der []byte) {
+// responses are of the world's authority, and take is what may be made of any.
+func responses(tb testing.TB) (seeds [][]byte, take func(t *testing.T, der []byte)) {
+	tb.Helper()
+	w := nvidiatest.NewWorld(tb)
+	seeds = [][]byte{
+		w.OCSP(w.Family.Certificate, w.DeviceRoot, ocsp.Good, now, nil), w.OCSPBy(w.DeviceRoot, w.Family.Certificate, w.DeviceRoot, ocsp.Good, now),
+	}
+	return seeds, func(t *testing.T, der []byte) {
 		if s, err := verifyResponse(der, w.Family.Certificate, w.DeviceRoot.Certificate); err == nil && (!s.good || s.revoked) {
 			t.Errorf("%+v", s)
 		}
 		if _, err := verifyResponse(der, w.ManifestCA.Certificate, w.ManifestRoot.Certificate); err == nil {
 			t.Error("it is taken for another certificate's")
 		}
-	})
+	}
+}
+
+// TestMutatedResponses: no change of a response about a certificate makes it another's, or anything but good.
+func TestMutatedResponses(t *testing.T) {
+	seeds, take := responses(t)
+	mutate.Run(t, seeds, take)
+}
+
+func FuzzResponse(f *testing.F) {
+	seeds, take := responses(f)
+	for _, seed := range seeds {
+		f.Add(seed)
+	}
+	f.Fuzz(take)
 }
