@@ -43,7 +43,7 @@ func download(module, version, sum string) (string, error) {
 		return "", errors.Join(failed, err)
 	}
 	switch {
-	case got.Dir == "" && version != "":
+	case got.Dir == "" && version != "" && !strings.Contains(got.Error, "checksum mismatch"):
 		return "", fmt.Errorf("%w: %s%s: %s", errAbsent, module, version, got.Error)
 	case got.Dir == "":
 		return "", fmt.Errorf("%s: %s", module, got.Error)
