@@ -49,8 +49,7 @@ func render(w io.Writer) error {
 		p("| %s | %s | %s | %s | %s | %s |", name, cell(r.hardware), cell(r.forms), cell(r.verified), cell(r.not), cell(proof))
 	}
 	p("\n## What shows it\n")
-	p("Tests that are named with a package are run by `make test`. Those marked † need files that are not part of the project, and are skipped where " +
-		"these are absent.\n")
+	p("`make test` runs these tests. Where one reads evidence that is marked † below and that is absent, it is skipped and says so.\n")
 	p("| kind | tests |\n|---|---|")
 	for _, r := range rows {
 		var tests []string
