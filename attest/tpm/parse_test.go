@@ -246,7 +246,7 @@ func checkInstance(t *testing.T, extension []byte) {
 		}
 		return
 	}
-	if parts := strings.SplitN(host, "/", 3); parts[0] != "projects" || parts[1] == "" || !strings.Contains(host, "/zones/") || strings.HasSuffix(host, "/instances/0") {
+	if parts := strings.Split(host, "/"); len(parts) != 6 || parts[0] != "projects" || parts[1] == "" || parts[2] != "zones" || parts[3] == "" || parts[4] != "instances" || parts[5] == "0" {
 		t.Errorf("%q is no instance", host)
 	}
 }
