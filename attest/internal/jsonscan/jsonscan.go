@@ -170,17 +170,21 @@ func (s *Scanner) Array(element func()) {
 // String reads a string without escapes. What it returns is part of the text and must not be kept.
 func (s *Scanner) String() []byte {
 	s.Expect('"')
-	for start := s.pos; s.err == nil && s.pos < len(s.data); s.pos++ {
-		switch c := s.data[s.pos]; {
-		case c == '"':
-			s.pos++
-			return s.data[start : s.pos-1]
-		case c == '\\' || c < 0x20:
-			s.Fail("a name or type with %q", c)
-		}
+	if s.err != nil {
+		return nil
 	}
-	s.Fail("unterminated string")
-	return nil
+	start := s.pos
+	s.pos += Plain(s.data[start:])
+	switch {
+	case s.pos == len(s.data):
+		s.Fail("unterminated string")
+		return nil
+	case s.data[s.pos] != '"':
+		s.Fail("a name or type with %q", s.data[s.pos])
+		return nil
+	}
+	s.pos++
+	return s.data[start : s.pos-1]
 }
 
 // Null consumes null if it is next.
@@ -328,17 +332,20 @@ func (s *Scanner) skip(depth int) {
 
 func (s *Scanner) skipString() {
 	s.pos++
-	for s.pos < len(s.data) {
+	for s.err == nil {
+		s.pos += Plain(s.data[s.pos:])
+		if s.pos == len(s.data) {
+			break
+		}
 		c := s.data[s.pos]
 		s.pos++
-		switch {
-		case c == '"':
+		switch c {
+		case '"':
 			return
-		case c < 0x20:
-			s.Fail("a control character in a string")
-			return
-		case c == '\\':
+		case '\\':
 			s.skipEscape()
+		default:
+			s.Fail("a control character in a string")
 		}
 	}
 	s.Fail("unterminated string")
