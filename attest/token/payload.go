@@ -23,7 +23,7 @@ type object struct {
 const nowhere = -1
 
 // parseObject reads the outermost object. A member that is there twice, in it or in anything in it, is an error.
-func parseObject(text []byte) (object, error) {
+func parseObject(text string) (object, error) {
 	t, err := parse(text)
 	if err != nil {
 		return object{}, err
@@ -108,6 +108,11 @@ func (o object) text(name string) string {
 	if !ok {
 		return ""
 	}
+	return o.unquote(name, raw)
+}
+
+// unquote returns the string that a member is written as.
+func (o object) unquote(name, raw string) string {
 	if raw[0] != '"' {
 		o.fail(name, "a string")
 		return ""
@@ -244,7 +249,7 @@ func (o object) strings() map[string]string {
 			if out == nil {
 				out = map[string]string{}
 			}
-			out[name] = o.text(name)
+			out[name] = o.unquote(name, raw)
 		}
 	}
 	return out
@@ -256,21 +261,37 @@ func (o object) hex(name string, sizes ...int) string {
 	if s == "" {
 		return ""
 	}
-	fits, upper := false, false
-	for _, size := range sizes {
-		fits = fits || len(s) == 2*size
+	var all characters
+	for i := range len(s) {
+		all |= classes[s[i]]
 	}
-	for i := 0; i < len(s) && fits; i++ {
-		c := s[i]
-		upper = upper || c >= 'A' && c <= 'F'
-		fits = c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
-	}
-	if !fits {
+	if len(s)%2 != 0 || !slices.Contains(sizes, len(s)/2) || all&noHex != 0 {
 		o.fail(name, "hex of as many bytes as it has")
 		return ""
 	}
-	if upper {
+	if all&upperHex != 0 {
 		return strings.ToLower(s)
 	}
 	return s
 }
+
+// characters says what characters there are in a text that should be hex.
+type characters uint8
+
+const (
+	upperHex characters = 1 << iota
+	noHex
+)
+
+var classes = func() (table [256]characters) {
+	for c := range table {
+		switch {
+		case c >= '0' && c <= '9', c >= 'a' && c <= 'f':
+		case c >= 'A' && c <= 'F':
+			table[c] = upperHex
+		default:
+			table[c] = noHex
+		}
+	}
+	return table
+}()

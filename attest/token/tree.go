@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/vouchsafe/vouchsafe/attest/internal/jsonscan"
 )
 
 // maxDepth bounds nesting. Tokens nest about eight deep.
@@ -36,11 +38,11 @@ var (
 )
 
 // parse takes text apart. A member that is there twice in any object is an error, also in one that nobody asks for.
-func parse(text []byte) (*tree, error) {
-	if !utf8.Valid(text) {
+func parse(text string) (*tree, error) {
+	if !utf8.ValidString(text) {
 		return nil, errors.New("JSON that is not UTF-8")
 	}
-	p := parser{text: string(text)}
+	p := parser{text: text}
 	p.nodes = make([]node, 1, 1+min(strings.Count(p.text, ":"), 128)) // of most tokens, all there will be
 	if p.next() != '{' {
 		return nil, errors.New("not a JSON object")
@@ -229,23 +231,22 @@ func (p *parser) string() (string, error) {
 // quoted passes over a string and returns what is between its quotes, as it is written, and whether there are escapes in it.
 func (p *parser) quoted() (raw string, escaped bool, err error) {
 	text := p.text[p.at+1:]
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case c == '"':
+	for i := 0; ; {
+		i += jsonscan.Plain(text[i:])
+		switch {
+		case i == len(text) || text[i] < ' ':
+			return "", false, errJSON
+		case text[i] == '"':
 			p.at += i + 2
 			return text[:i], escaped, nil
-		case c < 0x20:
-			return "", false, errJSON
-		case c == '\\':
-			n := escapeLength(text[i:])
-			if n == 0 {
-				return "", false, errJSON
-			}
-			escaped = true
-			i += n - 1
 		}
+		n := escapeLength(text[i:])
+		if n == 0 {
+			return "", false, errJSON
+		}
+		escaped = true
+		i += n
 	}
-	return "", false, errJSON
 }
 
 // escapeLength returns the length of the escape that text begins with, 0 where that is none.
@@ -266,11 +267,12 @@ func escapeLength(text string) int {
 }
 
 // unescape decodes a valid string in its quotes. One without escapes has nothing to decode.
-func unescape(quoted string) (text string, err error) {
+func unescape(quoted string) (string, error) {
 	if strings.IndexByte(quoted, '\\') < 0 {
 		return quoted[1 : len(quoted)-1], nil
 	}
-	err = json.Unmarshal([]byte(quoted), &text)
+	var text string
+	err := json.Unmarshal([]byte(quoted), &text)
 	return text, err
 }
 
