@@ -74,13 +74,13 @@ func (s *signed) bind(binding attest.Binding, claims *attest.Claims, runtime []b
 	if err := p.err(); err != nil {
 		return err
 	}
-	if len(reported) > 0 && binding.Padded(reported) == nil {
-		return nil
-	}
 	for _, place := range places {
 		if binding.Exact(place) == nil {
 			return nil
 		}
+	}
+	if len(reported) > 0 && binding.Padded(reported) == nil {
+		return nil
 	}
 	return binding.Exact(nil) // a refusal, but of a binding that expects nothing
 }

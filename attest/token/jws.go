@@ -103,31 +103,31 @@ func parseJWS(compact []byte) (*jws, error) {
 	malformed := func(what string) (*jws, error) {
 		return nil, attest.Refuse(attest.CodeMalformed, "the token %s", what)
 	}
-	first := bytes.IndexByte(compact, '.')
-	last := bytes.LastIndexByte(compact, '.')
-	if first <= 0 || last <= first+1 || bytes.IndexByte(compact[first+1:last], '.') >= 0 {
+	protected, rest, _ := bytes.Cut(compact, []byte{'.'})
+	payload, signature, ok := bytes.Cut(rest, []byte{'.'})
+	if !ok || len(protected) == 0 || len(payload) == 0 || bytes.IndexByte(signature, '.') >= 0 {
 		return malformed("is not a signed JWT in compact form: three parts with dots between them")
 	}
-	if first > maxHeader || len(compact)-last-1 > maxSignature {
+	if len(protected) > maxHeader || len(signature) > maxSignature {
 		return malformed("has a header or signature of more bytes than one has")
 	}
-	t := &jws{input: compact[:last]}
-	protected, ok := decodeText(compact[:first])
+	t := &jws{input: compact[:len(protected)+1+len(payload)]}
+	headerText, ok := decodeText(protected)
 	if !ok {
 		return malformed("has a header that is not base64url")
 	}
-	text, ok := decodeText(compact[first+1 : last])
+	payloadText, ok := decodeText(payload)
 	if !ok {
 		return malformed("has a payload that is not base64url")
 	}
-	if t.signature, ok = decodeURL(compact[last+1:]); !ok || len(t.signature) == 0 {
+	if t.signature, ok = decodeURL(signature); !ok || len(t.signature) == 0 {
 		return malformed("has no signature, or one that is not base64url")
 	}
 	var err error
-	if t.header, err = parseHeader(protected); err != nil {
+	if t.header, err = parseHeader(headerText); err != nil {
 		return nil, err
 	}
-	if t.payload, err = parseObject(text); err != nil {
+	if t.payload, err = parseObject(payloadText); err != nil {
 		return nil, attest.Refuse(attest.CodeMalformed, "the token's payload: %w", err)
 	}
 	return t, nil

@@ -5,7 +5,6 @@ import (
 	"iter"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/vouchsafe/vouchsafe/attest"
 )
@@ -79,9 +78,10 @@ func (o object) find(name string) int32 {
 	if o.at == nowhere {
 		return 0
 	}
-	at := o.in.nodes[o.at].first
-	for at != 0 && o.in.nodes[at].name != name {
-		at = o.in.nodes[at].next
+	nodes := o.in.nodes
+	at := nodes[o.at].first
+	for at != 0 && nodes[at].name != name {
+		at = nodes[at].next
 	}
 	return at
 }
@@ -269,10 +269,14 @@ func (o object) hex(name string, sizes ...int) string {
 		o.fail(name, "hex of as many bytes as it has")
 		return ""
 	}
-	if all&upperHex != 0 {
-		return strings.ToLower(s)
+	if all&upperHex == 0 {
+		return s
 	}
-	return s
+	lower := make([]byte, len(s))
+	for i := range lower {
+		lower[i] = s[i] | ' ' // which digits have
+	}
+	return string(lower)
 }
 
 // characters says what characters there are in a text that should be hex.

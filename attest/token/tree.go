@@ -278,7 +278,7 @@ func unescape(quoted string) (string, error) {
 
 // names tells members that are there twice.
 type names struct {
-	marks uint64              // a bit for each name, by a rough hash: most that are new are seen to be by this alone
+	marks [4]uint64           // a bit for each name, by a rough hash: most that are new are seen to be by this alone
 	all   map[string]struct{} // where there are many
 }
 
@@ -291,9 +291,10 @@ func (n *names) add(nodes []node, of int32, name string) (twice bool) {
 	if name != "" {
 		hash = (hash*31+uint(name[len(name)-1]))*31 + uint(name[len(name)/2])
 	}
-	mark := uint64(1) << (hash * 0x9e3779b1 >> 7 % 64)
-	isNew := n.marks&mark == 0
-	n.marks |= mark
+	hash = hash * 0x9e3779b1 >> 7
+	marks, mark := &n.marks[hash/64%4], uint64(1)<<(hash%64)
+	isNew := *marks&mark == 0
+	*marks |= mark
 	if count := nodes[of].count; count >= fewNames {
 		if n.all == nil {
 			n.all = make(map[string]struct{}, 2*count)
