@@ -12,7 +12,7 @@ import (
 // bind holds a token against the digest over nonce and recipient key that it must carry. Where it is, is a matter of the format; only what the evidence itself covered, and what the
 // workload alone could have put there, counts. runtime is what was presented beside the token, or nil.
 func (s *signed) bind(binding attest.Binding, claims *attest.Claims, runtime []byte) error {
-	var places [][]byte // that may hold the digest and nothing else
+	places := make([][]byte, 0, 3) // that may hold the digest and nothing else
 	reported, _ := hex.DecodeString(claims.ReportData)
 	p := s.payload
 	switch s.issuer.Format {

@@ -53,11 +53,10 @@ func (s *signed) intel() error {
 		c.Measurement, t.Signer = hardware.hex("sgx_mrenclave", 32), hardware.hex("sgx_mrsigner", 32)
 		c.ReportData, c.Debug = hardware.hex("sgx_report_data", 64), hardware.flag("sgx_is_debuggable")
 		hardware.debugStatus(c)
+		c.TCBStatus, t.Advisories = tcbStatuses[hardware.text("attester_tcb_status")], hardware.list("attester_advisory_ids")
 	default:
 		return attest.Refuse(attest.CodeVersionUnsupported, "the token is about %.40q, which is not TDX or SGX", t.Attestation)
 	}
-	c.TCBStatus = tcbStatuses[hardware.text("attester_tcb_status")]
-	t.Advisories = hardware.list("attester_advisory_ids")
 	t.Stated = stated(p, hardware)
 	return nil
 }
@@ -141,9 +140,9 @@ func (o object) identifiers(name, member string) (out []string) {
 		return nil
 	}
 	// The objects are taken apart behind all other nodes, where they were for a while when the list was checked, and where there is room.
-	list, element := o.find(name), int32(len(o.in.nodes))
-	defer func() { o.in.nodes = o.in.nodes[:element] }()
-	p := parser{text: o.in.text, at: int(o.in.nodes[list].start) + 1, nodes: o.in.nodes}
+	list := o.find(name)
+	p := parser{text: o.in.text, at: int(o.in.nodes[list].start) + 1, nodes: o.in.nodes, hashes: o.in.hashes}
+	defer func(nodes []node, hashes []uint32) { o.in.nodes, o.in.hashes = nodes, hashes }(p.nodes, p.hashes)
 	for n := 0; ; {
 		switch p.next() {
 		case ']':
@@ -160,15 +159,16 @@ func (o object) identifiers(name, member string) (out []string) {
 			o.fail(name, fmt.Sprintf("a list of at most %d objects", maxList))
 			return nil
 		}
-		p.nodes = append(p.nodes[:element], node{name: strconv.Itoa(n), parent: list})
+		element := p.add(node{name: strconv.Itoa(n), parent: list}, 0)
 		if err := p.object(element, 0); err != nil {
 			o.fail(name, "a list of objects that can be read")
 			return nil
 		}
-		o.in.nodes = p.nodes
+		o.in.nodes, o.in.hashes = p.nodes, p.hashes
 		if id := (object{o.in, element, o.failure}).text(member); id != "" {
 			out = append(out, id)
 		}
+		p.drop(element)
 	}
 }
 

@@ -19,8 +19,9 @@ const maxDepth = 32
 // member; what is in arrays is held to the same rules and read when it is asked for. Texts of members are parts of the one text.
 type tree struct {
 	text    string
-	nodes   []node // the object itself first
-	failure error  // the first of any reading
+	nodes   []node   // the object itself first, and each object's members behind it
+	hashes  []uint32 // of the nodes' names, by rough
+	failure error    // the first of any reading
 }
 
 // node is a member: its value in the text and, where that is an object, its members. Zero stands for no node.
@@ -43,7 +44,8 @@ func parse(text string) (*tree, error) {
 		return nil, errors.New("JSON that is not UTF-8")
 	}
 	p := parser{text: text}
-	p.nodes = make([]node, 1, 1+min(strings.Count(p.text, ":"), 128)) // of most tokens, all there will be
+	room := 1 + min(strings.Count(p.text, ":"), 128) // of most tokens, for all there will be
+	p.nodes, p.hashes = make([]node, 1, room), make([]uint32, 1, room)
 	if p.next() != '{' {
 		return nil, errors.New("not a JSON object")
 	}
@@ -54,14 +56,15 @@ func parse(text string) (*tree, error) {
 	if p.next() != 0 || p.at != len(p.text) {
 		return nil, errJSON
 	}
-	return &tree{text: p.text, nodes: p.nodes}, nil
+	return &tree{text: p.text, nodes: p.nodes, hashes: p.hashes}, nil
 }
 
 // parser reads JSON (RFC 8259).
 type parser struct {
-	text  string
-	at    int
-	nodes []node
+	text   string
+	at     int
+	nodes  []node
+	hashes []uint32
 }
 
 // next passes over white space and returns the byte after it, without passing over that; 0 at the end.
@@ -75,6 +78,15 @@ func (p *parser) next() byte {
 	}
 	return 0
 }
+
+// add adds a node and returns where it is.
+func (p *parser) add(n node, hash uint32) int32 {
+	p.nodes, p.hashes = append(p.nodes, n), append(p.hashes, hash)
+	return int32(len(p.nodes) - 1)
+}
+
+// drop drops a node and what was added after it.
+func (p *parser) drop(at int32) { p.nodes, p.hashes = p.nodes[:at], p.hashes[:at] }
 
 // object reads an object from its brace on, and adds its members to the node of.
 func (p *parser) object(of int32, depth int) error {
@@ -95,7 +107,8 @@ func (p *parser) object(of int32, depth int) error {
 		if err != nil {
 			return err
 		}
-		if seen.add(p.nodes, of, name) {
+		hash := rough(name)
+		if seen.add(p.nodes, of, name, hash) {
 			return fmt.Errorf("member %.80q is there twice", name)
 		}
 		if p.next() != ':' {
@@ -103,8 +116,7 @@ func (p *parser) object(of int32, depth int) error {
 		}
 		p.at++
 		p.next()
-		this := int32(len(p.nodes))
-		p.nodes = append(p.nodes, node{name: name, start: int32(p.at), parent: of})
+		this := p.add(node{name: name, start: int32(p.at), parent: of}, hash)
 		p.nodes[of].count++
 		if last == 0 {
 			p.nodes[of].first = this
@@ -161,10 +173,9 @@ func (p *parser) array(depth int) error {
 	}
 	for {
 		// Nodes of objects in an array are for telling duplicates only.
-		element := int32(len(p.nodes))
-		p.nodes = append(p.nodes, node{})
+		element := p.add(node{}, 0)
 		err := p.value(element, depth+1)
-		p.nodes = p.nodes[:element]
+		p.drop(element)
 		if err != nil {
 			return err
 		}
@@ -276,9 +287,18 @@ func unescape(quoted string) (string, error) {
 	return text, err
 }
 
+// rough is a hash of a name that is quick rather than good: names that differ mostly differ in it.
+func rough(name string) uint32 {
+	hash := uint32(len(name))
+	if name != "" {
+		hash = (hash*31+uint32(name[len(name)-1]))*31 + uint32(name[len(name)/2])
+	}
+	return hash * 0x9e3779b1
+}
+
 // names tells members that are there twice.
 type names struct {
-	marks [4]uint64           // a bit for each name, by a rough hash: most that are new are seen to be by this alone
+	marks [4]uint64           // a bit for each hash: most names that are new are seen to be by this alone
 	all   map[string]struct{} // where there are many
 }
 
@@ -286,13 +306,8 @@ type names struct {
 const fewNames = 64
 
 // add adds a name to those of the node of, and reports whether it is one of them.
-func (n *names) add(nodes []node, of int32, name string) (twice bool) {
-	hash := uint(len(name))
-	if name != "" {
-		hash = (hash*31+uint(name[len(name)-1]))*31 + uint(name[len(name)/2])
-	}
-	hash = hash * 0x9e3779b1 >> 7
-	marks, mark := &n.marks[hash/64%4], uint64(1)<<(hash%64)
+func (n *names) add(nodes []node, of int32, name string, hash uint32) (twice bool) {
+	marks, mark := &n.marks[hash>>30], uint64(1)<<(hash>>24%64)
 	isNew := *marks&mark == 0
 	*marks |= mark
 	if count := nodes[of].count; count >= fewNames {
