@@ -16,6 +16,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/attest/internal/hextext"
 )
 
 // Scanner reads one text. A method that fails leaves it failed, and every later one does nothing, so callers look at [Scanner.Err] at the end of
@@ -434,14 +435,9 @@ func (s *Scanner) AppendHex(dst []byte, limit int) []byte {
 		s.tooLong("hex", limit)
 		return dst
 	}
-	dst = slices.Grow(dst, len(text)/2)
-	for ; len(text) > 0; text = text[2:] {
-		high, low := nibble[text[0]], nibble[text[1]]
-		if high|low == noHex {
-			s.Fail("a string that is not hex")
-			return dst
-		}
-		dst = append(dst, high<<4|low)
+	dst = slices.Grow(dst, len(text)/2)[:len(dst)+len(text)/2]
+	if !hextext.Decode(dst[len(dst)-len(text)/2:], text) {
+		s.Fail("a string that is not hex")
 	}
 	return dst
 }
@@ -462,26 +458,6 @@ func (s *Scanner) Text() []byte {
 	s.pos += end + 1
 	return text
 }
-
-// noHex marks characters that are no hexadecimal digit. All its bits are set, so that it survives being combined with one that is.
-const noHex = 0xff
-
-// nibble has the value of each character as a hexadecimal digit.
-var nibble = func() (table [256]byte) {
-	for c := range table {
-		switch {
-		case c >= '0' && c <= '9':
-			table[c] = byte(c - '0')
-		case c >= 'a' && c <= 'f':
-			table[c] = byte(c - 'a' + 10)
-		case c >= 'A' && c <= 'F':
-			table[c] = byte(c - 'A' + 10)
-		default:
-			table[c] = noHex
-		}
-	}
-	return table
-}()
 
 // Base64 reads a string of base64 in the encoding given, as its encoder writes it, that is of at most limit bytes. A slash may be escaped, as some
 // writers of JSON do.
