@@ -21,20 +21,20 @@ func TestTruncated(t *testing.T) {
 	f := newFleet(t)
 	d := f.NewDevice("HOPPER", nvidiatest.Shape{})
 	report, chain := d.Report(digest, nil), nvidiatest.PEM(d.Certificates()...)
-	for n := 0; n < len(report); n += stride {
+	for n := 0; n < len(report); n += mutate.Stride(7) {
 		if r, err := ParseReport(report[:n]); err == nil && r.VerifySignature(&d.Leaf.Key.PublicKey) == nil {
 			t.Fatalf("%d of the report's %d bytes are accepted", n, len(report))
 		}
 	}
 	whole := len(chain) - len(nvidiatest.PEM(f.DeviceRoot.Certificate))
 	v := f.verifier(t, nil, nil)
-	for n := 0; n < len(chain); n += stride {
+	for n := 0; n < len(chain); n += mutate.Stride(7) {
 		if c, err := v.chain(chain[:n], now); err == nil && n < whole-1 {
 			t.Fatalf("%d of the chain's %d bytes are accepted: %+v", n, len(chain), c)
 		}
 	}
 	evidence := nvidiatest.Evidence(d.Present(digest))
-	for n := 0; n < len(evidence); n += stride {
+	for n := 0; n < len(evidence); n += mutate.Stride(7) {
 		if _, err := Parse(evidence[:n]); err == nil {
 			t.Fatalf("%d of the evidence's %d bytes are accepted", n, len(evidence))
 		}
