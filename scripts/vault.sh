@@ -58,6 +58,7 @@ log=$cache/$digest/build.log
 say "building it, once: about 5 minutes on two cores, less when parts are cached."
 nice -n 10 env CGO_ENABLED=0 GOWORK=off go build -v -ldflags '-s -w' -o "$program.new" . >"$log" 2>&1 9>&- &
 build=$!
+trap 'kill $build; exit 1' INT TERM # what a shell runs in the background does not hear of these
 while kill -0 $build 2>/dev/null; do
 	sleep 1
 	passed=$((SECONDS - started))
@@ -67,6 +68,7 @@ wait $build || {
 	tail -5 "$log" >&2
 	give_up "it could not be built, see above and $log."
 }
+trap - INT TERM
 mv "$program.new" "$program"
 # Programs of earlier versions that nobody used for two weeks.
 find "$cache" -mindepth 1 -maxdepth 1 -type d -mtime +14 ! -name "$digest" -exec rm -rf {} +
