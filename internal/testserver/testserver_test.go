@@ -17,8 +17,11 @@ import (
 
 const patience = 30 * time.Second
 
-// child has this test binary be one that starts a server in the folder that it names, and is killed.
-const child = "TESTSERVER_CHILD"
+// child has this test binary be one that starts a server in the folder that it names, and ends.
+const (
+	child      = "TESTSERVER_CHILD"
+	childState = "TESTSERVER_STATE" // "running" or "stopped" until it is killed, or "exit"
+)
 
 // server is a shell that starts another process, as a server starts plugins, and prints the ids of both.
 func server() *exec.Cmd {
@@ -125,46 +128,62 @@ func TestKeeper(t *testing.T) {
 	gone(t, append(first, second...), dir)
 }
 
-// TestEndsWithTheTestBinary kills a test binary whose server is stopped, which is the worst case: it can do nothing about it, and nor can the server.
+// TestEndsWithTheTestBinary kills a test binary whose server runs, or is stopped so that it can do nothing itself.
 func TestEndsWithTheTestBinary(t *testing.T) {
 	if dir := os.Getenv(child); dir != "" {
-		k, err := testserver.New(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, ids := start(t, k)
+		beChild(t, dir)
+	}
+	for _, state := range []string{"running", "stopped", "exit"} {
+		t.Run(state, func(t *testing.T) {
+			dir, err := os.MkdirTemp("", "testserver")
+			if err != nil {
+				t.Fatal(err)
+			}
+			self, err := os.Executable()
+			if err != nil {
+				t.Fatal(err)
+			}
+			binary := exec.Command(self, "-test.run=^TestEndsWithTheTestBinary$")
+			binary.Env = append(os.Environ(), child+"="+dir, childState+"="+state)
+			output, err := binary.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := binary.Start(); err != nil {
+				t.Fatal(err)
+			}
+			started := ids(t, bufio.NewReader(output))
+			if state != "exit" {
+				if !alive(started[0]) || !alive(started[1]) {
+					t.Error("the server does not run")
+				}
+				if err := binary.Process.Kill(); err != nil {
+					t.Error(err)
+				}
+			}
+			_ = binary.Wait()
+			gone(t, started, dir)
+		})
+	}
+}
+
+// beChild starts a server, prints its ids, and ends or waits to be killed.
+func beChild(t *testing.T, dir string) {
+	k, err := testserver.New(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, ids := start(t, k)
+	if os.Getenv(childState) == "stopped" {
 		if err := k.Signal(syscall.SIGSTOP); err != nil {
 			t.Fatal(err)
 		}
-		fmt.Println(ids[0], ids[1])
-		select {}
 	}
-	dir, err := os.MkdirTemp("", "testserver")
-	if err != nil {
-		t.Fatal(err)
+	fmt.Println(ids[0], ids[1])
+	if os.Getenv(childState) == "exit" {
+		os.Exit(0)
 	}
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	binary := exec.Command(self, "-test.run=^TestEndsWithTheTestBinary$")
-	binary.Env = append(os.Environ(), child+"="+dir)
-	output, err := binary.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := binary.Start(); err != nil {
-		t.Fatal(err)
-	}
-	started := ids(t, bufio.NewReader(output))
-	if !alive(started[0]) || !alive(started[1]) {
-		t.Error("the server does not run")
-	}
-	if err := binary.Process.Kill(); err != nil {
-		t.Error(err)
-	}
-	_ = binary.Wait()
-	gone(t, started, dir)
+	select {}
 }
 
 func TestFreePort(t *testing.T) {
