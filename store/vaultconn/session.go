@@ -43,6 +43,7 @@ type session struct {
 	failed    uint64
 	check     *check // the question under way
 	checked   time.Time
+	checkedOf uint64 // the generation of the token that was asked about
 
 	renewFailures int // in a row; of the keeper alone
 
@@ -209,7 +210,7 @@ func (s *session) isGone(ctx context.Context, t *token) bool {
 	s.mu.Lock()
 	ask := s.check
 	if ask == nil {
-		if since := s.now().Sub(s.checked); since >= 0 && since < checkEvery || s.conn.ctx.Err() != nil {
+		if since := s.now().Sub(s.checked); s.checkedOf == t.generation && since >= 0 && since < checkEvery || s.conn.ctx.Err() != nil {
 			s.mu.Unlock()
 			return false
 		}
@@ -220,7 +221,10 @@ func (s *session) isGone(ctx context.Context, t *token) bool {
 			defer cancel()
 			ask.gone = s.conn.gone(ctx, t)
 			s.mu.Lock()
-			s.check, s.checked = nil, s.now()
+			s.check, s.checked, s.checkedOf = nil, s.now(), t.generation
+			if ask.gone && t.looks {
+				s.lost(t)
+			}
 			s.mu.Unlock()
 			close(ask.done)
 		})
@@ -231,6 +235,16 @@ func (s *session) isGone(ctx context.Context, t *token) bool {
 		return ask.gone
 	case <-ctx.Done():
 		return false
+	}
+}
+
+// lost has a token that is gone count as ended, so that the keeper gets another even when nobody asks for one. The lock is held.
+func (s *session) lost(t *token) {
+	if now := s.current.Load(); now.generation == t.generation {
+		ended := *now
+		ended.expires, ended.tend, ended.renewable = s.now(), s.now(), false
+		s.current.Store(&ended)
+		s.nudge()
 	}
 }
 
