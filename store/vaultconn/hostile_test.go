@@ -514,3 +514,48 @@ func otherCA(t *testing.T) string {
 	t.Helper()
 	return authority(t).file
 }
+
+// TestNamespace: every request says the namespace, those of the Conn's own included.
+func TestNamespace(t *testing.T) {
+	p := newPeer(t)
+	var said, silent atomic.Int64
+	look := func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Vault-Namespace") == "team/brokers" {
+			said.Add(1)
+		} else {
+			silent.Add(1)
+		}
+		fmt.Fprint(w, `{"data":{"ttl":0}}`)
+	}
+	p.mu.Lock()
+	p.self, p.answer = look, look
+	p.mu.Unlock()
+	c := p.open(t, func(c *vaultconn.Config) { c.Namespace = "/team/brokers/" })
+	if _, err := c.Do(t.Context(), get); err != nil {
+		t.Fatal(err)
+	}
+	if said.Load() != 2 || silent.Load() != 0 {
+		t.Errorf("%d requests say it and %d do not", said.Load(), silent.Load())
+	}
+}
+
+// TestReadyIsNotAnAmplifier: however often a stranger asks, Vault is asked once a second.
+func TestReadyIsNotAnAmplifier(t *testing.T) {
+	p := newPeer(t)
+	c := p.open(t)
+	started := time.Now()
+	var group sync.WaitGroup
+	for range 16 {
+		group.Go(func() {
+			for range 20 {
+				if err := c.Ready(t.Context()); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	if asked, most := p.count("GET /v1/auth/token/lookup-self"), 3+int(time.Since(started)/time.Second); asked > most {
+		t.Errorf("Vault was asked %d times", asked)
+	}
+}

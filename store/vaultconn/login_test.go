@@ -354,3 +354,35 @@ func TestSealedAndBack(t *testing.T) {
 	}
 	holdsNone(t, s.told.String(), role.SecretID)
 }
+
+// TestStandby: a standby passes requests on to the active node, and without one, requests fail in time.
+func TestStandby(t *testing.T) {
+	t.Parallel()
+	active := newScene(t, vaulttest.Start(t, vaulttest.WithRaft("")))
+	role := active.AppRole(t, rights(active.mount), nil)
+	standby := &scene{Server: active.Standby(t), mount: active.mount, told: active.told}
+	config := standby.config(vaultconn.Auth{
+		Method: vaultconn.MethodAppRole, Mount: role.Mount, RoleID: role.RoleID, SecretIDFile: write(t, "secret-id", role.SecretID),
+	})
+	config.Timeout = 2 * time.Second
+	c := open(t, config)
+	standby.works(t, c)
+	if err := c.Ready(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if health, err := vaultconn.Probe(t.Context(), config); err != nil || !health.Standby || health.Version == "" || health.Date.IsZero() {
+		t.Errorf("%+v, %v", health, err)
+	}
+	active.Kill(t)
+	for range 3 {
+		started := time.Now()
+		if err := standby.try(t, c); !errors.Is(err, store.ErrUnavailable) || time.Since(started) > 4*time.Second {
+			t.Errorf("without an active node: %v after %v", err, time.Since(started))
+		}
+	}
+	if err := c.Ready(t.Context()); err == nil {
+		t.Error("ready without an active node")
+	}
+	active.Restart(t)
+	until(t, "there is an active node again", func() bool { return standby.try(t, c) == nil })
+}
