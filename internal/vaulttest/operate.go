@@ -3,7 +3,6 @@ package vaulttest
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -111,37 +110,36 @@ func (s *Server) unseal() error {
 	return s.await(http.StatusOK)
 }
 
-// await waits until the server's health is one of these codes: 200 active, 429 standby, 503 sealed.
-func (s *Server) await(codes ...int) error {
+// await waits until the server's health is a code: 200 active, 429 standby, 503 sealed.
+func (s *Server) await(code int) error {
 	client, err := s.client("")
 	if err != nil {
 		return err
 	}
-	last := 0
+	last := "not known"
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		err = send(client, http.MethodGet, "sys/health", nil, nil)
-		var answered *api.ResponseError
-		switch {
-		case err == nil:
-			last = http.StatusOK
-		case errors.As(err, &answered):
-			last = answered.StatusCode
-		default:
-			last = 0
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		answer, err := client.RawRequestWithContext(ctx, client.NewRequest(http.MethodGet, "/v1/sys/health")) //nolint:staticcheck // the status is all
+		if answer != nil {
+			_ = answer.Body.Close()
 		}
-		for _, code := range codes {
-			if last == code {
-				return nil
-			}
+		cancel()
+		switch {
+		case answer != nil && answer.StatusCode == code:
+			return nil
+		case answer != nil:
+			last = answer.Status
+		case err != nil:
+			last = err.Error()
 		}
 	}
-	return fmt.Errorf("the server's health is %d after %v, not %v", last, patience, codes)
+	return fmt.Errorf("the server's health is %s after %v, not %d", last, patience, code)
 }
 
 // Kill ends the server with SIGKILL, and its plugins, as a machine that loses power ends them.
 func (s *Server) Kill(t testing.TB) {
 	t.Helper()
-	s.kill()
+	s.keeper.Kill()
 }
 
 // Restart starts the server again on the same port, having killed it if it runs, and unseals it. Its data must not be in memory.
@@ -157,7 +155,7 @@ func (s *Server) RestartSealed(t testing.TB) {
 	if s.options.storage == "inmem" {
 		t.Fatal("vaulttest: a server in memory has no data to start again with: use WithFile or WithRaft")
 	}
-	s.kill()
+	s.keeper.Kill()
 	if err := s.begin(); err != nil {
 		t.Fatalf("vaulttest: %v", err)
 	}
@@ -194,12 +192,22 @@ func (s *Server) Thaw(t testing.TB) {
 	s.signal(t, syscall.SIGCONT)
 }
 
+func (s *Server) signal(t testing.TB, signal syscall.Signal) {
+	t.Helper()
+	if err := s.keeper.Signal(signal); err != nil {
+		t.Fatalf("vaulttest: %v", err)
+	}
+}
+
 // Standby adds a node to the cluster of a server WithRaft, and returns it once it is a standby, which passes requests on to the active node. It ends with t.
 // With one standby there is no active node any more when either is killed; with two, another takes over within seconds.
 func (s *Server) Standby(t testing.TB) *Server {
 	t.Helper()
 	if s.options.storage != "raft" {
 		t.Fatal("vaulttest: only a server WithRaft has standbys")
+	}
+	if err := s.write("sys/storage/raft/autopilot/configuration", map[string]any{"server_stabilization_time": "1s"}, nil); err != nil {
+		t.Fatalf("vaulttest: standby: %v", err)
 	}
 	o := s.options
 	o.node, o.folder, o.audit = strconv.FormatInt(s.standbys.Add(1), 10), "", false
@@ -234,7 +242,39 @@ func (s *Server) join(leader *Server) error {
 	if err := s.write("sys/unseal", map[string]any{"key": s.UnsealKeys[0]}, nil); err != nil {
 		return err
 	}
-	return s.await(http.StatusTooManyRequests)
+	if err := s.await(http.StatusTooManyRequests); err != nil {
+		return err
+	}
+	return leader.awaitVoter("node" + s.options.node)
+}
+
+// awaitVoter waits until a node counts in elections, which Vault lets it do once it has been well for a while.
+func (s *Server) awaitVoter(node string) error {
+	client, err := s.client(s.RootToken)
+	if err != nil {
+		return err
+	}
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		var answer struct {
+			Data struct {
+				Config struct {
+					Servers []struct {
+						ID    string `json:"node_id"`
+						Voter bool   `json:"voter"`
+					} `json:"servers"`
+				} `json:"config"`
+			} `json:"data"`
+		}
+		if err := send(client, http.MethodGet, "sys/storage/raft/configuration", nil, &answer); err != nil {
+			return err
+		}
+		for _, server := range answer.Data.Config.Servers {
+			if server.ID == node && server.Voter {
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("%s has no vote after %v", node, patience)
 }
 
 // name returns a name that nothing else of this server has.
