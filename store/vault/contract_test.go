@@ -34,6 +34,7 @@ func TestContract(t *testing.T) {
 }
 
 func TestContractOnRaft(t *testing.T) {
+	t.Parallel()
 	contract(t, vaulttest.Start(t, vaulttest.WithRaft(quick(t))), Config{})
 }
 
