@@ -151,6 +151,8 @@ func recordAll(t *testing.T, p *process) []*rawRequest {
 	got, err := p.workload(func(c *client.Config) { c.CA, c.HTTP = nil, recording }).Fetch(ctx, secret.Name)
 	must(got, err)
 	must(c.Explain(ctx, got[0].Decision))
+	must(c.CheckSecret(ctx, wire.SecretCheck{SecretName: secret, Version: 2}))
+	must(c.RevokeLease(ctx, got[0].Decision+".0"))
 
 	device, err := virtualdevice.Load(p.Tee)
 	must(device, err)
