@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vouchsafe/vouchsafe/internal/mutate"
 	"github.com/vouchsafe/vouchsafe/store"
 )
 
@@ -92,23 +93,37 @@ func TestConflictError(t *testing.T) {
 	}
 }
 
-func FuzzCheckKey(f *testing.F) {
-	for _, seed := range []string{"a/b", "sys/seal", "a//b", "../a", "a/b c", "default/payments/db/password"} {
-		f.Add(seed)
+// keys are some that are keys, and some that nearly are.
+var keys = []string{"a/b", "sys/seal", "a//b", "../a", "a/b c", "default/payments/db/password"}
+
+// checkKey: what is accepted is safe as a path anywhere.
+func checkKey(t *testing.T, key string) {
+	t.Helper()
+	if store.CheckKey(key) != nil {
+		return
 	}
-	f.Fuzz(func(t *testing.T, key string) {
-		if store.CheckKey(key) != nil {
-			return
+	segments := strings.Split(key, "/")
+	if len(key) > store.MaxKey || len(segments) < store.MinSegments || len(segments) > store.MaxSegments || store.Key(segments...) != key {
+		t.Fatalf("accepted %q", key)
+	}
+	for _, s := range segments {
+		if s == "" || s == "." || s == ".." || len(s) > store.MaxSegment || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			t.Fatalf("accepted %q with segment %q", key, s)
 		}
-		// What is accepted is safe as a path anywhere.
-		segments := strings.Split(key, "/")
-		if len(key) > store.MaxKey || len(segments) < store.MinSegments || len(segments) > store.MaxSegments || store.Key(segments...) != key {
-			t.Fatalf("accepted %q", key)
-		}
-		for _, s := range segments {
-			if s == "" || s == "." || s == ".." || len(s) > store.MaxSegment || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) {
-				t.Fatalf("accepted %q with segment %q", key, s)
-			}
-		}
-	})
+	}
+}
+
+func TestMutationsKey(t *testing.T) {
+	var seeds [][]byte
+	for _, key := range keys {
+		seeds = append(seeds, []byte(key))
+	}
+	mutate.Run(t, seeds, func(t *testing.T, input []byte) { checkKey(t, string(input)) })
+}
+
+func FuzzCheckKey(f *testing.F) {
+	for _, key := range keys {
+		f.Add(key)
+	}
+	f.Fuzz(checkKey)
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"errors"
 
+	"github.com/vouchsafe/vouchsafe/attest/internal/hextext"
 	"github.com/vouchsafe/vouchsafe/attest/internal/jsonscan"
 	"github.com/vouchsafe/vouchsafe/internal/strictjson"
 )
@@ -22,35 +23,14 @@ var (
 	errSize   = errors.New("longer than it can be")
 )
 
-// noHex marks characters that are no lower-case hexadecimal digit. All its bits are set, so that it survives being combined with one that is.
-const noHex = 0xff
-
-// digits has the value of each character as a lower-case hexadecimal digit.
-var digits = func() (table [256]byte) {
-	for c := range table {
-		table[c] = noHex
-	}
-	for value, c := range []byte("0123456789abcdef") {
-		table[c] = byte(value)
-	}
-	return table
-}()
-
 // decodeHex decodes lower-case hex of at most limit bytes.
 func decodeHex(text []byte, limit int) ([]byte, error) {
 	if len(text) > hex.EncodedLen(limit) {
 		return nil, errSize
 	}
-	if len(text)%2 != 0 {
-		return nil, errHex
-	}
 	b := make([]byte, len(text)/2)
-	for i := range b {
-		high, low := digits[text[2*i]], digits[text[2*i+1]]
-		if high|low == noHex {
-			return nil, errHex
-		}
-		b[i] = high<<4 | low
+	if !hextext.DecodeLower(b, text) {
+		return nil, errHex
 	}
 	return b, nil
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
-	"sync"
 	"testing"
 	"testing/fstest"
 
@@ -35,13 +34,10 @@ func realSNP(tb testing.TB, config snp.Config) *Verifier {
 	return v
 }
 
-// world is made once, for all tests.
-var world = sync.OnceValue(dcaptest.New)
-
 // vectorTDX returns the verifier that judges the real TD quote: that of package tdx, with what dcaptest says of its collateral.
 func vectorTDX(tb testing.TB) *Verifier {
 	tb.Helper()
-	service, roots := dcaptest.RecordedAzure(world())
+	service, roots := dcaptest.RecordedAzure(dcaptest.Shared())
 	hardware, err := tdx.NewTrusting(tdx.Config{Endorsements: service}, roots)
 	if err != nil {
 		tb.Fatal(err)
@@ -126,6 +122,20 @@ func TestVectorsBeforeAndAfter(t *testing.T) {
 	}
 }
 
+// hardwareReport returns the processor's report in evidence.
+func hardwareReport(t *testing.T, e *Evidence) *snp.Report {
+	t.Helper()
+	outer, err := ParseHCLReport(e.HCLReport)
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := snp.ParseReport(outer.Hardware)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return report
+}
+
 // TestVectorsLocalCertificate takes the certificate out of real evidence: it is found in the local folder, and without that it is missing.
 func TestVectorsLocalCertificate(t *testing.T) {
 	var members map[string]json.RawMessage
@@ -136,15 +146,7 @@ func TestVectorsLocalCertificate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	report, err := ParseHCLReport(with.HCLReport)
-	if err != nil {
-		t.Fatal(err)
-	}
-	parsed, err := snp.ParseReport(report.Hardware)
-	if err != nil {
-		t.Fatal(err)
-	}
-	names, err := snp.CertificateNames(parsed)
+	names, err := snp.CertificateNames(hardwareReport(t, with))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -281,15 +283,7 @@ func TestVectorsEndorsedCertificate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	report, err := ParseHCLReport(e.HCLReport)
-	if err != nil {
-		t.Fatal(err)
-	}
-	parsed, err := snp.ParseReport(report.Hardware)
-	if err != nil {
-		t.Fatal(err)
-	}
-	names, err := snp.EndorsementNames(parsed)
+	names, err := snp.EndorsementNames(hardwareReport(t, e))
 	if err != nil {
 		t.Fatal(err)
 	}

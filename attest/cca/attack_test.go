@@ -46,7 +46,7 @@ func TestEveryByte(t *testing.T) {
 			if _, err := v.Verify(t.Context(), input(token)); err != nil {
 				t.Fatal(err)
 			}
-			for i := 0; i < len(token); i += stride {
+			for i := 0; i < len(token); i += mutate.Stride(5) {
 				bad := slices.Clone(token)
 				bad[i] ^= 1 << (i % 8)
 				refuses(t, v, bad, "byte", i)
@@ -65,7 +65,7 @@ func TestLengths(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	runs := uint64(0)
-	for i := 0; i < len(token); i += 3 * stride {
+	for i := 0; i < len(token); i += 3 * mutate.Stride(5) {
 		for _, head := range [][]byte{{0}, {0x17}, {0x18, 0xff}, {0x19, 0xff, 0xff}, {0x1a, 0xff, 0xff, 0xff, 0xff}, {0x1b, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}} {
 			bad := slices.Clone(token)
 			kind := bad[i] & 0xe0

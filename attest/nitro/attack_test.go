@@ -95,7 +95,7 @@ func TestEveryByte(t *testing.T) {
 	// Unbound, or nearly every flip would end at the binding of user data, and signatures be checked by none.
 	in := realInput(nil)
 	in.Binding = attest.Unbound()
-	for i := 0; i < len(data); i += stride {
+	for i := 0; i < len(data); i += mutate.Stride(7) {
 		if i%16 != 0 && i > 0 && i+1 < len(data) && data[i-1] == 1 && data[i] == 1 && data[i+1] == 1 {
 			continue // in the three kilobytes of ones, one in sixteen is enough
 		}
@@ -152,7 +152,7 @@ func TestLengths(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	runs := uint64(0)
-	for i := 0; i < len(data); i += stride {
+	for i := 0; i < len(data); i += mutate.Stride(7) {
 		// A head with a length of one, two, four or eight bytes, and everything after it left as it is.
 		for _, head := range [][]byte{{0}, {1}, {0x17}, {0x18, 0xff}, {0x19, 0xff, 0xff}, {0x1a, 0xff, 0xff, 0xff, 0xff}, {0x1b, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}} {
 			if i > 100 && i%37 != 0 { // the members' heads are at the beginning and here and there

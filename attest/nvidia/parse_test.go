@@ -21,20 +21,20 @@ func TestTruncated(t *testing.T) {
 	f := newFleet(t)
 	d := f.NewDevice("HOPPER", nvidiatest.Shape{})
 	report, chain := d.Report(digest, nil), nvidiatest.PEM(d.Certificates()...)
-	for n := 0; n < len(report); n += stride {
+	for n := 0; n < len(report); n += mutate.Stride(7) {
 		if r, err := ParseReport(report[:n]); err == nil && r.VerifySignature(&d.Leaf.Key.PublicKey) == nil {
 			t.Fatalf("%d of the report's %d bytes are accepted", n, len(report))
 		}
 	}
 	whole := len(chain) - len(nvidiatest.PEM(f.DeviceRoot.Certificate))
 	v := f.verifier(t, nil, nil)
-	for n := 0; n < len(chain); n += stride {
+	for n := 0; n < len(chain); n += mutate.Stride(7) {
 		if c, err := v.chain(chain[:n], now); err == nil && n < whole-1 {
 			t.Fatalf("%d of the chain's %d bytes are accepted: %+v", n, len(chain), c)
 		}
 	}
 	evidence := nvidiatest.Evidence(d.Present(digest))
-	for n := 0; n < len(evidence); n += stride {
+	for n := 0; n < len(evidence); n += mutate.Stride(7) {
 		if _, err := Parse(evidence[:n]); err == nil {
 			t.Fatalf("%d of the evidence's %d bytes are accepted", n, len(evidence))
 		}
@@ -208,18 +208,33 @@ func FuzzLayer(f *testing.F) {
 	})
 }
 
-// FuzzResponse: no change of NVIDIA's response about a certificate makes it another's, or anything but good.
-func FuzzResponse(f *testing.F) {
-	w := nvidiatest.NewWorld(f)
-	good := w.OCSP(w.Family.Certificate, w.DeviceRoot, ocsp.Good, now, nil)
-	f.Add(good)
-	f.Add(w.OCSPBy(w.DeviceRoot, w.Family.Certificate, w.DeviceRoot, ocsp.Good, now))
-	f.Fuzz(func(t *testing.T, der []byte) {
+// responses are of the world's authority, and take is what may be made of any.
+func responses(tb testing.TB) (seeds [][]byte, take func(t *testing.T, der []byte)) {
+	tb.Helper()
+	w := nvidiatest.NewWorld(tb)
+	seeds = [][]byte{
+		w.OCSP(w.Family.Certificate, w.DeviceRoot, ocsp.Good, now, nil), w.OCSPBy(w.DeviceRoot, w.Family.Certificate, w.DeviceRoot, ocsp.Good, now),
+	}
+	return seeds, func(t *testing.T, der []byte) {
 		if s, err := verifyResponse(der, w.Family.Certificate, w.DeviceRoot.Certificate); err == nil && (!s.good || s.revoked) {
 			t.Errorf("%+v", s)
 		}
 		if _, err := verifyResponse(der, w.ManifestCA.Certificate, w.ManifestRoot.Certificate); err == nil {
 			t.Error("it is taken for another certificate's")
 		}
-	})
+	}
+}
+
+// TestMutatedResponses: no change of a response about a certificate makes it another's, or anything but good.
+func TestMutatedResponses(t *testing.T) {
+	seeds, take := responses(t)
+	mutate.Run(t, seeds, take)
+}
+
+func FuzzResponse(f *testing.F) {
+	seeds, take := responses(f)
+	for _, seed := range seeds {
+		f.Add(seed)
+	}
+	f.Fuzz(take)
 }

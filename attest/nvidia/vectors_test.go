@@ -16,6 +16,7 @@ import (
 
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/attest/nvidia/pki"
+	"github.com/vouchsafe/vouchsafe/internal/mutate"
 	"github.com/vouchsafe/vouchsafe/internal/vectors"
 )
 
@@ -199,7 +200,7 @@ func TestRealReportFlipped(t *testing.T) {
 	}
 	encode := base64.StdEncoding.EncodeToString
 	device := wireDevice{Architecture: "HOPPER", UUID: "x", Certificate: encode(devices[0].Chain)}
-	for i := 0; i < len(devices[0].Report); i += stride {
+	for i := 0; i < len(devices[0].Report); i += mutate.Stride(7) {
 		report := append([]byte(nil), devices[0].Report...)
 		report[i] ^= 1 << (i % 8)
 		device.Evidence = encode(report)
@@ -218,7 +219,7 @@ func TestRealReportFlipped(t *testing.T) {
 	}
 	for at, der := range blocks {
 		for i := range der {
-			if i%61 != at || i%stride != 0 { // some of them, others in each: each costs up to five signatures
+			if i%61 != at || i%mutate.Stride(7) != 0 { // some of them, others in each: each costs up to five signatures
 				continue
 			}
 			changed := append([][]byte(nil), blocks...)

@@ -12,7 +12,6 @@ import (
 	"math/big"
 	"reflect"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -20,9 +19,6 @@ import (
 	"github.com/vouchsafe/vouchsafe/attest/internal/dcap"
 	"github.com/vouchsafe/vouchsafe/attest/internal/dcap/dcaptest"
 )
-
-// world is made once: its keys serve every test.
-var world = sync.OnceValue(dcaptest.New)
 
 // setup is a machine, the service that knows it, and a verifier that trusts the world.
 type setup struct {
@@ -33,7 +29,7 @@ type setup struct {
 
 func newSetup(tb testing.TB, info, identity dcaptest.Object) *setup {
 	tb.Helper()
-	w := world()
+	w := dcaptest.Shared()
 	s := &setup{machine: w.Machine(dcaptest.DefaultPCK(), nil)}
 	s.service = w.Service(dcap.SGX, s.machine, info, identity)
 	var err error
@@ -48,29 +44,16 @@ func goodSetup(tb testing.TB) *setup {
 }
 
 func (s *setup) quote(version uint16) *dcaptest.Quote {
-	return world().Quote(s.machine, version, dcaptest.BodyEnclave)
+	return dcaptest.Shared().Quote(s.machine, version, dcaptest.BodyEnclave)
 }
 
 func (s *setup) verify(tb testing.TB, evidence []byte) (*attest.Claims, error) {
 	tb.Helper()
-	claims, err := s.verifier.Verify(tb.Context(), attest.Input{Evidence: evidence, Binding: attest.BoundTo(dcaptest.Binding), Time: dcaptest.Now})
-	if err != nil && claims != nil {
-		tb.Error("claims came with an error")
-	}
-	return claims, err
+	return dcaptest.Verify(tb, s.verifier, evidence, dcaptest.Now)
 }
 
 func kbs(quote []byte) []byte {
 	return []byte(`{"quote":"` + base64.StdEncoding.EncodeToString(quote) + `"}`)
-}
-
-// wantCode fails unless err is a refusal with the code.
-func wantCode(tb testing.TB, err error, code attest.Code) {
-	tb.Helper()
-	var refusal *attest.Refusal
-	if !errors.As(err, &refusal) || refusal.Code != code {
-		tb.Errorf("error %v, want %s", err, code)
-	}
 }
 
 // TestVerify goes through every layout, in both forms, cold and warm.
@@ -167,7 +150,7 @@ func TestConverged(t *testing.T) {
 
 // TestLevels: the platform's components and its PCE are held against the levels; what TDX adds is not.
 func TestLevels(t *testing.T) {
-	w := world()
+	w := dcaptest.Shared()
 	for name, test := range map[string]struct {
 		pck    func(*dcap.PCK)
 		want   string
@@ -196,7 +179,7 @@ func TestLevels(t *testing.T) {
 
 // TestRefusals changes one thing each in a quote that is good otherwise.
 func TestRefusals(t *testing.T) {
-	w, s := world(), goodSetup(t)
+	w, s := dcaptest.Shared(), goodSetup(t)
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -258,7 +241,7 @@ func TestRefusals(t *testing.T) {
 			for range 2 {
 				_, err := s.verify(t, evidence)
 				if test.want != "" {
-					wantCode(t, err, test.want)
+					dcaptest.WantCode(t, err, test.want)
 				} else if err != nil {
 					t.Error(err)
 				}
@@ -269,7 +252,7 @@ func TestRefusals(t *testing.T) {
 
 // TestCollateral: SGX has TCB info and an identity of its own, and needs both lists.
 func TestCollateral(t *testing.T) {
-	w := world()
+	w := dcaptest.Shared()
 	next := dcaptest.Now.AddDate(0, 0, 9)
 	for name, change := range map[string]func(*setup){
 		"none at all": func(s *setup) { s.service.Items = nil },
@@ -299,7 +282,7 @@ func TestCollateral(t *testing.T) {
 	s := goodSetup(t)
 	s.service.Put("intel/crl/platform", w.Platform.List(next, big.NewInt(1000)), nil)
 	_, err := s.verify(t, s.quote(3).Bytes())
-	wantCode(t, err, attest.CodeCertRevoked)
+	dcaptest.WantCode(t, err, attest.CodeCertRevoked)
 }
 
 // TestInitData: CONFIGID carries the digest, filled up to 64 bytes.
@@ -338,7 +321,7 @@ func TestConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = v.Verify(t.Context(), attest.Input{Evidence: goodSetup(t).quote(3).Bytes(), Binding: attest.BoundTo(dcaptest.Binding), Time: dcaptest.Now})
-	wantCode(t, err, attest.CodeCertUntrusted)
+	dcaptest.WantCode(t, err, attest.CodeCertUntrusted)
 	_, err = EndorsementNames(goodSetup(t).quote(3).Bytes())
-	wantCode(t, err, attest.CodeCertUntrusted)
+	dcaptest.WantCode(t, err, attest.CodeCertUntrusted)
 }

@@ -26,6 +26,9 @@ func parseRevocations(lists [][]byte, anchors []anchor) (map[Product]*revocation
 		if err != nil {
 			return nil, fmt.Errorf("snp: revocation list %d: %w", i, err)
 		}
+		if len(list.Raw) != len(der) {
+			return nil, fmt.Errorf("snp: bytes follow revocation list %d", i)
+		}
 		var issuer *anchor
 		for j := range anchors {
 			if bytes.Equal(list.RawIssuer, anchors[j].ark.RawSubject) {

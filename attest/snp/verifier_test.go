@@ -333,6 +333,7 @@ func TestNewRefuses(t *testing.T) {
 		"list of a part":       {RevocationLists: [][]byte{authorities()[Genoa].partialList()}},
 		"list of a stranger":   {RevocationLists: [][]byte{stranger.revocationList(appraisal)}},
 		"forged list":          {RevocationLists: [][]byte{forged.revocationList(appraisal)}},
+		"list and more":        {RevocationLists: [][]byte{append(authorities()[Genoa].revocationList(appraisal), 0)}},
 		"junk list":            {RevocationLists: [][]byte{[]byte("junk")}},
 		"unknown product":      {MinimumTCB: map[Product]TCB{"Naples": {}}},
 		"FMC of an old one":    {MinimumTCB: map[Product]TCB{Genoa: {FMC: 1}}},

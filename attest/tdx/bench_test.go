@@ -31,7 +31,7 @@ func BenchmarkVerify(b *testing.B) {
 		b.Run("cold/"+form.name, func(b *testing.B) {
 			var v *Verifier
 			ratio.Measure(b, ratio.Work{
-				Prepare: func() { v = verifier(b, s.service, world().Roots()) }, Run: func() { verify(v) }, Floor: q.Floor(b, 4),
+				Prepare: func() { v = verifier(b, s.service, dcaptest.Shared().Roots()) }, Run: func() { verify(v) }, Floor: q.Floor(b, 4),
 			})
 		})
 	}

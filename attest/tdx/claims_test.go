@@ -119,7 +119,7 @@ func TestEventLog(t *testing.T) {
 	s := goodSetup(t)
 	boot := &attest.BootClaims{CommandLine: "quiet"}
 	calls := 0
-	v, err := newVerifier(Config{Endorsements: s.service}, world().Roots(), func(log []byte, rtmrs [4][]byte) (*attest.BootClaims, error) {
+	v, err := newVerifier(Config{Endorsements: s.service}, dcaptest.Shared().Roots(), func(log []byte, rtmrs [4][]byte) (*attest.BootClaims, error) {
 		calls++
 		if string(log) != "\x00\x01\x02" {
 			return nil, attest.Refuse(attest.CodeEventLog, "another log")
@@ -135,18 +135,18 @@ func TestEventLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	quote := s.quote(4, dcaptest.BodyTD10).Bytes()
-	if claims, err := verifyAt(t, v, kbs(quote, `"AAEC"`), dcaptest.Now); err != nil || claims.Boot != boot {
+	if claims, err := dcaptest.Verify(t, v, kbs(quote, `"AAEC"`), dcaptest.Now); err != nil || claims.Boot != boot {
 		t.Errorf("%+v, %v", claims, err)
 	}
-	_, err = verifyAt(t, v, kbs(quote, `"AAED"`), dcaptest.Now)
-	wantCode(t, err, attest.CodeEventLog)
-	if claims, err := verifyAt(t, v, kbs(quote, `null`), dcaptest.Now); err != nil || claims.Boot != nil {
+	_, err = dcaptest.Verify(t, v, kbs(quote, `"AAED"`), dcaptest.Now)
+	dcaptest.WantCode(t, err, attest.CodeEventLog)
+	if claims, err := dcaptest.Verify(t, v, kbs(quote, `null`), dcaptest.Now); err != nil || claims.Boot != nil {
 		t.Errorf("%+v, %v", claims, err)
 	}
 	quote[dcaptest.HeaderSize+dcaptest.TDRTMR0] ^= 1
 	calls = 0
-	_, err = verifyAt(t, v, kbs(quote, `"AAEC"`), dcaptest.Now)
-	if wantCode(t, err, attest.CodeSignature); calls > 0 {
+	_, err = dcaptest.Verify(t, v, kbs(quote, `"AAEC"`), dcaptest.Now)
+	if dcaptest.WantCode(t, err, attest.CodeSignature); calls > 0 {
 		t.Error("a log was replayed to registers that nobody signed")
 	}
 }
@@ -167,7 +167,7 @@ func TestConfig(t *testing.T) {
 	if err != nil || v.Kind() != attest.TDX {
 		t.Errorf("%v", err)
 	}
-	w := world()
+	w := dcaptest.Shared()
 	for name, roots := range map[string]dcap.Roots{
 		"none": {}, "one": {Platform: w.Root.Certificate}, "an authority": {Platform: w.Platform.Certificate, Collateral: w.Root.Certificate},
 		"a leaf": {Platform: w.Root.Certificate, Collateral: w.Signer.Certificate},
@@ -185,19 +185,19 @@ func TestWrongRoot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = verifyAt(t, v, s.quote(4, dcaptest.BodyTD10).Bytes(), dcaptest.Now)
-	wantCode(t, err, attest.CodeCertUntrusted)
+	_, err = dcaptest.Verify(t, v, s.quote(4, dcaptest.BodyTD10).Bytes(), dcaptest.Now)
+	dcaptest.WantCode(t, err, attest.CodeCertUntrusted)
 	_, err = s.verifier.Verify(t.Context(), attest.Input{Evidence: dcaptest.RecordedQuote(), Binding: attest.Unbound(), Time: dcaptest.RecordedAt})
-	wantCode(t, err, attest.CodeCertUntrusted)
+	dcaptest.WantCode(t, err, attest.CodeCertUntrusted)
 	_, err = EndorsementNames(s.quote(4, dcaptest.BodyTD10).Bytes())
-	wantCode(t, err, attest.CodeCertUntrusted)
+	dcaptest.WantCode(t, err, attest.CodeCertUntrusted)
 	_, err = EndorsementNames([]byte("quote"))
-	wantCode(t, err, attest.CodeMalformed)
+	dcaptest.WantCode(t, err, attest.CodeMalformed)
 }
 
 // TestSmallCache: what does not fit is verified again, and many at a time are no trouble.
 func TestSmallCache(t *testing.T) {
-	w, s := world(), goodSetup(t)
+	w, s := dcaptest.Shared(), goodSetup(t)
 	v, err := newVerifier(Config{Endorsements: s.service, CacheSize: 2}, w.Roots(), eventlog.BootRTMR)
 	if err != nil {
 		t.Fatal(err)
@@ -210,7 +210,7 @@ func TestSmallCache(t *testing.T) {
 	for i := range 8 {
 		wg.Go(func() {
 			for j := range 20 {
-				if _, err := verifyAt(t, v, evidence[(i+j)%len(evidence)], dcaptest.Now); err != nil {
+				if _, err := dcaptest.Verify(t, v, evidence[(i+j)%len(evidence)], dcaptest.Now); err != nil {
 					t.Error(err)
 				}
 			}

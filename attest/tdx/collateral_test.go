@@ -67,7 +67,7 @@ func TestBadEvidenceIsRefusedWithoutCollateral(t *testing.T) {
 		evidence := s.quote(4, dcaptest.BodyTD10).Bytes()
 		change(evidence)
 		_, err := s.verify(t, evidence)
-		wantCode(t, err, attest.CodeSignature)
+		dcaptest.WantCode(t, err, attest.CodeSignature)
 		if len(s.service.Asked) > 0 {
 			t.Errorf("%s: %v was asked for", name, s.service.Asked)
 		}
@@ -83,7 +83,7 @@ func TestFailingEndorsements(t *testing.T) {
 	s := goodSetup(t)
 	evidence := s.quote(4, dcaptest.BodyTD10).Bytes()
 	for _, err := range []error{errors.New("disk"), nil, context.Canceled} {
-		_, got := verifyAt(t, verifier(t, failing{err}, world().Roots()), evidence, dcaptest.Now)
+		_, got := dcaptest.Verify(t, verifier(t, failing{err}, dcaptest.Shared().Roots()), evidence, dcaptest.Now)
 		wantUnavailable(t, got)
 		if err != nil && !errors.Is(got, err) {
 			t.Errorf("%v is not the cause of %v", err, got)
@@ -98,7 +98,7 @@ func TestFailingEndorsements(t *testing.T) {
 // TestBadCollateral: what is wrong with collateral is not the evidence's fault, and never makes it good. Each is tried before and after
 // good collateral was seen.
 func TestBadCollateral(t *testing.T) {
-	w, other := world(), dcaptest.New()
+	w, other := dcaptest.Shared(), dcaptest.New()
 	tcb := func(edit func(dcaptest.Object)) func(*setup) {
 		return func(s *setup) {
 			info := dcaptest.TCBInfo(dcap.TDX, "UpToDate")
@@ -284,7 +284,7 @@ func partialList(tb testing.TB, a *dcaptest.Authority) []byte {
 
 // TestNewerCollateral: members that are not known yet do not matter, an authority may have a new key, and what is newer than the appraisal counts.
 func TestNewerCollateral(t *testing.T) {
-	w := world()
+	w := dcaptest.Shared()
 	for name, change := range map[string]func(*setup){
 		"TCB info with more": func(s *setup) {
 			info := dcaptest.TCBInfo(dcap.TDX, "UpToDate")
@@ -343,7 +343,7 @@ func TestNewerCollateral(t *testing.T) {
 
 // TestFreshness: each of the four says when its next is due.
 func TestFreshness(t *testing.T) {
-	w := world()
+	w := dcaptest.Shared()
 	late := dcaptest.Now.AddDate(0, 0, -3)
 	for name, change := range map[string]func(*setup){
 		"TCB info": func(s *setup) {
@@ -366,7 +366,7 @@ func TestFreshness(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			claims, err := verifyAt(t, v, s.quote(4, dcaptest.BodyTD10).Bytes(), dcaptest.Now)
+			claims, err := dcaptest.Verify(t, v, s.quote(4, dcaptest.BodyTD10).Bytes(), dcaptest.Now)
 			if err != nil || claims.Collateral.Current != current || !claims.Collateral.Stale || !claims.Collateral.Expires.Equal(late) {
 				t.Errorf("%s, grace %v: %+v, %v", name, grace, claims.Collateral, err)
 			}

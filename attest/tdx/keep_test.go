@@ -72,5 +72,5 @@ func TestInspect(t *testing.T) {
 		t.Errorf("%+v %v", claims, err)
 	}
 	_, err = Inspect([]byte("{}"))
-	wantCode(t, err, attest.CodeMalformed)
+	dcaptest.WantCode(t, err, attest.CodeMalformed)
 }

@@ -21,7 +21,7 @@ import (
 
 // TestRefusals changes one thing each in a quote that is good otherwise.
 func TestRefusals(t *testing.T) {
-	w, s := world(), goodSetup(t)
+	w, s := dcaptest.Shared(), goodSetup(t)
 	other := dcaptest.New()
 	otherMachine := other.Machine(dcaptest.DefaultPCK(), nil)
 	processor := dcaptest.DefaultPCK()
@@ -132,7 +132,7 @@ func TestRefusals(t *testing.T) {
 			}
 			for range 2 {
 				_, err := s.verify(t, evidence)
-				wantCode(t, err, test.want)
+				dcaptest.WantCode(t, err, test.want)
 			}
 		})
 	}
@@ -183,7 +183,7 @@ func TestVersion5(t *testing.T) {
 			}
 			continue
 		}
-		if wantCode(t, err, test.want); t.Failed() {
+		if dcaptest.WantCode(t, err, test.want); t.Failed() {
 			t.Fatalf("%s: %v", name, refusal)
 		}
 	}
@@ -191,7 +191,7 @@ func TestVersion5(t *testing.T) {
 
 // TestCertificates changes the platform's certificate.
 func TestCertificates(t *testing.T) {
-	w, s := world(), goodSetup(t)
+	w, s := dcaptest.Shared(), goodSetup(t)
 	extension := func(edit func(*dcap.PCK)) func(*x509.Certificate) {
 		return func(c *x509.Certificate) {
 			p := dcaptest.DefaultPCK()
@@ -259,7 +259,7 @@ func TestCertificates(t *testing.T) {
 			case test.want == "" && err != nil:
 				t.Error(err)
 			case test.want != "":
-				wantCode(t, err, test.want)
+				dcaptest.WantCode(t, err, test.want)
 			}
 		})
 	}
@@ -267,7 +267,7 @@ func TestCertificates(t *testing.T) {
 
 // TestRevocation: the lists revoke, also when they are late, and also by other authorities' numbers not.
 func TestRevocation(t *testing.T) {
-	w := world()
+	w := dcaptest.Shared()
 	good := dcaptest.Now.AddDate(0, 0, 20)
 	late := dcaptest.Now.AddDate(0, 0, -2)
 	for name, test := range map[string]struct {
@@ -290,7 +290,7 @@ func TestRevocation(t *testing.T) {
 			for range 2 {
 				_, err := s.verify(t, s.quote(4, dcaptest.BodyTD10).Bytes())
 				if test.want != "" {
-					wantCode(t, err, test.want)
+					dcaptest.WantCode(t, err, test.want)
 				} else if err != nil {
 					t.Error(err)
 				}
@@ -305,5 +305,5 @@ func TestRevocation(t *testing.T) {
 	}
 	s.service.Put("intel/crl/platform", w.Platform.List(good, big.NewInt(1000)), nil)
 	_, err := s.verify(t, evidence)
-	wantCode(t, err, attest.CodeCertRevoked)
+	dcaptest.WantCode(t, err, attest.CodeCertRevoked)
 }

@@ -94,8 +94,8 @@ func TestConverged(t *testing.T) {
 	evidence := q.Bytes()
 	for _, row := range converged {
 		info, identity := collateralSaying(row[0], row[1], row[2])
-		s.service.PutTCB(world(), dcap.TDX, s.machine, info)
-		s.service.PutIdentity(world(), dcap.TDX, identity)
+		s.service.PutTCB(dcaptest.Shared(), dcap.TDX, s.machine, info)
+		s.service.PutIdentity(dcaptest.Shared(), dcap.TDX, identity)
 		claims, err := s.verify(t, evidence)
 		checkStatus(t, row, claims, err)
 		if err == nil && (!slices.Equal(claims.Intel.Advisories, []string{"INTEL-SA-00800", "INTEL-SA-00900"}) || claims.Intel.ModuleID != "TDX_03") {
@@ -176,8 +176,8 @@ func TestConvergedAll(t *testing.T) {
 		for _, module := range slices.Sorted(maps.Keys(words)) {
 			for _, qe := range slices.Sorted(maps.Keys(words)) {
 				info, identity := collateralSaying(platform, module, qe)
-				s.service.PutTCB(world(), dcap.TDX, s.machine, info)
-				s.service.PutIdentity(world(), dcap.TDX, identity)
+				s.service.PutTCB(dcaptest.Shared(), dcap.TDX, s.machine, info)
+				s.service.PutIdentity(dcaptest.Shared(), dcap.TDX, identity)
 				claims, err := s.verify(t, evidence)
 				if err != nil {
 					t.Fatal(err)
@@ -204,7 +204,7 @@ func TestConvergedAll(t *testing.T) {
 
 // TestLevels finds the level of a platform.
 func TestLevels(t *testing.T) {
-	w := world()
+	w := dcaptest.Shared()
 	for name, test := range map[string]struct {
 		pck    func(*dcap.PCK)
 		td     func([]byte)
@@ -253,7 +253,7 @@ func TestLevels(t *testing.T) {
 			if test.td != nil {
 				test.td(q.Body[dcaptest.TDTCBSVN:])
 			}
-			claims, err := verifyAt(t, verifier(t, s, w.Roots()), q.Bytes(), dcaptest.Now)
+			claims, err := dcaptest.Verify(t, verifier(t, s, w.Roots()), q.Bytes(), dcaptest.Now)
 			if err != nil {
 				t.Fatal(err)
 			}

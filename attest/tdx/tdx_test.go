@@ -2,18 +2,13 @@ package tdx
 
 import (
 	"errors"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/attest/eventlog"
 	"github.com/vouchsafe/vouchsafe/attest/internal/dcap"
 	"github.com/vouchsafe/vouchsafe/attest/internal/dcap/dcaptest"
 )
-
-// world is made once: its keys serve every test.
-var world = sync.OnceValue(dcaptest.New)
 
 // setup is a machine, the service that knows it, and a verifier that trusts the world.
 type setup struct {
@@ -24,7 +19,7 @@ type setup struct {
 
 func newSetup(tb testing.TB, info, identity dcaptest.Object) *setup {
 	tb.Helper()
-	w := world()
+	w := dcaptest.Shared()
 	s := &setup{machine: w.Machine(dcaptest.DefaultPCK(), nil)}
 	s.service = w.Service(dcap.TDX, s.machine, info, identity)
 	s.verifier = verifier(tb, s.service, w.Roots())
@@ -46,30 +41,12 @@ func verifier(tb testing.TB, endorsements attest.Endorsements, roots dcap.Roots)
 }
 
 func (s *setup) quote(version, bodyType uint16) *dcaptest.Quote {
-	return world().Quote(s.machine, version, bodyType)
+	return dcaptest.Shared().Quote(s.machine, version, bodyType)
 }
 
 func (s *setup) verify(tb testing.TB, evidence []byte) (*attest.Claims, error) {
 	tb.Helper()
-	return verifyAt(tb, s.verifier, evidence, dcaptest.Now)
-}
-
-func verifyAt(tb testing.TB, v *Verifier, evidence []byte, at time.Time) (*attest.Claims, error) {
-	tb.Helper()
-	claims, err := v.Verify(tb.Context(), attest.Input{Evidence: evidence, Binding: attest.BoundTo(dcaptest.Binding), Time: at})
-	if err != nil && claims != nil {
-		tb.Error("claims came with an error")
-	}
-	return claims, err
-}
-
-// wantCode fails unless err is a refusal with the code.
-func wantCode(tb testing.TB, err error, code attest.Code) {
-	tb.Helper()
-	var refusal *attest.Refusal
-	if !errors.As(err, &refusal) || refusal.Code != code {
-		tb.Errorf("error %v, want %s", err, code)
-	}
+	return dcaptest.Verify(tb, s.verifier, evidence, dcaptest.Now)
 }
 
 // wantUnavailable fails unless err says that evidence cannot be judged now.

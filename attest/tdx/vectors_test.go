@@ -46,7 +46,7 @@ func TestRealQuoteAndCollateral(t *testing.T) {
 	}
 	// It is not bound to anything of today's.
 	_, err = v.Verify(t.Context(), attest.Input{Evidence: evidence, Binding: attest.BoundTo(dcaptest.Binding), Time: dcaptest.RecordedAt})
-	wantCode(t, err, attest.CodeBinding)
+	dcaptest.WantCode(t, err, attest.CodeBinding)
 	// A month later the collateral is late, and within a grace it is not.
 	for grace, current := range map[time.Duration]bool{0: false, 60 * 24 * time.Hour: true} {
 		v, err := New(Config{Endorsements: dcaptest.Recorded(), Grace: grace})
@@ -63,7 +63,7 @@ func TestRealQuoteAndCollateral(t *testing.T) {
 	wantUnavailable(t, err)
 	// And when the platform's has, it is refused.
 	_, err = v.Verify(t.Context(), attest.Input{Evidence: evidence, Binding: attest.Unbound(), Time: time.Date(2031, 1, 1, 0, 0, 0, 0, time.UTC)})
-	wantCode(t, err, attest.CodeCertExpired)
+	dcaptest.WantCode(t, err, attest.CodeCertExpired)
 }
 
 // TestVector is the shared quote, judged by Intel's collateral of the time, which is for the same family of processors.
@@ -105,9 +105,9 @@ func realWith(tb testing.TB, info, identity dcaptest.Object) (*Verifier, *dcapte
 		tb.Fatal(err)
 	}
 	s := dcaptest.Recorded()
-	s.PutTCB(world(), dcap.TDX, &dcaptest.Machine{FMSPC: info["fmspc"].(string)}, info)
-	s.PutIdentity(world(), dcap.TDX, identity)
-	return verifier(tb, s, dcap.Roots{Platform: intel.Platform, Collateral: world().Root.Certificate}), s
+	s.PutTCB(dcaptest.Shared(), dcap.TDX, &dcaptest.Machine{FMSPC: info["fmspc"].(string)}, info)
+	s.PutIdentity(dcaptest.Shared(), dcap.TDX, identity)
+	return verifier(tb, s, dcap.Roots{Platform: intel.Platform, Collateral: dcaptest.Shared().Root.Certificate}), s
 }
 
 // TestPaddedQuote is a real quote by a TDX module of version 1, as the kernel's older interface returns it. Its PCK is younger than the lists, which
@@ -158,7 +158,7 @@ func TestRealEventLog(t *testing.T) {
 	}
 	changed := bytes.Replace(log, claimDigest(t, claims.Boot.BootLoaders[0]), bytes.Repeat([]byte{1}, 48), 1)
 	_, err = judge(changed)
-	wantCode(t, err, attest.CodeEventLog)
+	dcaptest.WantCode(t, err, attest.CodeEventLog)
 }
 
 func claimDigest(tb testing.TB, text string) []byte {
@@ -257,7 +257,7 @@ func TestAzureVector(t *testing.T) {
 	if err != nil || names[0] != "intel/tcb/tdx/00806f050000" {
 		t.Fatalf("%v, %v", names, err)
 	}
-	service, roots := dcaptest.RecordedAzure(world())
+	service, roots := dcaptest.RecordedAzure(dcaptest.Shared())
 	v := verifier(t, service, roots)
 	claims, err := v.Verify(t.Context(), attest.Input{Evidence: quote, Binding: attest.Unbound(), Time: dcaptest.Now})
 	if err != nil || claims.Intel.ModuleID != "TDX_01" || claims.Intel.Module.Status != "up-to-date" || *claims.Debug || claims.Collateral.Current {

@@ -10,7 +10,7 @@ import (
 
 // TestVerify goes through every layout, each by a verifier that does not know the platform yet and by one that does, and through both authorities.
 func TestVerify(t *testing.T) {
-	w := world()
+	w := dcaptest.Shared()
 	for _, authority := range []string{"platform", "processor"} {
 		pck := dcaptest.DefaultPCK()
 		if authority == "processor" {
@@ -22,7 +22,7 @@ func TestVerify(t *testing.T) {
 		for _, layout := range [][2]uint16{{4, dcaptest.BodyTD10}, {5, dcaptest.BodyTD10}, {5, dcaptest.BodyTD15}} {
 			evidence := w.Quote(m, layout[0], layout[1]).Bytes()
 			for range 2 {
-				claims, err := verifyAt(t, v, evidence, dcaptest.Now)
+				claims, err := dcaptest.Verify(t, v, evidence, dcaptest.Now)
 				if err != nil {
 					t.Fatalf("%s, version %d, body %d: %v", authority, layout[0], layout[1], err)
 				}

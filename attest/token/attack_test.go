@@ -387,7 +387,7 @@ func FuzzPayload(f *testing.F) {
 func checkPayload(tb testing.TB, text []byte) {
 	tb.Helper()
 	for _, format := range Formats() {
-		payload, err := parseObject(text)
+		payload, err := parseObject(string(text))
 		if err != nil {
 			return
 		}

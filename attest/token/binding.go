@@ -12,7 +12,7 @@ import (
 // bind holds a token against the digest over nonce and recipient key that it must carry. Where it is, is a matter of the format; only what the evidence itself covered, and what the
 // workload alone could have put there, counts. runtime is what was presented beside the token, or nil.
 func (s *signed) bind(binding attest.Binding, claims *attest.Claims, runtime []byte) error {
-	var places [][]byte // that may hold the digest and nothing else
+	places := make([][]byte, 0, 3) // that may hold the digest and nothing else
 	reported, _ := hex.DecodeString(claims.ReportData)
 	p := s.payload
 	switch s.issuer.Format {
@@ -74,13 +74,13 @@ func (s *signed) bind(binding attest.Binding, claims *attest.Claims, runtime []b
 	if err := p.err(); err != nil {
 		return err
 	}
-	if len(reported) > 0 && binding.Padded(reported) == nil {
-		return nil
-	}
 	for _, place := range places {
 		if binding.Exact(place) == nil {
 			return nil
 		}
+	}
+	if len(reported) > 0 && binding.Padded(reported) == nil {
+		return nil
 	}
 	return binding.Exact(nil) // a refusal, but of a binding that expects nothing
 }

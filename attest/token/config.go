@@ -181,7 +181,7 @@ func newIssuer(t Trusted) (*issuer, error) {
 	if t.Passport && t.Format != EAR {
 		return nil, fmt.Errorf("only tokens of the format %q have the recipient key that a passport needs", EAR)
 	}
-	out := &issuer{Trusted: t, preset: p}
+	out := &issuer{Trusted: t, preset: p, keySet: "jwks/" + t.Name}
 	out.Audiences = slices.Clone(t.Audiences)
 	out.Keys, out.Roots = nil, nil
 	if t.Keys != nil && t.Roots != nil {

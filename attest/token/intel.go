@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/vouchsafe/vouchsafe/attest"
@@ -52,11 +53,10 @@ func (s *signed) intel() error {
 		c.Measurement, t.Signer = hardware.hex("sgx_mrenclave", 32), hardware.hex("sgx_mrsigner", 32)
 		c.ReportData, c.Debug = hardware.hex("sgx_report_data", 64), hardware.flag("sgx_is_debuggable")
 		hardware.debugStatus(c)
+		c.TCBStatus, t.Advisories = tcbStatuses[hardware.text("attester_tcb_status")], hardware.list("attester_advisory_ids")
 	default:
 		return attest.Refuse(attest.CodeVersionUnsupported, "the token is about %.40q, which is not TDX or SGX", t.Attestation)
 	}
-	c.TCBStatus = tcbStatuses[hardware.text("attester_tcb_status")]
-	t.Advisories = hardware.list("attester_advisory_ids")
 	t.Stated = stated(p, hardware)
 	return nil
 }
@@ -139,7 +139,10 @@ func (o object) identifiers(name, member string) (out []string) {
 		o.fail(name, "a list of objects")
 		return nil
 	}
-	p := parser{text: raw, at: 1, nodes: make([]node, 1, 8)}
+	// The objects are taken apart behind all other nodes, where they were for a while when the list was checked, and where there is room.
+	list := o.find(name)
+	p := parser{text: o.in.text, at: int(o.in.nodes[list].start) + 1, nodes: o.in.nodes, hashes: o.in.hashes}
+	defer func(nodes []node, hashes []uint32) { o.in.nodes, o.in.hashes = nodes, hashes }(p.nodes, p.hashes)
 	for n := 0; ; {
 		switch p.next() {
 		case ']':
@@ -156,20 +159,16 @@ func (o object) identifiers(name, member string) (out []string) {
 			o.fail(name, fmt.Sprintf("a list of at most %d objects", maxList))
 			return nil
 		}
-		p.nodes = append(p.nodes[:0], node{})
-		if err := p.object(0, 0); err != nil {
+		element := p.add(node{name: strconv.Itoa(n), parent: list}, 0)
+		if err := p.object(element, 0); err != nil {
 			o.fail(name, "a list of objects that can be read")
 			return nil
 		}
-		in := tree{text: raw, nodes: p.nodes}
-		id := object{in: &in, failure: &in.failure}.text(member)
-		if in.failure != nil {
-			o.fail(name, fmt.Sprintf("a list of objects whose %q is a string", member))
-			return nil
-		}
-		if id != "" {
+		o.in.nodes, o.in.hashes = p.nodes, p.hashes
+		if id := (object{o.in, element, o.failure}).text(member); id != "" {
 			out = append(out, id)
 		}
+		p.drop(element)
 	}
 }
 
@@ -180,32 +179,44 @@ const (
 	maxStatedName = 128
 )
 
-// registered are the members that have claims of their own in every format (RFC 7519, section 4.1).
-var registered = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti"}
+// registered reports whether a member has a claim of its own in every format (RFC 7519, section 4.1).
+func registered(name string) bool {
+	switch name {
+	case "iss", "sub", "aud", "exp", "nbf", "iat", "jti":
+		return true
+	}
+	return false
+}
 
-// stated returns the strings, numbers and booleans of objects as text, for policies that ask for what has no claim of its own. A name that is in the first
-// object is the first one's, whatever it is there. What is too long is left out, and so absent; of too many, those that are last in the order of names.
+// stated returns the strings, numbers and booleans of objects as text, for policies that ask for what has no claim of its own. A name that is in an earlier
+// object is that one's, whatever it is there. What is too long is left out, and so absent; of too many, those that are last in the order of names.
 func stated(objects ...object) map[string]string {
+	if len(objects) == 2 && objects[0] == objects[1] { // a token whose claims about the hardware are in no object of their own
+		objects = objects[:1]
+	}
 	members := 0
 	for _, o := range objects {
-		members += o.count()
+		for name, raw := range o.all() {
+			if raw[0] != '{' && raw[0] != '[' && !registered(name) {
+				members++
+			}
+		}
 	}
 	out := make(map[string]string, min(members, maxStated))
-	for i, o := range objects {
+	for _, o := range slices.Backward(objects) { // so that what an earlier one says takes the place of the rest
 		for name, raw := range o.all() {
-			if raw[0] == '{' || raw[0] == '[' || raw[0] == 'n' || len(name) > maxStatedName || slices.Contains(registered, name) {
-				continue
-			}
-			if i > 0 && objects[0].has(name) {
+			if raw == "null" || len(name) > maxStatedName || registered(name) {
 				continue
 			}
 			text := raw
 			if raw[0] == '"' {
-				text = o.text(name)
+				text = o.unquote(name, raw)
 			}
-			if len(text) <= maxStatedText {
-				out[name] = text
+			if raw[0] == '{' || raw[0] == '[' || len(text) > maxStatedText {
+				delete(out, name)
+				continue
 			}
+			out[name] = text
 		}
 	}
 	if len(out) > maxStated {

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/attest/internal/jsonscan"
 )
 
 // Limits of a token in bytes, checked before anything is decoded.
@@ -102,38 +103,38 @@ func parseJWS(compact []byte) (*jws, error) {
 	malformed := func(what string) (*jws, error) {
 		return nil, attest.Refuse(attest.CodeMalformed, "the token %s", what)
 	}
-	first := bytes.IndexByte(compact, '.')
-	last := bytes.LastIndexByte(compact, '.')
-	if first <= 0 || last <= first+1 || bytes.IndexByte(compact[first+1:last], '.') >= 0 {
+	protected, rest, _ := bytes.Cut(compact, []byte{'.'})
+	payload, signature, ok := bytes.Cut(rest, []byte{'.'})
+	if !ok || len(protected) == 0 || len(payload) == 0 || bytes.IndexByte(signature, '.') >= 0 {
 		return malformed("is not a signed JWT in compact form: three parts with dots between them")
 	}
-	if first > maxHeader || len(compact)-last-1 > maxSignature {
+	if len(protected) > maxHeader || len(signature) > maxSignature {
 		return malformed("has a header or signature of more bytes than one has")
 	}
-	t := &jws{input: compact[:last]}
-	protected, ok := decodeURL(compact[:first])
+	t := &jws{input: compact[:len(protected)+1+len(payload)]}
+	headerText, ok := decodeText(protected)
 	if !ok {
 		return malformed("has a header that is not base64url")
 	}
-	text, ok := decodeURL(compact[first+1 : last])
+	payloadText, ok := decodeText(payload)
 	if !ok {
 		return malformed("has a payload that is not base64url")
 	}
-	if t.signature, ok = decodeURL(compact[last+1:]); !ok || len(t.signature) == 0 {
+	if t.signature, ok = decodeURL(signature); !ok || len(t.signature) == 0 {
 		return malformed("has no signature, or one that is not base64url")
 	}
 	var err error
-	if t.header, err = parseHeader(protected); err != nil {
+	if t.header, err = parseHeader(headerText); err != nil {
 		return nil, err
 	}
-	if t.payload, err = parseObject(text); err != nil {
+	if t.payload, err = parseObject(payloadText); err != nil {
 		return nil, attest.Refuse(attest.CodeMalformed, "the token's payload: %w", err)
 	}
 	return t, nil
 }
 
 // parseHeader reads a protected header. What would change the meaning of the token is refused; what is not known has none (RFC 7515, section 4).
-func parseHeader(text []byte) (header, error) {
+func parseHeader(text string) (header, error) {
 	refuse := func(format string, args ...any) (header, error) {
 		return header{}, attest.Refuse(attest.CodeMalformed, "the token's header "+format, args...)
 	}
@@ -166,15 +167,20 @@ func parseHeader(text []byte) (header, error) {
 	return h, o.err()
 }
 
-// decodeURL decodes base64url without padding, in one spelling.
-func decodeURL(text []byte) ([]byte, bool) { return decode(base64.RawURLEncoding, text) }
+// decodeURL decodes base64url without padding, in one spelling: as an encoder writes it.
+func decodeURL(text []byte) ([]byte, bool) {
+	out, err := jsonscan.DecodeBase64(base64.RawURLEncoding, text)
+	return out, err == nil
+}
+
+// decodeText is decodeURL for text.
+func decodeText(text []byte) (string, bool) {
+	out, err := jsonscan.DecodeBase64Text(base64.RawURLEncoding, text)
+	return out, err == nil
+}
 
 // decodeStd decodes base64 with padding, in one spelling.
-func decodeStd(text string) ([]byte, bool) { return decode(base64.StdEncoding, []byte(text)) }
-
-// decode decodes base64 as an encoder writes it: the decoder by itself passes over line breaks and stray bits.
-func decode(encoding *base64.Encoding, text []byte) ([]byte, bool) {
-	out := make([]byte, encoding.DecodedLen(len(text)))
-	n, err := encoding.Strict().Decode(out, text)
-	return out[:n], err == nil && encoding.EncodedLen(n) == len(text)
+func decodeStd(text string) ([]byte, bool) {
+	out, err := jsonscan.DecodeBase64(base64.StdEncoding, []byte(text))
+	return out, err == nil
 }

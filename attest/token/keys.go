@@ -50,7 +50,7 @@ func parseKeySet(text []byte) (keySet, error) {
 	if len(text) > maxKeySet {
 		return nil, fmt.Errorf("a key set of %d bytes: at most %d are read", len(text), maxKeySet)
 	}
-	o, err := parseObject(text)
+	o, err := parseObject(string(text))
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +88,7 @@ func parseKeySet(text []byte) (keySet, error) {
 
 // parseSetKey reads a key of a set. It returns nil for one that is not for verifying.
 func parseSetKey(text []byte) (*key, error) {
-	o, err := parseObject(text)
+	o, err := parseObject(string(text))
 	if err != nil {
 		return nil, err
 	}

@@ -5,7 +5,6 @@ import (
 	"iter"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/vouchsafe/vouchsafe/attest"
 )
@@ -23,7 +22,7 @@ type object struct {
 const nowhere = -1
 
 // parseObject reads the outermost object. A member that is there twice, in it or in anything in it, is an error.
-func parseObject(text []byte) (object, error) {
+func parseObject(text string) (object, error) {
 	t, err := parse(text)
 	if err != nil {
 		return object{}, err
@@ -79,11 +78,17 @@ func (o object) find(name string) int32 {
 	if o.at == nowhere {
 		return 0
 	}
-	at := o.in.nodes[o.at].first
-	for at != 0 && o.in.nodes[at].name != name {
-		at = o.in.nodes[at].next
+	// To look at what is behind the object, members or not, is quicker than to go from one member to the next.
+	want, behind := rough(name), o.at+1
+	for i, hash := range o.in.hashes[behind:] {
+		if hash != want {
+			continue
+		}
+		if n := &o.in.nodes[behind+int32(i)]; n.parent == o.at && n.name == name {
+			return behind + int32(i)
+		}
 	}
-	return at
+	return 0
 }
 
 // raw returns the text of a member that is not null.
@@ -108,6 +113,11 @@ func (o object) text(name string) string {
 	if !ok {
 		return ""
 	}
+	return o.unquote(name, raw)
+}
+
+// unquote returns the string that a member is written as.
+func (o object) unquote(name, raw string) string {
 	if raw[0] != '"' {
 		o.fail(name, "a string")
 		return ""
@@ -244,7 +254,7 @@ func (o object) strings() map[string]string {
 			if out == nil {
 				out = map[string]string{}
 			}
-			out[name] = o.text(name)
+			out[name] = o.unquote(name, raw)
 		}
 	}
 	return out
@@ -256,21 +266,41 @@ func (o object) hex(name string, sizes ...int) string {
 	if s == "" {
 		return ""
 	}
-	fits, upper := false, false
-	for _, size := range sizes {
-		fits = fits || len(s) == 2*size
+	var all characters
+	for i := range len(s) {
+		all |= classes[s[i]]
 	}
-	for i := 0; i < len(s) && fits; i++ {
-		c := s[i]
-		upper = upper || c >= 'A' && c <= 'F'
-		fits = c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
-	}
-	if !fits {
+	if len(s)%2 != 0 || !slices.Contains(sizes, len(s)/2) || all&noHex != 0 {
 		o.fail(name, "hex of as many bytes as it has")
 		return ""
 	}
-	if upper {
-		return strings.ToLower(s)
+	if all&upperHex == 0 {
+		return s
 	}
-	return s
+	lower := make([]byte, len(s))
+	for i := range lower {
+		lower[i] = s[i] | ' ' // which digits have
+	}
+	return string(lower)
 }
+
+// characters says what characters there are in a text that should be hex.
+type characters uint8
+
+const (
+	upperHex characters = 1 << iota
+	noHex
+)
+
+var classes = func() (table [256]characters) {
+	for c := range table {
+		switch {
+		case c >= '0' && c <= '9', c >= 'a' && c <= 'f':
+		case c >= 'A' && c <= 'F':
+			table[c] = upperHex
+		default:
+			table[c] = noHex
+		}
+	}
+	return table
+}()

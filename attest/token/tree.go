@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/vouchsafe/vouchsafe/attest/internal/jsonscan"
 )
 
 // maxDepth bounds nesting. Tokens nest about eight deep.
@@ -17,8 +19,9 @@ const maxDepth = 32
 // member; what is in arrays is held to the same rules and read when it is asked for. Texts of members are parts of the one text.
 type tree struct {
 	text    string
-	nodes   []node // the object itself first
-	failure error  // the first of any reading
+	nodes   []node   // the object itself first, and each object's members behind it
+	hashes  []uint32 // of the nodes' names, by rough
+	failure error    // the first of any reading
 }
 
 // node is a member: its value in the text and, where that is an object, its members. Zero stands for no node.
@@ -36,12 +39,13 @@ var (
 )
 
 // parse takes text apart. A member that is there twice in any object is an error, also in one that nobody asks for.
-func parse(text []byte) (*tree, error) {
-	if !utf8.Valid(text) {
+func parse(text string) (*tree, error) {
+	if !utf8.ValidString(text) {
 		return nil, errors.New("JSON that is not UTF-8")
 	}
-	p := parser{text: string(text)}
-	p.nodes = make([]node, 1, 1+min(strings.Count(p.text, ":"), 128)) // of most tokens, all there will be
+	p := parser{text: text}
+	room := 1 + min(strings.Count(p.text, ":"), 128) // of most tokens, for all there will be
+	p.nodes, p.hashes = make([]node, 1, room), make([]uint32, 1, room)
 	if p.next() != '{' {
 		return nil, errors.New("not a JSON object")
 	}
@@ -52,14 +56,15 @@ func parse(text []byte) (*tree, error) {
 	if p.next() != 0 || p.at != len(p.text) {
 		return nil, errJSON
 	}
-	return &tree{text: p.text, nodes: p.nodes}, nil
+	return &tree{text: p.text, nodes: p.nodes, hashes: p.hashes}, nil
 }
 
 // parser reads JSON (RFC 8259).
 type parser struct {
-	text  string
-	at    int
-	nodes []node
+	text   string
+	at     int
+	nodes  []node
+	hashes []uint32
 }
 
 // next passes over white space and returns the byte after it, without passing over that; 0 at the end.
@@ -73,6 +78,15 @@ func (p *parser) next() byte {
 	}
 	return 0
 }
+
+// add adds a node and returns where it is.
+func (p *parser) add(n node, hash uint32) int32 {
+	p.nodes, p.hashes = append(p.nodes, n), append(p.hashes, hash)
+	return int32(len(p.nodes) - 1)
+}
+
+// drop drops a node and what was added after it.
+func (p *parser) drop(at int32) { p.nodes, p.hashes = p.nodes[:at], p.hashes[:at] }
 
 // object reads an object from its brace on, and adds its members to the node of.
 func (p *parser) object(of int32, depth int) error {
@@ -93,7 +107,8 @@ func (p *parser) object(of int32, depth int) error {
 		if err != nil {
 			return err
 		}
-		if seen.add(p.nodes, of, name) {
+		hash := rough(name)
+		if seen.add(p.nodes, of, name, hash) {
 			return fmt.Errorf("member %.80q is there twice", name)
 		}
 		if p.next() != ':' {
@@ -101,8 +116,7 @@ func (p *parser) object(of int32, depth int) error {
 		}
 		p.at++
 		p.next()
-		this := int32(len(p.nodes))
-		p.nodes = append(p.nodes, node{name: name, start: int32(p.at), parent: of})
+		this := p.add(node{name: name, start: int32(p.at), parent: of}, hash)
 		p.nodes[of].count++
 		if last == 0 {
 			p.nodes[of].first = this
@@ -159,10 +173,9 @@ func (p *parser) array(depth int) error {
 	}
 	for {
 		// Nodes of objects in an array are for telling duplicates only.
-		element := int32(len(p.nodes))
-		p.nodes = append(p.nodes, node{})
+		element := p.add(node{}, 0)
 		err := p.value(element, depth+1)
-		p.nodes = p.nodes[:element]
+		p.drop(element)
 		if err != nil {
 			return err
 		}
@@ -229,23 +242,22 @@ func (p *parser) string() (string, error) {
 // quoted passes over a string and returns what is between its quotes, as it is written, and whether there are escapes in it.
 func (p *parser) quoted() (raw string, escaped bool, err error) {
 	text := p.text[p.at+1:]
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case c == '"':
+	for i := 0; ; {
+		i += jsonscan.Plain(text[i:])
+		switch {
+		case i == len(text) || text[i] < ' ':
+			return "", false, errJSON
+		case text[i] == '"':
 			p.at += i + 2
 			return text[:i], escaped, nil
-		case c < 0x20:
-			return "", false, errJSON
-		case c == '\\':
-			n := escapeLength(text[i:])
-			if n == 0 {
-				return "", false, errJSON
-			}
-			escaped = true
-			i += n - 1
 		}
+		n := escapeLength(text[i:])
+		if n == 0 {
+			return "", false, errJSON
+		}
+		escaped = true
+		i += n
 	}
-	return "", false, errJSON
 }
 
 // escapeLength returns the length of the escape that text begins with, 0 where that is none.
@@ -266,17 +278,27 @@ func escapeLength(text string) int {
 }
 
 // unescape decodes a valid string in its quotes. One without escapes has nothing to decode.
-func unescape(quoted string) (text string, err error) {
+func unescape(quoted string) (string, error) {
 	if strings.IndexByte(quoted, '\\') < 0 {
 		return quoted[1 : len(quoted)-1], nil
 	}
-	err = json.Unmarshal([]byte(quoted), &text)
+	var text string
+	err := json.Unmarshal([]byte(quoted), &text)
 	return text, err
+}
+
+// rough is a hash of a name that is quick rather than good: names that differ mostly differ in it.
+func rough(name string) uint32 {
+	hash := uint32(len(name))
+	if name != "" {
+		hash = (hash*31+uint32(name[len(name)-1]))*31 + uint32(name[len(name)/2])
+	}
+	return hash * 0x9e3779b1
 }
 
 // names tells members that are there twice.
 type names struct {
-	marks uint64              // a bit for each name, by a rough hash: most that are new are seen to be by this alone
+	marks [4]uint64           // a bit for each hash: most names that are new are seen to be by this alone
 	all   map[string]struct{} // where there are many
 }
 
@@ -284,14 +306,10 @@ type names struct {
 const fewNames = 64
 
 // add adds a name to those of the node of, and reports whether it is one of them.
-func (n *names) add(nodes []node, of int32, name string) (twice bool) {
-	hash := uint(len(name))
-	if name != "" {
-		hash = (hash*31+uint(name[len(name)-1]))*31 + uint(name[len(name)/2])
-	}
-	mark := uint64(1) << (hash * 0x9e3779b1 >> 7 % 64)
-	isNew := n.marks&mark == 0
-	n.marks |= mark
+func (n *names) add(nodes []node, of int32, name string, hash uint32) (twice bool) {
+	marks, mark := &n.marks[hash>>30], uint64(1)<<(hash>>24%64)
+	isNew := *marks&mark == 0
+	*marks |= mark
 	if count := nodes[of].count; count >= fewNames {
 		if n.all == nil {
 			n.all = make(map[string]struct{}, 2*count)

@@ -26,6 +26,7 @@ type Verifier struct {
 type issuer struct {
 	Trusted
 	preset preset
+	keySet string // name of the endorsement that is its key set
 	keys   keySet // configured; nil otherwise
 	roots  *roots // configured; nil otherwise
 
@@ -224,7 +225,7 @@ func (v *Verifier) keyOf(ctx context.Context, is *issuer, h header, fresh *attes
 
 // keySetOf returns the key set of a verifier that is at hand.
 func (v *Verifier) keySetOf(ctx context.Context, is *issuer, fresh *attest.Freshness) (keySet, error) {
-	item, err := v.endorsements.Endorsement(ctx, "jwks/"+is.Name)
+	item, err := v.endorsements.Endorsement(ctx, is.keySet)
 	if err != nil {
 		var unavailable *attest.Unavailable
 		if !errors.As(err, &unavailable) {
@@ -251,7 +252,7 @@ func (v *Verifier) keySetOf(ctx context.Context, is *issuer, fresh *attest.Fresh
 // unknownKey answers a token that names a key which is not in the set at hand. Its issuer may have begun to use a new one, so it asks for the set to be fetched, and as long as
 // that is under way nobody can tell; when the set was fetched too recently to be fetched again, the key is nobody's.
 func (v *Verifier) unknownKey(is *issuer, h header) error {
-	if fetcher, ok := v.endorsements.(Refresher); ok && is.keys == nil && fetcher.Refresh("jwks/"+is.Name) {
+	if fetcher, ok := v.endorsements.(Refresher); ok && is.keys == nil && fetcher.Refresh(is.keySet) {
 		return &attest.Unavailable{What: "a newer key set of " + is.Name}
 	}
 	if h.kid == "" && h.jwk.count() == 0 {

@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/attest"
@@ -224,5 +225,14 @@ func checkAKCertificate(cert *x509.Certificate) (host string, err error) {
 	if !info.Security.Production || info.ProjectID == "" || info.Zone == "" || info.InstanceID == 0 {
 		return "", attest.Refuse(attest.CodeCertMalformed, "the AK certificate is not of a production instance")
 	}
+	// Google names none otherwise. A name with a slash in it could be taken for another's.
+	if strings.ContainsFunc(info.ProjectID+info.Zone, notInName) {
+		return "", attest.Refuse(attest.CodeCertMalformed, "the AK certificate names the project %.100q and the zone %.100q, which have other characters than names", info.ProjectID, info.Zone)
+	}
 	return fmt.Sprintf("projects/%s/zones/%s/instances/%d", info.ProjectID, info.Zone, uint64(info.InstanceID)), nil
+}
+
+// notInName reports whether a character is in no project's and no zone's name. A project of an organisation is named after it: example.com:project.
+func notInName(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < '0' || r > '9') && !strings.ContainsRune("-.:", r)
 }

@@ -24,7 +24,7 @@ import (
 )
 
 // googleCertificate reads a real certificate of a Google Cloud instance from the test data of go-tpm-tools.
-func googleCertificate(t *testing.T, name string) []byte {
+func googleCertificate(t testing.TB, name string) []byte {
 	t.Helper()
 	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/google/go-tpm-tools").Output()
 	dir := strings.TrimSpace(string(out))

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"math/big"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-tpm/tpm2"
@@ -233,11 +234,41 @@ func FuzzParsePublic(f *testing.F) {
 	fuzz(f, publics, checkPublic)
 }
 
-func FuzzInstance(f *testing.F) {
-	f.Add([]byte{0x30, 0})
-	f.Fuzz(func(t *testing.T, data []byte) {
-		_, _ = checkAKCertificate(&x509.Certificate{KeyUsage: x509.KeyUsageDigitalSignature, Extensions: []pkix.Extension{{Id: oidInstance, Value: data}}})
+// checkInstance: an instance is named whole, or not at all.
+func checkInstance(t *testing.T, extension []byte) {
+	t.Helper()
+	host, err := checkAKCertificate(&x509.Certificate{
+		KeyUsage: x509.KeyUsageDigitalSignature, Extensions: []pkix.Extension{{Id: oidInstance, Value: extension}},
 	})
+	if err != nil {
+		if host != "" {
+			t.Errorf("%q, and %v", host, err)
+		}
+		return
+	}
+	if parts := strings.Split(host, "/"); len(parts) != 6 || parts[0] != "projects" || parts[1] == "" || parts[2] != "zones" || parts[3] == "" || parts[4] != "instances" || parts[5] == "0" {
+		t.Errorf("%q is no instance", host)
+	}
+}
+
+// instances are the extension of a real certificate, and of none.
+func instances(t testing.TB) [][]byte {
+	t.Helper()
+	leaf, err := parseLeaf(googleCertificate(t, "pca_tpm_ecc_sign_cert.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := slices.IndexFunc(leaf.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(oidInstance) })
+	return [][]byte{leaf.Extensions[at].Value, {0x30, 0}}
+}
+
+func TestMutationsInstance(t *testing.T) { mutate.Run(t, instances(t), checkInstance) }
+
+func FuzzInstance(f *testing.F) {
+	for _, seed := range instances(f) {
+		f.Add(seed)
+	}
+	f.Fuzz(checkInstance)
 }
 
 func fuzz(f *testing.F, seeds [][]byte, check func(*testing.T, []byte)) {

@@ -262,5 +262,11 @@ func bankByName(name string) (crypto.Hash, error) {
 }
 
 func bankName(bank crypto.Hash) string {
-	return map[crypto.Hash]string{crypto.SHA256: "sha256", crypto.SHA384: "sha384"}[bank]
+	switch bank {
+	case crypto.SHA256:
+		return "sha256"
+	case crypto.SHA384:
+		return "sha384"
+	}
+	return ""
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/attest/eventlog"
+	"github.com/vouchsafe/vouchsafe/attest/internal/hextext"
 	"github.com/vouchsafe/vouchsafe/attest/internal/verified"
 )
 
@@ -40,7 +41,14 @@ type Config struct {
 type Verifier struct {
 	enrolments Enrolments
 	anchors    *anchors
-	records    *verified.Cache[crypto.PublicKey] // keys of records that were checked, by all of the record that was
+	records    *verified.CacheBy[string, record] // by SPKIDigest
+}
+
+// record is of an enrolment that was checked: all that was looked at, and the key.
+type record struct {
+	name   string // as AKName
+	public string // as AKPublic
+	key    crypto.PublicKey
 }
 
 // maxRecords is how many checked records are remembered: a large fleet's, some 2 KiB each.
@@ -54,7 +62,7 @@ func New(config Config) (*Verifier, error) {
 	return &Verifier{
 		enrolments: config.Enrolments,
 		anchors:    newAnchors(config.AKRoots, config.AKIntermediates, config.RevocationLists),
-		records:    verified.NewCache[crypto.PublicKey](maxRecords),
+		records:    verified.NewCacheBy[string, record](maxRecords),
 	}, nil
 }
 
@@ -126,7 +134,7 @@ func PCRClaims(pcrs [][]byte) map[int]string {
 	all.Grow(len(pcrs) * hex.EncodedLen(sha256.Size))
 	var space [2 * maxPCR]byte
 	for _, value := range pcrs {
-		all.Write(hex.AppendEncode(space[:0], value))
+		all.Write(hextext.Encode(space[:], value))
 	}
 	claims, text := make(map[int]string, len(pcrs)), all.String()
 	for i, value := range pcrs {
@@ -184,21 +192,20 @@ func (v *Verifier) key(ctx context.Context, in attest.Input, evidence *Evidence)
 // enrolledKey checks the record of a key once more: who can write records must not be able to enrol a key a TPM does not hold tight.
 // The record's key is the evidence's, for they have the same digest.
 func (v *Verifier) enrolledKey(in attest.Input, enrolment *Enrolment, evidence *Evidence, digest string) (*known, error) {
-	name := verified.KeyOf(enrolment.AKPublic, []byte(enrolment.AKName), []byte(digest))
-	key, found := v.records.Get(name)
-	if !found {
-		recorded, err := checkRecord(enrolment, digest)
+	checked, found := v.records.Get(digest)
+	if !found || checked.name != enrolment.AKName || checked.public != string(enrolment.AKPublic) {
+		key, err := checkRecord(enrolment, digest)
 		if err != nil {
 			return nil, err
 		}
-		key = recorded
-		v.records.Put(name, key)
+		checked = record{enrolment.AKName, string(enrolment.AKPublic), key}
+		v.records.Set(digest, checked)
 	}
 	if evidence.AKTPMPublic != nil && !bytes.Equal(evidence.AKTPMPublic, enrolment.AKPublic) {
 		return nil, attest.Refuse(attest.CodeKeyAttributes, "ak_tpm_public is not what was enrolled for this key")
 	}
 	return &known{
-		public: key,
+		public: checked.key,
 		root:   attest.RootTPMEnrolled,
 		claims: &attest.TPMClaims{AKName: enrolment.AKName, AKDigest: digest, EKDigest: enrolment.EKDigest, Host: enrolment.Host, Enrolled: true},
 		collateral: &attest.CollateralClaims{

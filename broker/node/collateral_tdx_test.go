@@ -3,15 +3,10 @@
 package node_test
 
 import (
-	"bytes"
 	"context"
-	"crypto/rand"
 	"errors"
-	"log/slog"
 	"testing"
 	"time"
-
-	"golang.org/x/mod/sumdb/note"
 
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/attest/collateral"
@@ -37,8 +32,7 @@ const knownFamilies = 8
 type intelStage struct {
 	vendor           *tdxtest.Vendor
 	known, strangers []*tdxtest.Machine
-	bundle           []byte
-	key              note.Verifier
+	carried
 }
 
 func newIntelStage(t *testing.T) *intelStage {
@@ -55,40 +49,7 @@ func newIntelStage(t *testing.T) *intelStage {
 	for i := range guests / 2 {
 		s.strangers = append(s.strangers, s.vendor.Machine(uint32(1000+i)))
 	}
-	m, err := collateral.Open(collateral.Config{
-		Logger: slog.New(slog.DiscardHandler), Publishers: []collateral.Publisher{service.Publisher(service.Client(t, 5*time.Second), time.Microsecond)},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() { defer close(done); _ = m.Run(ctx) }()
-	if err := m.Fetch(ctx, names, func(o collateral.Outcome) {
-		if o.Err != nil {
-			t.Error(o.Err)
-		}
-	}); err != nil {
-		t.Fatal(err)
-	}
-	cancel()
-	<-done
-	private, public, err := note.GenerateKey(rand.Reader, "operator.test")
-	if err != nil {
-		t.Fatal(err)
-	}
-	signer, err := note.NewSigner(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var bundle bytes.Buffer
-	if err := collateral.Export(t.Context(), &bundle, m.Items(), signer, now); err != nil {
-		t.Fatal(err)
-	}
-	s.bundle = bundle.Bytes()
-	if s.key, err = note.NewVerifier(public); err != nil {
-		t.Fatal(err)
-	}
+	s.carried = carry(t, service.Publisher(service.Client(t, 5*time.Second), time.Microsecond), names, now)
 	return s
 }
 

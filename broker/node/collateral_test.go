@@ -41,7 +41,7 @@ import (
 const (
 	guests     = 64
 	knownChips = 8
-	vendorWait = 15 * time.Second
+	vendorWait = 45 * time.Second
 	secretName = "payments/db/password"
 	secretText = "correct horse"
 )
@@ -66,13 +66,11 @@ type scene struct {
 	known []client.Collector // guests whose collateral is at hand
 }
 
-// stage are what scenes share, since certificates take time to make: chips, and a bundle with what is known of them, as an operator carries it to
-// where there is no network.
+// stage are what scenes share, since certificates take time to make: chips, and a bundle with what is known of them.
 type stage struct {
 	vendor *snptest.Vendor
 	known  []*snptest.Chip
-	bundle []byte
-	key    note.Verifier
+	carried
 }
 
 func newStage(t *testing.T) *stage {
@@ -89,9 +87,20 @@ func newStage(t *testing.T) *stage {
 	for _, p := range snp.Products() {
 		names = append(names, snp.CRLName(p))
 	}
-	m, err := collateral.Open(collateral.Config{
-		Logger: slog.New(slog.DiscardHandler), Publishers: []collateral.Publisher{kds.Publisher(t, kds.Client(t, time.Second), time.Microsecond)},
-	})
+	s.carried = carry(t, kds.Publisher(t, kds.Client(t, time.Second), time.Microsecond), names, now)
+	return s
+}
+
+// carried is a bundle of collateral, as an operator carries it to where there is no network, and the key that signed it.
+type carried struct {
+	bundle []byte
+	key    note.Verifier
+}
+
+// carry fetches items from a publisher into a bundle.
+func carry(t *testing.T, from collateral.Publisher, names []string, now time.Time) carried {
+	t.Helper()
+	m, err := collateral.Open(collateral.Config{Logger: slog.New(slog.DiscardHandler), Publishers: []collateral.Publisher{from}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,11 +128,11 @@ func newStage(t *testing.T) *stage {
 	if err := collateral.Export(t.Context(), &bundle, m.Items(), signer, now); err != nil {
 		t.Fatal(err)
 	}
-	s.bundle = bundle.Bytes()
-	if s.key, err = note.NewVerifier(public); err != nil {
+	key, err := note.NewVerifier(public)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return s
+	return carried{bundle.Bytes(), key}
 }
 
 // open starts a broker that has imported the bundle, and fetches or does not.

@@ -93,6 +93,9 @@ func (d *Device) freshReport(ctx context.Context, digest []byte) (hclReport, err
 		case <-ctx.Done():
 			return hclReport{}, ctx.Err()
 		case <-timeout.C:
+			if err := ctx.Err(); err != nil { // both are so, and whose context ended is not the paravisor's fault
+				return hclReport{}, err
+			}
 			return hclReport{}, fmt.Errorf("%w within %v", errNotReissued, d.config.Wait)
 		case <-poll.C:
 		}

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/attest/snp"
 	"github.com/vouchsafe/vouchsafe/attest/virtual"
+	"github.com/vouchsafe/vouchsafe/internal/mutate"
 )
 
 // chip is go-sev-guest's fake of the device: it signs reports as a processor does, and has certificates.
@@ -249,25 +251,33 @@ func TestNeither(t *testing.T) {
 	}
 }
 
-// FuzzUsed: what the host writes into the room never makes more of it than there is, and what is used is a table.
-func FuzzUsed(f *testing.F) {
+// rooms are what a host may write into the room for its certificates.
+func rooms() [][]byte {
 	table := make([]byte, 2*tableEntry, 4096) // one entry, whose certificate follows the end of the entries
 	table[0] = 1
 	binary.LittleEndian.PutUint32(table[tableGUID:], 2*tableEntry)
 	binary.LittleEndian.PutUint32(table[tableGUID+4:], 1000)
-	f.Add(append(table, make([]byte, 1000)...))
-	f.Add(append(table, make([]byte, 4048)...))
-	f.Add(table)
-	f.Add(make([]byte, 48))
-	f.Fuzz(func(t *testing.T, room []byte) {
-		got := used(room)
-		if len(got) > len(room) || len(got) > 0 && &got[0] != &room[0] {
-			t.Errorf("%d bytes of %d", len(got), len(room))
-		}
-		if again := used(got); got != nil && len(again) != len(got) {
-			t.Errorf("the table of %d bytes is one of %d", len(got), len(again))
-		}
-	})
+	return [][]byte{slices.Concat(table, make([]byte, 1000)), slices.Concat(table, make([]byte, 4048)), table, make([]byte, 48)}
+}
+
+// checkUsed: what the host writes into the room never makes more of it than there is, and what is used is a table.
+func checkUsed(t *testing.T, room []byte) {
+	got := used(room)
+	if len(got) > len(room) || len(got) > 0 && &got[0] != &room[0] {
+		t.Errorf("%d bytes of %d", len(got), len(room))
+	}
+	if again := used(got); got != nil && len(again) != len(got) {
+		t.Errorf("the table of %d bytes is one of %d", len(got), len(again))
+	}
+}
+
+func TestMutationsUsed(t *testing.T) { mutate.Run(t, rooms(), checkUsed) }
+
+func FuzzUsed(f *testing.F) {
+	for _, room := range rooms() {
+		f.Add(room)
+	}
+	f.Fuzz(checkUsed)
 }
 
 // TestCommands are those of linux/sev-guest.h: _IOWR('S', 0, …) and _IOWR('S', 2, …) of a structure of 32 bytes.

@@ -107,9 +107,18 @@ func (d *Device) readCertificate(index tpm2.TPMHandle) ([]byte, error) {
 		}
 		content = append(content, read.Data.Buffer...)
 	}
+	certificate, err := unpadded(content)
+	if err != nil {
+		return nil, fmt.Errorf("NV index %#x holds no certificate: %w", uint32(index), err)
+	}
+	return certificate, nil
+}
+
+// unpadded returns the DER value that content begins with.
+func unpadded(content []byte) ([]byte, error) {
 	var der asn1.RawValue
 	if _, err := asn1.Unmarshal(content, &der); err != nil {
-		return nil, fmt.Errorf("NV index %#x holds no certificate: %w", uint32(index), err)
+		return nil, err
 	}
 	return der.FullBytes, nil
 }

@@ -227,6 +227,9 @@ func readRevocationLists(files []string) ([]*x509.RevocationList, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
+		if len(list.Raw) != len(content) {
+			return nil, fmt.Errorf("%s: bytes follow the revocation list", path)
+		}
 		lists = append(lists, list)
 	}
 	return lists, nil

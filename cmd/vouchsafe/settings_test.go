@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"encoding/pem"
 	"fmt"
 	"maps"
 	"os"
@@ -11,7 +13,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-tdx-guest/testing/testdata"
+
 	"github.com/vouchsafe/vouchsafe/broker"
+	"github.com/vouchsafe/vouchsafe/internal/mutate"
 )
 
 const settingsPage = "../../docs/reference/server-config.md"
@@ -147,16 +152,54 @@ collateral: {dir: a, ca_file: a, pcs_api_key_file: a}
 	}
 }
 
-// FuzzSettings: no text makes the reader of settings panic, and what it reads has known members only.
-func FuzzSettings(f *testing.F) {
+// settingsSeeds are texts that are settings, and some that nearly are.
+func settingsSeeds(tb testing.TB) [][]byte {
+	tb.Helper()
+	sample, err := os.ReadFile("../../deploy/server.yaml")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	seeds := [][]byte{sample}
 	for _, seed := range []string{"", "data: x\n", "data: x\n---\n", "snp: {minimum_tcb: {Genoa: {snp: 1}}}", "a: &a [*a]", "tls: ~", "? [data]\n: x", "<<: {data: x}", "- 1",
 		"kinds: [snp, tdx]", "kinds: [{a: b}]", "tokens: {verifiers: [{name: a, format: ear}]}", "tokens: {verifiers: [1, [a], {b: &c d}]}"} {
-		f.Add([]byte(seed))
+		seeds = append(seeds, []byte(seed))
 	}
-	f.Fuzz(func(t *testing.T, text []byte) {
-		var s settings
-		if err := decodeSettings(text, &s); err != nil && err.Error() == "" {
-			t.Error("an error that says nothing")
+	return seeds
+}
+
+// decodeAny: no text makes the reader of settings panic, and what it refuses it says.
+func decodeAny(t *testing.T, text []byte) {
+	t.Helper()
+	var s settings
+	if err := decodeSettings(text, &s); err != nil && err.Error() == "" {
+		t.Error("an error that says nothing")
+	}
+}
+
+func TestMutationsSettings(t *testing.T) { mutate.Run(t, settingsSeeds(t), decodeAny) }
+
+func FuzzSettings(f *testing.F) {
+	for _, seed := range settingsSeeds(f) {
+		f.Add(seed)
+	}
+	f.Fuzz(decodeAny)
+}
+
+// TestRevocationLists: a list in DER or PEM, with nothing behind it.
+func TestRevocationLists(t *testing.T) {
+	encoded := pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: testdata.RootCrlBody})
+	for name, test := range map[string]struct {
+		text []byte
+		good bool
+	}{
+		"DER": {testdata.RootCrlBody, true}, "PEM": {encoded, true}, "DER and more": {append(bytes.Clone(testdata.RootCrlBody), 0), false}, "none": {nil, false},
+	} {
+		path := filepath.Join(t.TempDir(), "list")
+		if err := os.WriteFile(path, test.text, 0o600); err != nil {
+			t.Fatal(err)
 		}
-	})
+		if lists, err := readRevocationLists([]string{path}); (err == nil) != test.good || test.good && len(lists) != 1 {
+			t.Errorf("%s: %v, %v", name, lists, err)
+		}
+	}
 }

@@ -1,15 +1,20 @@
 package amd_test
 
 import (
+	"bytes"
 	"errors"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-sev-guest/verify/testdata"
+
+	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/attest/collateral"
 	"github.com/vouchsafe/vouchsafe/attest/collateral/amd"
 	"github.com/vouchsafe/vouchsafe/attest/collateral/vendortest"
 	"github.com/vouchsafe/vouchsafe/attest/snp"
+	"github.com/vouchsafe/vouchsafe/internal/mutate"
 )
 
 // TestRequests holds what is asked of the service against AMD publication 57230: decimal levels, FMC on Turin alone.
@@ -58,4 +63,60 @@ func TestRequests(t *testing.T) {
 	if _, err := amd.New(amd.Config{Checker: checker, Client: s.Client(t, time.Second), Base: "http://kds.test"}); err == nil {
 		t.Error("in clear")
 	}
+}
+
+// TestMutations: of a certificate that AMD issued nothing else is kept, and it under its own name only.
+func TestMutations(t *testing.T) {
+	checker, err := snp.NewCollateral()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := amd.New(amd.Config{Checker: checker})
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := snp.ParseReport(testdata.AttestationBytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts, err := snp.EndorsementNames(report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []collateral.Name
+	for _, text := range append(texts, "amd/crl/Milan") {
+		n, err := collateral.ParseName(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, n)
+	}
+	kept := 0
+	mutate.Run(t, [][]byte{testdata.VcekBytes}, func(t *testing.T, input []byte) {
+		for _, n := range names {
+			if _, err := p.Check(n, &attest.Endorsement{Data: input}, time.Now()); err != nil {
+				continue
+			}
+			if kept++; !bytes.Equal(input, testdata.VcekBytes) || !strings.HasPrefix(n.String(), "amd/vcek/Milan/") {
+				t.Errorf("%s was kept: %x", n, input)
+			}
+		}
+	})
+	if kept == 0 {
+		t.Error("what AMD issued was not kept")
+	}
+}
+
+// FuzzCheck: no bytes are kept as a list or a certificate but those that AMD signed.
+func FuzzCheck(f *testing.F) {
+	checker, err := snp.NewCollateral()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add("amd/crl/Genoa", testdata.VcekBytes)
+	f.Fuzz(func(t *testing.T, name string, data []byte) {
+		if _, _, err := checker.Check(name, data); err == nil && !bytes.Equal(data, testdata.VcekBytes) {
+			t.Errorf("%q was kept: %x", name, data)
+		}
+	})
 }

@@ -284,6 +284,9 @@ func checkList(data []byte) (collateral.Validity, error) {
 	if err != nil {
 		return collateral.Validity{}, err
 	}
+	if len(list.Raw) != len(data) {
+		return collateral.Validity{}, errors.New("bytes follow the list")
+	}
 	if list.NextUpdate.IsZero() {
 		return collateral.Validity{}, errors.New("the list does not say when its next is due")
 	}

@@ -131,20 +131,29 @@ func (s *source) discover(ctx context.Context, v verifier) (*url.URL, error) {
 	if err != nil {
 		return nil, err
 	}
-	members, err := strictjson.Object(r.Body)
+	at, err := v.keySet(r.Body)
 	if err != nil {
-		return nil, collateral.Invalid(r.URL, "the discovery document: %w", err)
+		return nil, collateral.Invalid(r.URL, "%w", err)
+	}
+	return at, nil
+}
+
+// keySet reads in an issuer's discovery document where its key set is.
+func (v *verifier) keySet(document []byte) (*url.URL, error) {
+	members, err := strictjson.Object(document)
+	if err != nil {
+		return nil, fmt.Errorf("the discovery document: %w", err)
 	}
 	var issuer, text string
 	if json.Unmarshal(members["issuer"], &issuer) != nil || issuer != v.issuer {
-		return nil, collateral.Invalid(r.URL, "the discovery document is of the issuer %.100q, not %s", issuer, v.issuer)
+		return nil, fmt.Errorf("the discovery document is of the issuer %.100q, not %s", issuer, v.issuer)
 	}
 	if json.Unmarshal(members["jwks_uri"], &text) != nil {
-		return nil, collateral.Invalid(r.URL, "the discovery document has no jwks_uri")
+		return nil, errors.New("the discovery document has no jwks_uri")
 	}
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "https" || u.User != nil || !slices.Contains(v.hosts, u.Host) {
-		return nil, collateral.Invalid(r.URL, "the key set is at %.200q, not on one of the hosts %v", text, v.hosts)
+		return nil, fmt.Errorf("the key set is at %.200q, not on one of the hosts %v", text, v.hosts)
 	}
 	return u, nil
 }

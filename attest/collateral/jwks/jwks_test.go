@@ -16,6 +16,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/attest/collateral"
 	"github.com/vouchsafe/vouchsafe/attest/collateral/jwks"
 	"github.com/vouchsafe/vouchsafe/attest/collateral/vendortest"
+	"github.com/vouchsafe/vouchsafe/internal/mutate"
 )
 
 // keySet makes a key set of one key; private puts the private key into it.
@@ -72,6 +73,29 @@ func FuzzCheck(f *testing.F) {
 	f.Add(keySet(f, false))
 	f.Add([]byte(`{"keys":[{"kty":"oct","k":"AAAA"}]}`))
 	f.Fuzz(func(_ *testing.T, set []byte) { _ = jwks.Check(set) })
+}
+
+// TestMutations: what passes for a key set is an object with keys, at least one of which can be used, and none is private.
+func TestMutations(t *testing.T) {
+	seeds := [][]byte{keySet(t, false), keySet(t, true), []byte(`{"keys":[{"kty":"oct","k":"AAAA"}]}`)}
+	mutate.Run(t, seeds, func(t *testing.T, input []byte) {
+		if jwks.Check(input) != nil {
+			return
+		}
+		var set struct{ Keys []map[string]any }
+		if err := json.Unmarshal(input, &set); err != nil || len(set.Keys) == 0 {
+			t.Fatalf("%d keys, %v: %q", len(set.Keys), err, input)
+		}
+		var usable jose.JSONWebKeySet
+		if err := json.Unmarshal(input, &usable); err != nil {
+			t.Errorf("%v: %q", err, input)
+		}
+		for _, key := range set.Keys {
+			if key["d"] != nil || key["k"] != nil {
+				t.Errorf("a key that is not public: %q", input)
+			}
+		}
+	})
 }
 
 func TestFetch(t *testing.T) {

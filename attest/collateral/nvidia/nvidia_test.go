@@ -1,6 +1,7 @@
 package nvidia_test
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -10,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +22,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/attest/collateral"
 	"github.com/vouchsafe/vouchsafe/attest/collateral/nvidia"
 	"github.com/vouchsafe/vouchsafe/attest/collateral/vendortest"
+	"github.com/vouchsafe/vouchsafe/internal/mutate"
 )
 
 const id = "NV_GPU_DRIVER_GH100_535.86.09"
@@ -166,4 +169,53 @@ func FuzzCheck(f *testing.F) {
 			_, _ = p.Check(n, &attest.Endorsement{Data: data}, time.Now())
 		}
 	})
+}
+
+// TestMutations: what passes as a manifest is one XML document without a document type, and what passes as a response one sequence in DER.
+func TestMutations(t *testing.T) {
+	p, err := nvidia.New(nvidia.Config{Verify: accept})
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest, err := os.ReadFile("../../nvidia/rim/testdata/NV_GPU_VBIOS_1010_0200_882_96009F0001.xml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile("../../nvidia/testdata/gh100-provisioner.ocsp.b64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	small := []byte(`<?xml version="1.0"?><!-- x --><SoftwareIdentity name="x"><Payload a="b">&lt;</Payload></SoftwareIdentity>`)
+	typed := []byte(`<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>`)
+	rim, answer := name(t, "nvidia/rim/"+id), name(t, "nvidia/ocsp/"+strings.Repeat("a", 64))
+	taken := 0
+	mutate.Run(t, [][]byte{manifest, small, typed}, func(t *testing.T, input []byte) {
+		if _, err := p.Check(rim, &attest.Endorsement{Data: input}, time.Now()); err != nil {
+			return
+		}
+		taken++
+		if bytes.Contains(input, []byte("<!DOCTYPE")) && !bytes.Contains(input, []byte("<!--")) && !bytes.Contains(input, []byte("CDATA")) {
+			t.Errorf("a manifest with a document type: %.300q", input)
+		}
+	})
+	if taken < 2 {
+		t.Error("what is good is not taken as a manifest")
+	}
+	taken = 0
+	mutate.Run(t, [][]byte{response, {0x30, 3, 10, 1, 6}}, func(t *testing.T, input []byte) {
+		if _, err := p.Check(answer, &attest.Endorsement{Data: input}, time.Now()); err != nil {
+			return
+		}
+		taken++
+		if input[0]&0x1f != 0x10 {
+			t.Errorf("%x is no sequence", input)
+		}
+	})
+	if taken < 2 {
+		t.Error("what is good is not taken as a response")
+	}
 }

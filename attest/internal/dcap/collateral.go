@@ -283,6 +283,9 @@ func verifyList(der []byte, issuer *x509.Certificate) (*crl, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(list.Raw) != len(der) {
+		return nil, errors.New("bytes follow the list")
+	}
 	if !bytes.Equal(list.RawIssuer, issuer.RawSubject) {
 		return nil, fmt.Errorf("the list is by %.60q, not %q", list.Issuer.CommonName, issuer.Subject.CommonName)
 	}

@@ -3,6 +3,8 @@ package dcap
 import (
 	"encoding/hex"
 	"strings"
+
+	"github.com/vouchsafe/vouchsafe/attest/internal/hextext"
 )
 
 // HexField is a claim to write: the hex of bytes.
@@ -22,7 +24,7 @@ func WriteHex(fields ...HexField) {
 	all.Grow(size)
 	var space [128]byte // enough for the longest field
 	for _, f := range fields {
-		all.Write(hex.AppendEncode(space[:0], f.From))
+		all.Write(hextext.Encode(space[:], f.From))
 	}
 	text := all.String()
 	for _, f := range fields {

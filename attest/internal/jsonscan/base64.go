@@ -3,6 +3,7 @@ package jsonscan
 import (
 	"encoding/base64"
 	"encoding/binary"
+	"strings"
 )
 
 // groups give the bits of each character at each of the four places of a group, and notBase64 for what is no character of the alphabet. The
@@ -39,12 +40,43 @@ func groupsOf(alphabet string) *groups {
 // DecodeBase64 decodes text as its encoder writes it: with padding or without, as the encoding has it, without line breaks, and without
 // bits that no byte takes. The encoding is one of the four of package base64.
 func DecodeBase64(encoding *base64.Encoding, text []byte) ([]byte, error) {
+	out := make([]byte, encoding.DecodedLen(len(text)))
+	n, err := decode(out, encoding, text)
+	if err != nil {
+		return nil, err
+	}
+	return out[:n:n], nil
+}
+
+// DecodeBase64Text is DecodeBase64 for what is wanted as a string: a document of JSON, which it saves a copy of.
+func DecodeBase64Text(encoding *base64.Encoding, text []byte) (string, error) {
+	var out strings.Builder
+	out.Grow(encoding.DecodedLen(len(text)))
+	var part [768]byte
+	for {
+		next := text[:min(len(text), len(part)/3*4)]
+		n, err := decode(part[:], encoding, next)
+		if err != nil {
+			return "", err
+		}
+		out.Write(part[:n])
+		text = text[len(next):]
+		if len(text) == 0 {
+			return out.String(), nil
+		}
+		if n < len(part) {
+			return "", base64.CorruptInputError(len(next)) // padding, and more after it
+		}
+	}
+}
+
+// decode decodes text into out, which is long enough for it.
+func decode(out []byte, encoding *base64.Encoding, text []byte) (n int, err error) {
 	tables, strict := standard, strictly[encoding]
 	if encoding == base64.URLEncoding || encoding == base64.RawURLEncoding {
 		tables = forURLs
 	}
-	out := make([]byte, encoding.DecodedLen(len(text)))
-	n, at := 0, 0
+	at := 0
 	// Two groups at a time, which are written with two bytes of what comes after them. The last ones, which may be padded or short, are the
 	// standard library's.
 	for ; at+16 <= len(text); at += 8 {
@@ -52,7 +84,7 @@ func DecodeBase64(encoding *base64.Encoding, text []byte) ([]byte, error) {
 		first := tables[0][byte(next)] | tables[1][byte(next>>8)] | tables[2][byte(next>>16)] | tables[3][byte(next>>24)]
 		second := tables[0][byte(next>>32)] | tables[1][byte(next>>40)] | tables[2][byte(next>>48)] | tables[3][byte(next>>56)]
 		if first|second >= notBase64 {
-			return nil, base64.CorruptInputError(at)
+			return 0, base64.CorruptInputError(at)
 		}
 		binary.BigEndian.PutUint64(out[n:], uint64(first)<<40|uint64(second)<<16)
 		n += 6
@@ -61,8 +93,5 @@ func DecodeBase64(encoding *base64.Encoding, text []byte) ([]byte, error) {
 	if n += last; err == nil && encoding.EncodedLen(n) != len(text) { // the decoder passes over line breaks
 		err = base64.CorruptInputError(at)
 	}
-	if err != nil {
-		return nil, err
-	}
-	return out[:n:n], nil
+	return n, err
 }

@@ -16,6 +16,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/attest/internal/hextext"
 )
 
 // Scanner reads one text. A method that fails leaves it failed, and every later one does nothing, so callers look at [Scanner.Err] at the end of
@@ -170,17 +171,21 @@ func (s *Scanner) Array(element func()) {
 // String reads a string without escapes. What it returns is part of the text and must not be kept.
 func (s *Scanner) String() []byte {
 	s.Expect('"')
-	for start := s.pos; s.err == nil && s.pos < len(s.data); s.pos++ {
-		switch c := s.data[s.pos]; {
-		case c == '"':
-			s.pos++
-			return s.data[start : s.pos-1]
-		case c == '\\' || c < 0x20:
-			s.Fail("a name or type with %q", c)
-		}
+	if s.err != nil {
+		return nil
 	}
-	s.Fail("unterminated string")
-	return nil
+	start := s.pos
+	s.pos += Plain(s.data[start:])
+	switch {
+	case s.pos == len(s.data):
+		s.Fail("unterminated string")
+		return nil
+	case s.data[s.pos] != '"':
+		s.Fail("a name or type with %q", s.data[s.pos])
+		return nil
+	}
+	s.pos++
+	return s.data[start : s.pos-1]
 }
 
 // Null consumes null if it is next.
@@ -328,17 +333,20 @@ func (s *Scanner) skip(depth int) {
 
 func (s *Scanner) skipString() {
 	s.pos++
-	for s.pos < len(s.data) {
+	for s.err == nil {
+		s.pos += Plain(s.data[s.pos:])
+		if s.pos == len(s.data) {
+			break
+		}
 		c := s.data[s.pos]
 		s.pos++
-		switch {
-		case c == '"':
+		switch c {
+		case '"':
 			return
-		case c < 0x20:
-			s.Fail("a control character in a string")
-			return
-		case c == '\\':
+		case '\\':
 			s.skipEscape()
+		default:
+			s.Fail("a control character in a string")
 		}
 	}
 	s.Fail("unterminated string")
@@ -427,14 +435,9 @@ func (s *Scanner) AppendHex(dst []byte, limit int) []byte {
 		s.tooLong("hex", limit)
 		return dst
 	}
-	dst = slices.Grow(dst, len(text)/2)
-	for ; len(text) > 0; text = text[2:] {
-		high, low := nibble[text[0]], nibble[text[1]]
-		if high|low == noHex {
-			s.Fail("a string that is not hex")
-			return dst
-		}
-		dst = append(dst, high<<4|low)
+	dst = slices.Grow(dst, len(text)/2)[:len(dst)+len(text)/2]
+	if !hextext.Decode(dst[len(dst)-len(text)/2:], text) {
+		s.Fail("a string that is not hex")
 	}
 	return dst
 }
@@ -455,26 +458,6 @@ func (s *Scanner) Text() []byte {
 	s.pos += end + 1
 	return text
 }
-
-// noHex marks characters that are no hexadecimal digit. All its bits are set, so that it survives being combined with one that is.
-const noHex = 0xff
-
-// nibble has the value of each character as a hexadecimal digit.
-var nibble = func() (table [256]byte) {
-	for c := range table {
-		switch {
-		case c >= '0' && c <= '9':
-			table[c] = byte(c - '0')
-		case c >= 'a' && c <= 'f':
-			table[c] = byte(c - 'a' + 10)
-		case c >= 'A' && c <= 'F':
-			table[c] = byte(c - 'A' + 10)
-		default:
-			table[c] = noHex
-		}
-	}
-	return table
-}()
 
 // Base64 reads a string of base64 in the encoding given, as its encoder writes it, that is of at most limit bytes. A slash may be escaped, as some
 // writers of JSON do.

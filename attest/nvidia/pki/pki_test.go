@@ -17,6 +17,7 @@ import (
 
 	"github.com/vouchsafe/vouchsafe/attest/nvidia/nvidiatest"
 	"github.com/vouchsafe/vouchsafe/attest/nvidia/pki"
+	"github.com/vouchsafe/vouchsafe/internal/mutate"
 )
 
 func TestVerify(t *testing.T) {
@@ -162,6 +163,67 @@ func TestRoot(t *testing.T) {
 			t.Errorf("%s is a root", name)
 		}
 	}
+}
+
+// TestMutations: of a chain that NVIDIA issued and one made here, no change verifies, each under its own root.
+func TestMutations(t *testing.T) {
+	read := func(path string) []byte {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	device, err := pki.Root(read("../roots/device.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := nvidiatest.NewWorld(t)
+	root := w.DeviceRoot
+	middle := w.Issue(&root, "middle", true, nil)
+	leaf := w.Issue(&middle, "leaf", false, nil)
+	seeds := [][]byte{read("../testdata/ls10-chain.pem"), nvidiatest.PEM(leaf.Certificate, middle.Certificate, root.Certificate)}
+	roots := []*x509.Certificate{device, root.Certificate}
+	good := map[string]bool{} // of certificates, as they were issued
+	for i, seed := range seeds {
+		ders, err := pki.ParsePEM(seed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		certs, err := pki.Parse(ders)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := pki.Verify(certs, roots[i]); err != nil {
+			t.Errorf("chain %d as it was: %v", i, err)
+		}
+		for _, der := range ders {
+			good[string(der)] = true
+		}
+	}
+	mutate.Run(t, seeds, func(t *testing.T, input []byte) {
+		ders, err := pki.ParsePEM(input)
+		if err != nil {
+			return
+		}
+		if len(ders) > pki.MaxChain {
+			t.Errorf("%d certificates", len(ders))
+		}
+		certs, err := pki.Parse(ders)
+		if err != nil {
+			return
+		}
+		for i := range roots {
+			if _, err := pki.Verify(certs, roots[i]); err != nil {
+				continue
+			}
+			for _, der := range ders {
+				if !good[string(der)] {
+					t.Errorf("a certificate that was not issued verifies: %x", der)
+				}
+			}
+		}
+	})
 }
 
 // FuzzParsePEM: what is read is what a second writing of it says.

@@ -11,14 +11,7 @@ type row struct {
 	verified string
 	not      string
 	tests    []string // "package Test", from the project's root
-}
-
-// vector is one piece of real evidence, or of what goes with it, and what it must give.
-type vector struct {
-	name    string // its path below the folder of vectors, or what a module calls it
-	kind    string
-	module  string // the module it is from; "" for the folder of vectors
-	verdict string
+	proof    []string // names of vectors of this kind; none where no real evidence was to be had
 }
 
 var rows = []row{
@@ -31,6 +24,7 @@ var rows = []row{
 			"attest/snp TestGenoaVector", "attest/snp TestMilanVector", "attest/snp TestDebugMilan", "attest/snp TestEveryByte", "attest/snp TestOracle",
 			"attest/snp TestCollateralCheckReal",
 		},
+		proof: []string{"snp/genoa-v3-evidence.json", "snp/milan-v2-report.bin", "verify/testdata/attestation.bin"},
 	},
 	{
 		kind: attest.TDX, page: "tdx.md", hardware: "Intel TDX",
@@ -39,37 +33,44 @@ var rows = []row{
 			"TCB info, TDX module and its identity, converged TCB status with dates and advisories, event log against RTMR 0 to 3",
 		not:   "quotes of version 5 and TDX 1.5 on real evidence; keys on P-384; certification data but certificates",
 		tests: []string{"attest/tdx TestVector", "attest/tdx TestRealQuoteAndCollateral", "attest/tdx TestRealEventLog", "attest/tdx TestConverged", "attest/tdx TestFlipsReal", "attest/tdx TestOracle"},
+		proof: []string{"tdx/quote-v4.dat", "testing/testdata/tdx_prod_quote_SPR_E4.dat", "testing/testdata/ccel/cos-113-tdx-quote.dat"},
 	},
 	{
 		kind: attest.SGX, page: "sgx.md", hardware: "Intel SGX by DCAP", forms: "quote of version 3, and 4 or 5 with an enclave's body, raw; JSON of KBS clients",
 		verified: "as tdx, without the module", not: "EPID; TCB info for SGX that Intel signed, of which none was at hand",
 		tests: []string{"attest/sgx TestVector", "attest/sgx TestConverged", "attest/sgx TestRefusals"},
+		proof: []string{"sgx/quote-v3.dat"},
 	},
 	{
 		kind: attest.AzSNPvTPM, page: "azure.md", hardware: "Azure confidential VM on SEV-SNP, with paravisor", forms: "JSON of KBS clients, layouts 0, 1 and 2",
 		verified: "form, nonce, exactly PCRs 0 to 23 of SHA-256 and their values, the attestation key in the paravisor's report, its signature, that report by the hardware as snp, VMPL 0, user data in layout 2, init-data in PCR 8, event log",
 		not:      "which paravisor it is, which a policy must name; Microsoft's certificate of the attestation key",
 		tests:    []string{"attest/azure TestVectors", "attest/azure TestSoftTPM", "attest/azure TestRefusals"},
+		proof:    []string{"az-snp-vtpm/evidence-v0.json", "az-snp-vtpm/evidence-v1.json", "az-snp-vtpm/evidence-v2.json"},
 	},
 	{
 		kind: attest.AzTDXvTPM, page: "azure.md", hardware: "Azure confidential VM on TDX, with paravisor", forms: "JSON of KBS clients, layouts 0, 1 and 2",
 		verified: "as az-snp-vtpm, with the TD quote as tdx", not: "as az-snp-vtpm; layouts 0 and 2 on real evidence",
 		tests: []string{"attest/azure TestVectors", "attest/tdx TestAzureVector"},
+		proof: []string{"az-tdx-vtpm/evidence-v1.json"},
 	},
 	{
 		kind: attest.Nitro, page: "nitro.md", hardware: "AWS Nitro Enclaves", forms: "COSE_Sign1 document; the same in JSON",
 		verified: "form, binding in user_data, chain to AWS's pinned root, dates, time of the document, signature; debug mode by the PCRs", not: "revocation and TCB, of which AWS publishes nothing",
 		tests: []string{"attest/nitro TestRealDocuments", "attest/nitro TestEveryByte"},
+		proof: []string{"attest/nitro/testdata/document.cbor", "attest/nitro/testdata/document-debug.cbor"},
 	},
 	{
 		kind: attest.CCA, page: "cca.md", hardware: "Arm CCA", forms: "token collection of tag 399 or 907, raw; JSON of KBS clients",
 		verified: "challenge, the realm's key in the platform token, platform key by an anchor that the operator gave, both signatures, lifecycle, components against given reference values",
 		not:      "profiles 2.0.0, which are refused; revocation, which is removing the anchor", tests: []string{"attest/cca TestRealToken", "attest/cca TestEveryByte"},
+		proof: []string{"cca/cca-example-token.cbor", "realm/testvectors/tf-rmm/cca_token.cbor"},
 	},
 	{
 		kind: attest.CSV, page: "csv.md", hardware: "Hygon CSV", forms: "JSON of KBS clients, reports of version 1 and 2",
 		verified: "binding, signature by the PEK, certificates PEK, CEK, HSK up to Hygon's pinned key", not: "a chain of real certificates, of which none was at hand; dates, revocation and TCB, of which Hygon publishes nothing; the event log",
 		tests: []string{"attest/csv TestRealEvidence", "attest/csv TestVerify", "attest/csv TestMask"},
+		proof: []string{"csv/evidence.json"},
 	},
 	{
 		kind: attest.SE, page: "csv.md#ibm-secure-execution", hardware: "IBM Secure Execution", forms: "JSON of KBS clients",
@@ -78,7 +79,8 @@ var rows = []row{
 	{
 		kind: attest.TPM, page: "../policy-author.md#tpm-hosts", hardware: "TPM 2.0", forms: "JSON of KBS clients, and with the project's own members",
 		verified: "quote over all 24 PCRs, by a key that was enrolled against its maker's certificate or that Google certified; event log against the PCRs",
-		not:      "that memory is closed to the host: a TPM proves a boot chain and no more", tests: []string{"attest/tpm TestSchemes", "attest/tpm TestVerifyMutations"},
+		not:      "that memory is closed to the host: a TPM proves a boot chain and no more", tests: []string{"attest/tpm TestSchemes", "attest/tpm TestGoogleCertificates", "attest/tpm TestVerifyMutations"},
+		proof: []string{"internal/test/attestations/gce-cos-85-no-nonce.pb", "internal/test/attestations/gce-cos-85-nonce9009.pb"},
 	},
 	{
 		kind: attest.Token, page: "token.md", hardware: "what the other verifier judged",
@@ -86,12 +88,14 @@ var rows = []row{
 		verified: "issuer, algorithm, key by a key set or chain that the operator configured, signature, times, audience, verdict, that evidence covers nonce and key",
 		not:      "the hardware, for which the other verifier stands; revocation of certificates in tokens; tokens of a live service, of which none was at hand",
 		tests:    []string{"attest/token TestVectorEAR", "attest/token TestVerify", "attest/token TestRefusals", "attest/token TestBindingPlaces"},
+		proof:    []string{"ear/example-claims.json"},
 	},
 	{
 		kind: attest.NVIDIA, page: "nvidia.md", hardware: "NVIDIA Hopper and Blackwell GPUs, LS10 switches", forms: "JSON of KBS clients, several devices; token set of NVIDIA's service",
 		verified: "nonce, chain to NVIDIA's pinned root, signature, firmware id, measurements against manifests that NVIDIA signed, OCSP responses that are at hand",
 		not:      "that the GPU is attached to this machine; Blackwell on real evidence; a report of a real switch",
 		tests:    []string{"attest/nvidia TestRealHopper", "attest/nvidia TestRealChains", "attest/nvidia TestARealSwitch", "attest/nvidia TestEveryArchitecture", "attest/token TestDevice"},
+		proof:    []string{"nvidia/hopperAttestationReport.txt", "attest/nvidia/testdata/ls10-chain.pem"},
 	},
 	{
 		kind: attest.Virtual, hardware: "none: the development TEE", forms: "extended report of the layout of snp", verified: "signature under a root made at first start", not: "hardware; only `vouchsafe dev` takes it",
@@ -103,53 +107,4 @@ var rows = []row{
 	{
 		kind: attest.SampleDevice, hardware: "none", forms: "JSON of KBS clients' test attester", verified: "binding", not: "everything else; only `vouchsafe dev` takes it", tests: []string{"attest/sample TestVerify"},
 	},
-}
-
-// Modules that ship real evidence.
-const (
-	goSEVGuest = "google/go-sev-guest"
-	goTDXGuest = "google/go-tdx-guest"
-	goEventlog = "google/go-eventlog"
-)
-
-var vectors = []vector{
-	{"snp/genoa-v3-evidence.json", "snp", "", "verified; measurement 6a6519d7…, TCB 10, 0, 23, 25, policy 0x30000"},
-	{"snp/milan-v2-report.bin", "snp", "", "verified with the certificate beside it; measurement a1f39304…"},
-	{"snp/milan-v2-vcek.der", "snp", "", "the certificate of the report beside it"},
-	{"attestation.bin with its VCEK", "snp", goSEVGuest, "verified; Milan, debugging allowed"},
-	{"az-snp-vtpm/evidence-v0.json", "az-snp-vtpm", "", "verified, bound to “challenge”; PCR 0 e15c4479…"},
-	{"az-snp-vtpm/evidence-v1.json", "az-snp-vtpm", "", "verified, bound to “challenge”; PCR 0 e15c4479…"},
-	{"az-snp-vtpm/evidence-v2.json", "az-snp-vtpm", "", "verified, bound to the 48 bytes that user-data has too; PCR 0 84275b2f…"},
-	{"az-tdx-vtpm/evidence-v1.json", "az-tdx-vtpm", "", "all signatures of TPM and TD verified; cannot be judged without Intel's TCB info for 00806f050000, which is not at hand"},
-	{"tdx/quote-v4.dat", "tdx", "", "verified with Intel's collateral of June 2023; MRTD 705ee938…, report data 7c71fe2c…, up-to-date, under debug"},
-	{"tdx/tcbInfo.json", "tdx", "", "parsed"},
-	{"tdx/enclaveIdentity.json", "tdx", "", "parsed"},
-	{"tdx_prod_quote_SPR_E4.dat", "tdx", goTDXGuest, "verified with Intel's collateral of June 2023; a prototype below every level, so revoked"},
-	{"ccel/cos-113-tdx-quote.dat with its event log", "tdx", goTDXGuest, "the log replays to the quote's RTMRs; cannot be judged without Intel's TCB info for its family, which is not at hand"},
-	{"sgx/quote-v3.dat", "sgx", "", "chain and signatures verified; MRENCLAVE 8f173e46…; cannot be judged without Intel's TCB info for its family, which is not at hand"},
-	{"nvidia/hopperAttestationReport.txt", "nvidia", "", "verified with the chain of case 1; nonce 931d8dd0…"},
-	{"nvidia/hopperAttestationReport-claims.txt", "nvidia", "", "NVIDIA's own parse of the report: the same driver and VBIOS versions"},
-	{"nvidia/hopper_cert_chain_case1.txt", "nvidia", "", "verified"},
-	{"nvidia/hopper_cert_chain_case2.txt", "nvidia", "", "certificate_missing: only the root"},
-	{"nvidia/hopper_cert_chain_case3.txt", "nvidia", "", "certificate_untrusted: an authority is missing"},
-	{"nvidia/hopper_cert_chain_case4.txt", "nvidia", "", "certificate_untrusted: the attestation key's certificate is missing"},
-	{"nvidia/hopper_signing_cert.pem", "nvidia", "", "certificate_untrusted: the attestation key's certificate alone"},
-	{"cca/cca-example-token.cbor", "cca", "", "verified with its anchor; with its reference values up-to-date"},
-	{"cca/tastore.json", "cca", "", "the anchor of the token"},
-	{"cca/rvstore.json", "cca", "", "the reference values of the token's platform"},
-	{"cca/cpak-pub.json", "cca", "", "the platform key in the anchor"},
-	{"cca/cca-claims.json", "cca", "", "claims of another token of the same platform"},
-	{"csv/evidence.json", "csv", "", "parsed; cannot be judged without Hygon's certificates of its chip"},
-	{"ear/example-claims.json", "token", "", "signed here by a test key: verdict_negative, for the verifier says contraindicated; verified where it says warning"},
-	{"eventlog/CCEL_data_gcp", "tdx", "", "replays to RTMRs that are then covered"},
-	{"eventlog/CCEL_data_grub", "tdx", "", "replays to RTMRs that are then covered; as many events as the golden parse"},
-	{"eventlog/CCEL_data_grub_out.json", "tdx", "", "the golden parse"},
-	{"eventlog/CCEL_data_ovmf", "tdx", "", "replays to RTMRs that are then covered; as many events as the golden parse"},
-	{"eventlog/CCEL_data_ovmf_out.json", "tdx", "", "the golden parse"},
-	{"eventlogs/tpm/ubuntu-2404-amd-sevsnp.bin", "tpm", goEventlog, "replays to PCRs that are then covered"},
-	{"eventlogs/tpm/ubuntu-2404-intel-tdx.bin", "tpm", goEventlog, "replays to PCRs that are then covered"},
-	{"eventlogs/ccel/cos-113-intel-tdx.bin", "tdx", goEventlog, "replays to RTMRs that are then covered"},
-	{"tpm/evidence-64byte-nonce.json", "tpm", "", "parsed; its 64 bytes of nonce bind to nothing (binding_mismatch)"},
-	{"kbs-known-answers.json", "", "", "reproduced byte for byte: `broker/envelope TestKnownAnswers`"},
-	{"README.md", "", "", "says what each file is"},
 }
