@@ -39,11 +39,11 @@ func (m *Mount) readConfig(ctx context.Context, req *logical.Request, _ *framewo
 	if err != nil {
 		return Fail(err)
 	}
-	return respond(c)
+	return Respond(c)
 }
 
 func (m *Mount) writeConfig(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	members, err := given(req, d)
+	members, err := Given(req, d)
 	if err != nil {
 		return Fail(err)
 	}
@@ -55,11 +55,11 @@ func (m *Mount) writeConfig(ctx context.Context, req *logical.Request, d *framew
 	if err != nil {
 		return Fail(err)
 	}
-	return respond(c)
+	return Respond(c)
 }
 
-// respond answers with the members of a value's JSON.
-func respond(v any) (*logical.Response, error) {
+// Respond answers with the members of a value's JSON.
+func Respond(v any) (*logical.Response, error) {
 	text, err := json.Marshal(v)
 	if err != nil {
 		return Fail(err)
@@ -89,7 +89,7 @@ func (m *Mount) PolicyTestPath() *framework.Path {
 }
 
 func (m *Mount) testPolicy(_ context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	members, err := given(req, d)
+	members, err := Given(req, d)
 	if err != nil {
 		return Fail(err)
 	}
@@ -98,7 +98,7 @@ func (m *Mount) testPolicy(_ context.Context, req *logical.Request, d *framework
 	p, err := policy.Parse(name, []byte(source))
 	var problems *policy.Problems
 	if errors.As(err, &problems) {
-		return respond(map[string]any{"valid": false, "problems": problems.List})
+		return Respond(map[string]any{"valid": false, "problems": problems.List})
 	}
 	if err != nil {
 		return Fail(&broker.Error{Code: broker.CodeInvalid, Message: err.Error(), Err: err})
@@ -110,5 +110,5 @@ func (m *Mount) testPolicy(_ context.Context, req *logical.Request, d *framework
 			passed++
 		}
 	}
-	return respond(map[string]any{"valid": true, "name": p.Name(), "digest": p.Digest(), "tests": results, "passed": passed, "failed": len(results) - passed})
+	return Respond(map[string]any{"valid": true, "name": p.Name(), "digest": p.Digest(), "tests": results, "passed": passed, "failed": len(results) - passed})
 }

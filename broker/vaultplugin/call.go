@@ -3,6 +3,7 @@ package vaultplugin
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker"
 	"github.com/vouchsafe/vouchsafe/broker/access"
 	"github.com/vouchsafe/vouchsafe/broker/admin/wire"
+	"github.com/vouchsafe/vouchsafe/client/release"
 )
 
 // endpoint is an operation of the native front end, with the type that it reads.
@@ -246,4 +248,33 @@ func Fail(err error) (*logical.Response, error) {
 		r.Headers = map[string][]string{"Retry-After": {strconv.Itoa(e.RetryAfter)}}
 	}
 	return r, nil
+}
+
+// Release has the broker judge evidence for secrets and returns its reply, or what to answer in its place.
+func (m *Mount) Release(ctx context.Context, req *logical.Request, request map[string]any) (*release.Reply, *logical.Response, error) {
+	c, done, err := m.use(ctx, req.Storage)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer done()
+	a, err := c.call(ctx, releases, Caller(req), request)
+	if err != nil {
+		return nil, nil, err
+	}
+	if a.status != http.StatusOK {
+		return nil, a.failure(), nil
+	}
+	// Signed a moment ago in this process, so that there is nothing to verify.
+	var signed struct {
+		Payload string `json:"payload"`
+	}
+	if err := json.Unmarshal(a.body.Bytes(), &signed); err != nil {
+		return nil, nil, err
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(signed.Payload)
+	if err != nil {
+		return nil, nil, err
+	}
+	reply, err := release.DecodeReply(payload)
+	return reply, nil, err
 }

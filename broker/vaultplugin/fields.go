@@ -90,8 +90,8 @@ func fieldType(t reflect.Type) framework.FieldType {
 	}
 }
 
-// given returns what a request has of the fields, and refuses what the path does not know: a member that is spelled wrongly must not be as if it were absent.
-func given(req *logical.Request, d *framework.FieldData) (map[string]any, error) {
+// Given returns what a request has of the fields, and refuses what the path does not know: a member that is spelled wrongly must not be as if it were absent.
+func Given(req *logical.Request, d *framework.FieldData) (map[string]any, error) {
 	for _, name := range slices.Sorted(maps.Keys(req.Data)) {
 		if d.Schema[name] == nil {
 			return nil, invalid("%.64q is not known here", name)

@@ -95,7 +95,7 @@ func Unauthenticated(routes []Route) []string {
 func (m *Mount) serve(d *Does) framework.OperationFunc {
 	schema := d.fields()
 	return func(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
-		members, err := given(req, &framework.FieldData{Raw: data.Raw, Schema: schema})
+		members, err := Given(req, &framework.FieldData{Raw: data.Raw, Schema: schema})
 		if err != nil {
 			return Fail(err)
 		}

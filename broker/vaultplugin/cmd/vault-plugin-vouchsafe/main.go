@@ -17,6 +17,7 @@ import (
 	"github.com/hashicorp/vault/sdk/plugin"
 
 	"github.com/vouchsafe/vouchsafe/broker/vaultplugin"
+	"github.com/vouchsafe/vouchsafe/broker/vaultplugin/authmethod"
 	"github.com/vouchsafe/vouchsafe/broker/vaultplugin/development"
 	"github.com/vouchsafe/vouchsafe/broker/vaultplugin/secretsengine"
 )
@@ -46,8 +47,11 @@ func run(args []string) error {
 
 // choose returns what the arguments say to be.
 func choose(args []string, o vaultplugin.Options) (logical.Factory, error) {
-	if len(args) == 1 && args[0] == "secret" {
+	switch {
+	case len(args) == 1 && args[0] == "secret":
 		return secretsengine.Factory(o, version), nil
+	case len(args) == 1 && args[0] == "auth":
+		return authmethod.Factory(o, version), nil
 	}
 	return nil, errors.New("register it with one argument: -args=secret for the secrets engine, -args=auth for the auth method")
 }

@@ -99,11 +99,23 @@ type mount struct {
 	client *api.Client
 }
 
-// newMount mounts and configures the plugin.
+// newMount mounts and configures the secrets engine.
 func newMount(t testing.TB, s *vaulttest.Server) *mount {
 	t.Helper()
 	register(t, s, "v1.0.0", api.PluginTypeSecrets)
-	m := &mount{server: s, path: s.Mount(t, "vouchsafe", nil), client: s.Client(t)}
+	return configured(t, s, s.Mount(t, "vouchsafe", nil))
+}
+
+// newAuthMount mounts and configures the auth method.
+func newAuthMount(t testing.TB, s *vaulttest.Server) *mount {
+	t.Helper()
+	register(t, s, "v1.0.0", api.PluginTypeCredential)
+	return configured(t, s, "auth/"+s.MountAuth(t, "vouchsafe"))
+}
+
+func configured(t testing.TB, s *vaulttest.Server, path string) *mount {
+	t.Helper()
+	m := &mount{server: s, path: path, client: s.Client(t)}
 	m.newTEE(t)
 	m.write(t, "config", map[string]any{
 		"purpose": "development", "issuer": s.Address + "/v1/" + m.path, "kinds": []string{"virtual", "snp", "tpm"}, "development_root": m.rootPEM(t),
