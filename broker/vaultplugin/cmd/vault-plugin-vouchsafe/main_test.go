@@ -69,25 +69,35 @@ func program(t testing.TB, version string) string {
 // register registers a version of the plugin as an operator does: the file in the plugin folder, by its SHA-256, with an argument that says what it is.
 func register(t testing.TB, s *vaulttest.Server, version string, kind api.PluginType) {
 	t.Helper()
+	command, digest := registerFile(t, s, version)
+	arg := "secret"
+	if kind == api.PluginTypeCredential {
+		arg = "auth"
+	}
+	err := s.Client(t).Sys().RegisterPluginWithContext(t.Context(), &api.RegisterPluginInput{
+		Name: "vouchsafe", Type: kind, Command: command, Args: []string{arg}, SHA256: digest, Version: version,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// registerFile puts the program into a server's plugin folder, if it is not there.
+func registerFile(t testing.TB, s *vaulttest.Server, version string) (command, digest string) {
+	t.Helper()
 	content, err := os.ReadFile(program(t, version))
 	if err != nil {
 		t.Fatal(err)
 	}
 	sum := sha256.Sum256(content)
-	command := "vault-plugin-vouchsafe-" + version
-	if err := os.WriteFile(filepath.Join(s.PluginDir, command), content, 0o700); err != nil && !strings.Contains(err.Error(), "text file busy") {
-		t.Fatal(err)
+	command = "vault-plugin-vouchsafe-" + version
+	path := filepath.Join(s.PluginDir, command)
+	if _, err := os.Stat(path); err != nil {
+		if err := os.WriteFile(path, content, 0o700); err != nil {
+			t.Fatal(err)
+		}
 	}
-	arg := "secret"
-	if kind == api.PluginTypeCredential {
-		arg = "auth"
-	}
-	err = s.Client(t).Sys().RegisterPluginWithContext(t.Context(), &api.RegisterPluginInput{
-		Name: "vouchsafe", Type: kind, Command: command, Args: []string{arg}, SHA256: hex.EncodeToString(sum[:]), Version: version,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	return command, hex.EncodeToString(sum[:])
 }
 
 // mount is a secrets engine of the plugin on a real server, for development, with a root of virtual TEEs.
@@ -193,7 +203,21 @@ func (m *mount) fill(t testing.TB) {
 // fetch is what a workload does, with the client that it uses with a server.
 func (m *mount) fetch(t testing.TB, device client.Collector, secret string) ([]client.Secret, error) {
 	t.Helper()
-	keys := m.get(t, ".well-known/jwks.json")
+	return fetchBy(t, m, m.get(t, ".well-known/jwks.json"), device, secret)
+}
+
+// tryFetch is fetch where even the keys may not be had.
+func (m *mount) tryFetch(t testing.TB, device client.Collector, secret string) ([]client.Secret, error) {
+	t.Helper()
+	status, keys, err := m.send(t, http.MethodGet, ".well-known/jwks.json", nil)
+	if err != nil || status != http.StatusOK {
+		return nil, fmt.Errorf("status %d, %w", status, err)
+	}
+	return fetchBy(t, m, keys, device, secret)
+}
+
+func fetchBy(t testing.TB, m *mount, keys []byte, device client.Collector, secret string) ([]client.Secret, error) {
+	t.Helper()
 	c, err := client.New(client.Config{URL: m.server.Address + "/v1/" + m.path, Keys: keys, Collector: device, Retry: client.Retry{Max: 2}})
 	if err != nil {
 		t.Fatal(err)
@@ -214,6 +238,16 @@ func (m *mount) get(t testing.TB, path string) []byte {
 // http sends a request without a token.
 func (m *mount) http(t testing.TB, method, path string, body any) (int, []byte) {
 	t.Helper()
+	status, got, err := m.send(t, method, path, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return status, got
+}
+
+// send is http where the server may not be there.
+func (m *mount) send(t testing.TB, method, path string, body any) (int, []byte, error) {
+	t.Helper()
 	var text io.Reader
 	if body != nil {
 		b, err := json.Marshal(body)
@@ -228,12 +262,9 @@ func (m *mount) http(t testing.TB, method, path string, body any) (int, []byte) 
 	}
 	answer, err := http.DefaultClient.Do(r)
 	if err != nil {
-		t.Fatal(err)
+		return 0, nil, err
 	}
 	defer answer.Body.Close()
 	got, err := io.ReadAll(answer.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return answer.StatusCode, got
+	return answer.StatusCode, got, err
 }
