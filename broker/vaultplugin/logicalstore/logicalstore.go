@@ -100,12 +100,11 @@ func (s *Store) Apply(ctx context.Context, writes ...store.Write) error {
 	}
 	defer s.leave()
 	defer s.lock(writes)()
-	old := make([]entry, len(writes))
+	old, err := s.entries(ctx, writes)
+	if err != nil {
+		return err
+	}
 	for i, w := range writes {
-		var err error
-		if old[i], err = s.entry(ctx, w.Key); err != nil {
-			return err
-		}
 		if old[i].version != w.Version {
 			return &store.ConflictError{Key: w.Key, Have: old[i].version, Want: w.Version}
 		}
@@ -124,6 +123,24 @@ func (s *Store) Apply(ctx context.Context, writes ...store.Write) error {
 		events = append(events, e)
 	}
 	return nil
+}
+
+// reading is how many entries are read at once for one Apply: each is a request to Vault and back, and few writes have more.
+const reading = 8
+
+// entries reads the entries of the records that are to be written.
+func (s *Store) entries(ctx context.Context, writes []store.Write) ([]entry, error) {
+	read, errs := make([]entry, len(writes)), make([]error, len(writes))
+	var wait sync.WaitGroup
+	for worker := range min(reading, len(writes)) {
+		wait.Go(func() {
+			for i := worker; i < len(writes); i += reading {
+				read[i], errs[i] = s.entry(ctx, writes[i].Key)
+			}
+		})
+	}
+	wait.Wait()
+	return read, errors.Join(errs...)
 }
 
 // lock locks the records of the writes, in an order that all callers keep to, and returns what unlocks them.

@@ -235,6 +235,21 @@ func (m *mount) get(t testing.TB, path string) []byte {
 	return body
 }
 
+// raw reads a path that is answered as it is, with the root token.
+func (m *mount) raw(t testing.TB, path string) (int, []byte) {
+	t.Helper()
+	answer, err := m.client.Logical().ReadRawWithContext(t.Context(), m.path+"/"+path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer.StatusCode, body
+}
+
 // http sends a request without a token.
 func (m *mount) http(t testing.TB, method, path string, body any) (int, []byte) {
 	t.Helper()
