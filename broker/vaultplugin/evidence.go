@@ -224,6 +224,9 @@ func (c *Config) makers() (m tpm.EnrollerConfig, err error) {
 				m.EKIntermediates = append(m.EKIntermediates, cert)
 			}
 		}
+		if len(m.EKRoots) == 0 {
+			return m, errors.New("tpm_maker_roots has no root")
+		}
 	}
 	rest := []byte(c.TPMRevocationLists)
 	for len(bytes.TrimSpace(rest)) > 0 {
