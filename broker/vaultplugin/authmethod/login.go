@@ -227,8 +227,18 @@ func (b *backend) renew(ctx context.Context, req *logical.Request, _ *framework.
 		return logical.ErrorResponse("the evidence is older than role %q allows: reattest with the key of the login, then renew", name), nil
 	}
 	auth := *req.Auth
-	auth.MaxTTL, auth.ExplicitMaxTTL = r.TokenMaxTTL, r.TokenExplicitMaxTTL
+	auth.ExplicitMaxTTL = r.TokenExplicitMaxTTL
 	auth.TTL, auth.Period = b.lifetime(r, last.Expires)
+	// Vault lets the one who renews choose how long, up to the most that a token lives from when it was issued. So that is said to be as long as this
+	// renewal may make it.
+	longest := auth.TTL
+	if auth.Period > 0 {
+		longest = auth.Period
+	}
+	auth.MaxTTL = now.Sub(req.Auth.IssueTime) + longest
+	if r.TokenMaxTTL > 0 {
+		auth.MaxTTL = min(auth.MaxTTL, r.TokenMaxTTL)
+	}
 	return &logical.Response{Auth: &auth}, nil
 }
 

@@ -240,8 +240,12 @@ func TestRenewalReattests(t *testing.T) {
 	if status, _, body := g.begin(t, m, authmethod.UseReattest, "payments").send(t, m, "reattest", "payments"); status != http.StatusOK {
 		t.Fatalf("%d %s", status, body)
 	}
-	if err := renew(); err != nil {
+	renewed, err := user.Auth().Token().RenewSelfWithContext(t.Context(), 100*3600)
+	if err != nil {
 		t.Fatalf("after a reattest: %v", err)
+	}
+	if d := renewed.Auth.LeaseDuration; d > 601 || d < 590 {
+		t.Errorf("who renews may choose %d s, of a token of 600", d)
 	}
 	// A policy that was retired gives nothing more.
 	m.write(t, "policy-retire/logins-payments", nil)
