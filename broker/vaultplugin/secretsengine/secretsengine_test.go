@@ -278,3 +278,32 @@ func TestAConfigurationThatMakesNothingIsNotKept(t *testing.T) {
 	}
 	b.must(t, "release", b.request(t))
 }
+
+// TestOverload: more denials than are recorded in a second are told to come back, in Vault's form and before the store grows.
+func TestOverload(t *testing.T) {
+	b := newBench(t)
+	b.configure(t)
+	b.must(t, "config", map[string]any{"refusals_per_second": 1})
+	b.must(t, "policy-retire/demo", nil)
+	overloaded := 0
+	for range 4 {
+		r, err := b.do(t, logical.UpdateOperation, "release", b.request(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if statusOf(r) != http.StatusTooManyRequests {
+			continue
+		}
+		overloaded++
+		var answer struct{ Data release.Error }
+		if err := json.Unmarshal(r.Data[logical.HTTPRawBody].([]byte), &answer); err != nil || answer.Data.Code != release.CodeOverloaded || answer.Data.RetryAfter == 0 {
+			t.Errorf("%s, %v", r.Data[logical.HTTPRawBody], err)
+		}
+		if len(r.Headers["Retry-After"]) != 1 {
+			t.Errorf("%v", r.Headers)
+		}
+	}
+	if overloaded == 0 {
+		t.Error("nobody was told to come back")
+	}
+}

@@ -4,9 +4,12 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -196,4 +199,52 @@ func TestLargeSecret(t *testing.T) {
 	if err != nil || string(secrets[0].Value) != value {
 		t.Errorf("%v", err)
 	}
+}
+
+// TestPluginIsKilled ends the plugin's process with SIGKILL, as a machine that is out of memory does: Vault starts it again, and nothing is lost.
+func TestPluginIsKilled(t *testing.T) {
+	s := vaulttest.Start(t)
+	m := newMount(t, s)
+	m.fill(t)
+	m.releases(t, "before")
+	size := m.logSize(t)
+	if killed := killPlugins(t, s.PluginDir); killed == 0 {
+		t.Fatal("no plugin runs")
+	}
+	var last error
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		if _, last = m.tryFetch(t, virtualdevice.New(m.device), "demo/app/password"); last == nil {
+			break
+		}
+	}
+	if last != nil {
+		t.Fatalf("after it was killed: %v", last)
+	}
+	if again := m.logSize(t); again != size+1 {
+		t.Errorf("the log has %d entries, after %d and a release", again, size)
+	}
+}
+
+// killPlugins kills the processes whose program is in a test server's plugin folder.
+func killPlugins(t *testing.T, dir string) (killed int) {
+	t.Helper()
+	links, err := filepath.Glob("/proc/[0-9]*/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, link := range links {
+		program, err := os.Readlink(link)
+		if err != nil || filepath.Dir(program) != dir {
+			continue
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(link)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		killed++
+	}
+	return killed
 }
