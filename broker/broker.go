@@ -20,6 +20,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker/keys"
 	"github.com/vouchsafe/vouchsafe/broker/logs"
 	"github.com/vouchsafe/vouchsafe/broker/session"
+	"github.com/vouchsafe/vouchsafe/broker/source"
 	"github.com/vouchsafe/vouchsafe/store"
 )
 
@@ -33,6 +34,7 @@ type Config struct {
 	Tokens    *access.Tokens    // over the same store
 	Shared    *Shared           // says that other brokers have the store, too
 	Verifiers []attest.Verifier // one that implements Passports takes passports, too
+	Sources   []source.Source   // where secrets may lie, beside being stored; those that issue need TendLeases running
 	Enroller  *tpm.Enroller     // enrols TPM keys; nil where no maker's root is configured, and then enrolment is refused
 	Issuer    string            // the "iss" of tokens: the broker's URL
 	Build     string            // name and version of the program, for tokens; default "vouchsafe"
@@ -48,6 +50,9 @@ type Config struct {
 type Shared struct {
 	NonceKeys *session.SharedKeys // needed
 	Staleness time.Duration       // how old what the store returns may be
+
+	// Check says whether the store is what it was when it was opened, for readiness. May be nil.
+	Check func(ctx context.Context) error
 }
 
 // Limits bound what one broker takes on. Zero fields have the defaults that the constants state.
@@ -108,6 +113,7 @@ type Broker struct {
 	refusals  *rate.Limiter // of records of refused evidence
 	denials   *rate.Limiter // of records of requests for which nothing was released
 	rules     *ruleBook
+	issues    *issueBook
 	writes    probe
 }
 
@@ -139,6 +145,11 @@ func New(ctx context.Context, c Config) (*Broker, error) {
 		refusals:  rate.NewLimiter(rate.Limit(c.Limits.RefusalsPerSecond), c.Limits.RefusalsPerSecond),
 		denials:   rate.NewLimiter(rate.Limit(c.Limits.RefusalsPerSecond), c.Limits.RefusalsPerSecond),
 	}
+	sources, err := sourcesOf(c.Sources)
+	if err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
+	}
+	b.issues = newIssueBook(c.Store, sources, c.Logger)
 	var others *sharedRules
 	if c.Shared != nil {
 		others = &sharedRules{staleness: c.Shared.Staleness, now: c.Now}

@@ -17,6 +17,7 @@ const (
 	OutcomeDenied   Outcome = "denied"    // a release policy, or there being none, denied it
 	OutcomeNotFound Outcome = "not_found" // allowed, but the secret or version does not exist
 	OutcomeRefused  Outcome = "refused"   // the evidence was refused
+	OutcomeFailed   Outcome = "failed"    // allowed, but where a secret lies could not be asked: nothing of the request was released
 )
 
 // Protocol says by which front end a request came.
@@ -57,10 +58,11 @@ type SecretDecision struct {
 	Secret   string          `json:"secret"`
 	Version  uint64          `json:"version,omitempty"` // the version released, or the one asked for; 0 when the current one was asked for and not released
 	Outcome  Outcome         `json:"outcome"`
-	Code     string          `json:"code,omitempty"`     // the policy's code: no_policy, policy_denied
+	Code     string          `json:"code,omitempty"`     // the policy's code: no_policy, policy_denied; or why its source gave no value
 	Policy   string          `json:"policy,omitempty"`   // digest over all policies that matched
 	Policies []policy.Result `json:"policies,omitempty"` // every policy that matched, with every rule
 	Lease    *Lease          `json:"lease,omitempty"`
+	Source   *SourceDecision `json:"source,omitempty"` // of a secret whose value lies elsewhere
 }
 
 // Lease says who holds a version of a secret until when.
@@ -73,7 +75,11 @@ type Lease struct {
 	Policy    string    `json:"policy"`
 	Decision  string    `json:"decision"`
 	Issued    time.Time `json:"issued"`
-	Expires   time.Time `json:"expires"`
+	Expires   time.Time `json:"expires"` // no later than what the source issued
+
+	Source    string     `json:"source,omitempty"`    // the kind of source that the value came from; absent of a stored one
+	Revocable bool       `json:"revocable,omitempty"` // the source issued it for this lease, with which it is ended
+	Revoked   *time.Time `json:"revoked,omitempty"`   // when an administrator ended it
 }
 
 // Event is an entry of the audit log: what happened, in brief, and the digest of the record that has the whole of it. Entries are small,
@@ -89,6 +95,7 @@ type Event struct {
 	Version   uint64        `json:"version,omitempty"`
 	Activated bool          `json:"activated,omitempty"` // the version became the one that is released, or that judges
 	Outcome   Outcome       `json:"outcome,omitempty"`
+	Source    string        `json:"source,omitempty"` // the kind of source that the version of a secret has; absent of a stored one
 	Digest    string        `json:"digest,omitempty"` // "sha256:" and hex: of the decision record, or of what was written where that is not secret
 	Evidence  string        `json:"evidence,omitempty"`
 	Recipient string        `json:"recipient,omitempty"`
@@ -103,6 +110,9 @@ type EventSecret struct {
 	Outcome Outcome `json:"outcome"`
 	Policy  string  `json:"policy,omitempty"`
 	Lease   string  `json:"lease,omitempty"`
+
+	Source        string `json:"source,omitempty"`         // the kind of source that was asked
+	SourceVersion string `json:"source_version,omitempty"` // the source's own
 }
 
 // Actor is who did something, and from where.
@@ -122,6 +132,7 @@ const (
 	EventSecretPut        = "secret.put"
 	EventSecretActivate   = "secret.activate"
 	EventSecretDestroy    = "secret.destroy"
+	EventLeaseRevoke      = "lease.revoke"
 	EventPolicyDraft      = "policy.draft"
 	EventPolicyApply      = "policy.apply" // and it judges
 	EventPolicyActivate   = "policy.activate"

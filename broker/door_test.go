@@ -88,6 +88,9 @@ func TestInvariant1OneDoor(t *testing.T) {
 	same("valueKey is called by", callers["valueKey"], "PutSecret", "findValue", "reveal")
 	same("reveal is called by", callers["reveal"], "serve")
 	same("serve is called by", callers["serve"], "Release")
+	// A source is asked for a value behind the same door.
+	same("ask is called by", callers["ask"], "reveal")
+	same("Fetch is called by", callers["Fetch"], "ask")
 	// Of those that know the key of a value, only reveal reads a record's content.
 	for _, read := range []string{"Get", "load", "loadOrZero"} {
 		if callers[read]["findValue"] {
@@ -154,12 +157,14 @@ func TestInvariant1NoAdministrativeMethodReturnsAPlaintext(t *testing.T) {
 			token, record, err := b.Broker.CreateToken(ctx, who, "n", access.SetOf(access.Auditor), ns, 0)
 			return []any{token.Reveal(), record, err}
 		},
-		"FirstToken": func() any { token, record, err := b.FirstToken(ctx, "n", 0); return []any{token.Reveal(), record, err} },
-		"Audit":      func() any { _, err := b.Audit(t.Context(), who, broker.OwnLog); return []any{events(t, b), err} },
-		"AuditLogs":  func() any { return drop(b.AuditLogs(ctx, who)) },
+		"FirstToken":  func() any { token, record, err := b.FirstToken(ctx, "n", 0); return []any{token.Reveal(), record, err} },
+		"Audit":       func() any { _, err := b.Audit(t.Context(), who, broker.OwnLog); return []any{events(t, b), err} },
+		"CheckSecret": func() any { return drop(b.CheckSecret(ctx, who, ns, "a/b", 0)) },
+		"RevokeLease": func() any { return drop(b.RevokeLease(ctx, who, ns, released.Results[0].Lease.ID)) },
+		"AuditLogs":   func() any { return drop(b.AuditLogs(ctx, who)) },
 	}
 	workloads := []string{"Challenge", "Attest", "AttestAndRelease", "Release", "Token", "Bearer", "Passport"}
-	about := []string{"Keys", "Kinds", "Log", "LogKey", "LogOf", "OwnSlot", "SessionLifetime", "Purpose", "Queued", "Ready"}
+	about := []string{"Keys", "Kinds", "Log", "LogKey", "LogOf", "OwnSlot", "SessionLifetime", "Purpose", "Queued", "Ready", "SourceKinds", "Issued", "TendLeases"}
 	for method := range reflect.TypeFor[*broker.Broker]().Methods() {
 		if name := method.Name; calls[name] == nil && !slices.Contains(workloads, name) && !slices.Contains(about, name) {
 			t.Errorf("Broker.%s is new: have it called here, to show that no plaintext comes out of it", name)

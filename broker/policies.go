@@ -200,6 +200,7 @@ func (b *Broker) commitPolicy(ctx context.Context, who access.Caller, namespace 
 	if err := b.commitAndTidy(ctx, who, namespace, event, append(writes, metadata), garbage); err != nil {
 		return PolicyInfo{}, err
 	}
+	b.issues.lookAt(underNamespace(namespace))
 	return record.PolicyInfo, nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/broker/audit"
 	"github.com/vouchsafe/vouchsafe/broker/envelope"
+	"github.com/vouchsafe/vouchsafe/broker/source"
 	"github.com/vouchsafe/vouchsafe/policy"
 	"github.com/vouchsafe/vouchsafe/store"
 )
@@ -41,6 +42,9 @@ type Result struct {
 	ContentType string
 	Lease       *Lease
 	Envelope    []byte // JSON: the secret, encrypted to the recipient key
+
+	source *SourceDecision // of a secret whose value lies elsewhere
+	issue  *issue          // what its source issued
 }
 
 // MaxRelease bounds the envelopes of one release together, in bytes: eight secrets of the largest size in base64, or all that one may ask for of the
@@ -71,23 +75,35 @@ func (b *Broker) Release(ctx context.Context, a *Attested, want []Want) (*Releas
 		Evidence: a.evidence, Recipient: a.recipient.Thumbprint(), AttestedAt: a.at, Claims: a.claims,
 	}
 	r := &Release{Decision: id, Issued: start, Nonce: a.nonce, Recipient: d.Recipient, Evidence: a.evidence}
-	var writes []store.Write
+	var (
+		writes   []store.Write
+		issued   []*issue
+		recorded bool
+	)
+	defer func() {
+		if !recorded {
+			b.issues.abandon(issued)
+		}
+	}()
 	size := 0
 	for i, w := range want {
 		judged := rules.policies.Judge(policy.Request{
 			Claims: a.claims, Secret: w.Secret, EvidenceAge: start.Sub(a.at), Time: start, References: rules.references,
 		})
-		result, lease, err := b.serve(ctx, a, d, w, i, judged)
+		result, lease, err := b.serve(ctx, question{a, d, w, i, judged})
+		if result.issue != nil {
+			issued = append(issued, result.issue)
+		}
 		if err != nil {
-			return nil, asError(err)
+			return nil, b.failed(ctx, d, w, judged, result, err, start)
 		}
 		if size += len(result.Envelope); size > MaxRelease {
 			return nil, invalid("the secrets asked for are too large for one answer: ask for fewer at once")
 		}
 		r.Results = append(r.Results, result)
 		d.Secrets = append(d.Secrets, SecretDecision{
-			Secret: w.Secret, Version: result.Version, Outcome: result.Outcome, Code: string(judged.Code),
-			Policy: judged.Digest, Policies: judged.Results, Lease: result.Lease,
+			Secret: w.Secret, Version: result.Version, Outcome: result.Outcome, Code: result.code(judged),
+			Policy: judged.Digest, Policies: judged.Results, Lease: result.Lease, Source: result.source,
 		})
 		if lease != nil {
 			writes = append(writes, *lease)
@@ -106,6 +122,8 @@ func (b *Broker) Release(ctx context.Context, a *Attested, want []Want) (*Releas
 	if err != nil {
 		return nil, err
 	}
+	recorded = true
+	b.issues.hold(issued)
 	if r.Receipt, err = receipt.MarshalText(); err != nil {
 		return nil, asError(err)
 	}
@@ -162,17 +180,30 @@ func clip(name string) string {
 	return name
 }
 
-// serve makes the result of one secret, with its lease when it is released.
-func (b *Broker) serve(ctx context.Context, a *Attested, d *Decision, w Want, i int, judged policy.Judgement) (Result, *store.Write, error) {
+// code is that of a secret in the record: the policies', unless its source refused what they allowed.
+func (r *Result) code(judged policy.Judgement) string {
+	if r.source != nil && r.Outcome == OutcomeDenied {
+		return codeSource + r.source.Code
+	}
+	return string(judged.Code)
+}
+
+// serve makes the result of one secret, with its lease when it is released. The result tells what a source issued, also with an error.
+func (b *Broker) serve(ctx context.Context, q question) (Result, *store.Write, error) {
+	a, d, w, judged := q.attested, q.decision, q.want, q.judged
 	result := Result{Secret: w.Secret, Version: w.Version, Outcome: OutcomeDenied, Policy: judged.Digest, Stale: judged.Code == policy.CodeStale}
 	if !judged.Allow {
 		return result, nil, nil
 	}
 	bound := envelope.Context{Secret: w.Secret, PolicyDigest: judged.Digest, Nonce: a.nonce, Decision: d.ID}
-	version, contentType, sealed, err := b.reveal(ctx, a.namespace, w, func(version uint64, plaintext []byte) ([]byte, error) {
+	found, err := b.reveal(ctx, q, func(version uint64, plaintext []byte) ([]byte, error) {
 		bound.Version = version
 		return a.recipient.Seal(bound, plaintext)
 	})
+	result.source, result.issue = found.source, found.issue
+	if errors.As(err, new(refusedBySource)) { // the policies allowed it, and what they allowed cannot be
+		return result, nil, nil
+	}
 	if errors.Is(err, store.ErrNotFound) {
 		result.Outcome = OutcomeNotFound
 		return result, nil, nil
@@ -181,40 +212,71 @@ func (b *Broker) serve(ctx context.Context, a *Attested, d *Decision, w Want, i 
 		return result, nil, err
 	}
 	lease := &Lease{
-		ID: fmt.Sprintf("%s.%d", d.ID, i), Secret: w.Secret, Version: version, Evidence: a.evidence, Recipient: d.Recipient,
+		ID: q.lease(), Secret: w.Secret, Version: found.version, Evidence: a.evidence, Recipient: d.Recipient,
 		Policy: judged.Digest, Decision: d.ID, Issued: d.Time, Expires: d.Time.Add(judged.Terms.Lease),
 	}
-	record, err := write(store.Key(a.namespace, "lease", w.Secret, lease.ID), 0, lease)
+	found.leased(lease)
+	record, err := write(leaseKey(a.namespace, w.Secret, lease.ID), 0, lease)
 	if err != nil {
 		return result, nil, err
 	}
-	result.Version, result.Outcome, result.ContentType = version, OutcomeReleased, contentType
-	result.Lease, result.Envelope = lease, sealed
+	result.Version, result.Outcome, result.ContentType = found.version, OutcomeReleased, found.contentType
+	result.Lease, result.Envelope = lease, found.sealed
 	return result, &record, nil
 }
 
-// reveal is the one door: the only place that reads a secret's plaintext, which it gives to wrap and then overwrites. A secret, or a
+// revealed is a secret that was encrypted to a workload's key.
+type revealed struct {
+	version     uint64
+	contentType string
+	sealed      []byte
+	source      *SourceDecision // of a secret whose value lies elsewhere, also with an error
+	issue       *issue          // what its source issued, also with an error
+}
+
+// leased completes the lease of what a source gave: it ends no later than what was issued.
+func (r *revealed) leased(lease *Lease) {
+	if r.source != nil {
+		lease.Source = r.source.Kind
+	}
+	if r.issue != nil && r.issue.record.Handle != "" {
+		lease.Revocable, lease.Expires = true, r.issue.record.Ends
+	}
+}
+
+// reveal is the one door: the only place that reads a secret's plaintext, or has its source asked for it, which it gives to wrap and then overwrites. A secret, or a
 // version of it, that is not there is an error wrapping store.ErrNotFound; a value that is gone without having been destroyed is not that, but
 // store.ErrCorrupt: the workload must come back, not go on without.
-func (b *Broker) reveal(ctx context.Context, namespace string, w Want, wrap func(version uint64, plaintext []byte) ([]byte, error)) (version uint64, contentType string, sealed []byte, err error) {
+func (b *Broker) reveal(ctx context.Context, q question, wrap func(version uint64, plaintext []byte) ([]byte, error)) (out revealed, err error) {
+	namespace, w := q.attested.namespace, q.want
 	secret, _, err := load[secretRecord](ctx, b.store, secretKey(namespace, w.Secret))
 	if err != nil {
-		return 0, "", nil, err
+		return out, err
 	}
 	v := secret.find(w.Version)
 	if v == nil || v.Destroyed != nil {
-		return 0, "", nil, fmt.Errorf("%w: version %d of %s", store.ErrNotFound, w.Version, w.Secret)
+		return out, fmt.Errorf("%w: version %d of %s", store.ErrNotFound, w.Version, w.Secret)
+	}
+	out.version, out.contentType = v.Version, v.ContentType
+	if v.Source != nil {
+		var value source.Value
+		value, out.source, out.issue, err = b.ask(ctx, q, v)
+		defer clear(value.Bytes)
+		if err == nil {
+			out.sealed, err = wrap(v.Version, value.Bytes)
+		}
+		return out, err
 	}
 	record, err := b.store.Get(ctx, valueKey(namespace, w.Secret, v.Version))
 	if errors.Is(err, store.ErrNotFound) {
-		return 0, "", nil, b.vanished(ctx, namespace, w.Secret, v.Version)
+		return out, b.vanished(ctx, namespace, w.Secret, v.Version)
 	}
 	if err != nil {
-		return 0, "", nil, err
+		return out, err
 	}
 	defer clear(record.Value)
-	sealed, err = wrap(v.Version, record.Value)
-	return v.Version, v.ContentType, sealed, err
+	out.sealed, err = wrap(v.Version, record.Value)
+	return out, err
 }
 
 // vanished tells a value that was destroyed since its metadata was read from one that is missing.
@@ -247,6 +309,9 @@ func (b *Broker) recordDecision(ctx context.Context, event string, d *Decision, 
 		e := EventSecret{Name: s.Secret, Version: s.Version, Outcome: s.Outcome, Policy: s.Policy}
 		if s.Lease != nil {
 			e.Lease = s.Lease.ID
+		}
+		if s.Source != nil {
+			e.Source, e.SourceVersion = s.Source.Kind, s.Source.Version
 		}
 		entry.Secrets = append(entry.Secrets, e)
 	}

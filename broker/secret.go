@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/broker/access"
+	"github.com/vouchsafe/vouchsafe/broker/source"
 	"github.com/vouchsafe/vouchsafe/policy"
 	"github.com/vouchsafe/vouchsafe/store"
 )
@@ -48,11 +49,13 @@ type SecretInfo struct {
 type SecretVersion struct {
 	Version     uint64     `json:"version"`
 	ContentType string     `json:"content_type,omitempty"`
-	Size        int        `json:"size"` // bytes
+	Size        int        `json:"size"` // bytes; 0 where the value lies elsewhere
 	Created     time.Time  `json:"created"`
 	CreatedBy   string     `json:"created_by"`
 	Activated   *time.Time `json:"activated,omitempty"` // when it last became current
 	Destroyed   *time.Time `json:"destroyed,omitempty"` // its value is gone; this is the tombstone
+
+	Source *source.Document `json:"source,omitempty"` // where the value lies; absent of a stored one
 }
 
 // secretRecord is SecretInfo as it is stored. Last is the highest version number ever given, which is not reused.
@@ -83,7 +86,8 @@ func valueKey(namespace, name string, version uint64) string {
 // PutSecret is a new version of a secret.
 type PutSecret struct {
 	Name        string
-	Value       []byte // at most MaxSecret bytes; may be empty
+	Value       []byte           // at most MaxSecret bytes; may be empty
+	Source      *source.Document // where the value lies, instead of a value
 	ContentType string
 	Labels      map[string]string // replaces the labels when not nil
 	Activate    bool              // makes it current at once; the first version of a secret always is
@@ -96,6 +100,12 @@ func (b *Broker) PutSecret(ctx context.Context, who access.Caller, namespace str
 	}
 	if err := put.check(); err != nil {
 		return SecretInfo{}, err
+	}
+	if put.Source != nil {
+		var err error
+		if put.Source, err = b.checkSource(*put.Source, put.Name); err != nil {
+			return SecretInfo{}, asError(err)
+		}
 	}
 	record, at, err := loadOrZero[secretRecord](ctx, b.store, secretKey(namespace, put.Name))
 	if err != nil {
@@ -113,7 +123,7 @@ func (b *Broker) PutSecret(ctx context.Context, who access.Caller, namespace str
 	if err != nil {
 		return SecretInfo{}, err
 	}
-	v := SecretVersion{Version: record.Last, ContentType: put.ContentType, Size: len(put.Value), Created: now, CreatedBy: who.Name}
+	v := SecretVersion{Version: record.Last, ContentType: put.ContentType, Size: len(put.Value), Created: now, CreatedBy: who.Name, Source: put.Source}
 	if put.Activate || record.Current == 0 && record.Last == 1 {
 		v.Activated, record.Current = &now, v.Version
 	}
@@ -121,14 +131,19 @@ func (b *Broker) PutSecret(ctx context.Context, who access.Caller, namespace str
 	if put.Labels != nil {
 		record.Labels = maps.Clone(put.Labels)
 	}
-	value := store.Write{Key: valueKey(namespace, put.Name, v.Version), Value: notNil(put.Value)}
-	// The value goes first: metadata never points to a value that is not there, even on a store that is not atomic.
 	event := Event{Type: EventSecretPut, Object: record.Name, Version: v.Version, Activated: v.Activated != nil}
+	var writes []store.Write
+	if put.Source != nil {
+		event.Source, event.Digest = put.Source.Kind, digest(put.Source.Parameters)
+	} else {
+		// The value goes first: metadata never points to a value that is not there, even on a store that is not atomic.
+		writes = append(writes, store.Write{Key: valueKey(namespace, put.Name, v.Version), Value: notNil(put.Value)})
+	}
 	metadata, err := write(secretKey(namespace, record.Name), at, record)
 	if err != nil {
 		return SecretInfo{}, asError(err)
 	}
-	if err := b.commitAndTidy(ctx, who, namespace, event, []store.Write{value, metadata}, garbage); err != nil {
+	if err := b.commitAndTidy(ctx, who, namespace, event, append(writes, metadata), garbage); err != nil {
 		return SecretInfo{}, err
 	}
 	return record.SecretInfo, nil
@@ -171,6 +186,9 @@ func notNil(value []byte) []byte {
 func (p *PutSecret) check() error {
 	if err := checkSecretName(p.Name); err != nil {
 		return err
+	}
+	if p.Source != nil && len(p.Value) > 0 {
+		return invalid("a version has either a value or a source")
 	}
 	if len(p.Value) > MaxSecret {
 		return invalid("the value has %d bytes; at most %d are kept", len(p.Value), MaxSecret)
@@ -373,18 +391,34 @@ func (b *Broker) DestroySecret(ctx context.Context, who access.Caller, namespace
 		return SecretInfo{}, &Error{Code: CodeConflict, Message: fmt.Sprintf(
 			"version %d of secret %q is current: activate another first, or destroy all versions", version, name)}
 	}
-	gone, err := b.removeValue(ctx, namespace, name, v)
+	gone, destroyed, err := b.destroy(ctx, namespace, name, v, b.now())
 	if err != nil {
 		return SecretInfo{}, err
 	}
-	if gone == nil {
+	if !destroyed {
 		return SecretInfo{}, notFound("version %d of secret %q was destroyed already", version, name)
 	}
+	return b.commitSecret(ctx, who, namespace, Event{Type: EventSecretDestroy, Version: version}, record, at, gone...)
+}
+
+// destroy makes a version a tombstone, and the writes that go with it. It returns false where there is nothing left to destroy. Of a source, the
+// tombstone tells the kind.
+func (b *Broker) destroy(ctx context.Context, namespace, name string, v *SecretVersion, now time.Time) (writes []store.Write, destroyed bool, err error) {
+	if v.Source != nil {
+		if v.Destroyed != nil {
+			return nil, false, nil
+		}
+		v.Destroyed, v.Source = &now, &source.Document{Kind: v.Source.Kind}
+		return nil, true, nil
+	}
+	gone, err := b.removeValue(ctx, namespace, name, v)
+	if err != nil || gone == nil {
+		return nil, false, err
+	}
 	if v.Destroyed == nil {
-		now := b.now()
 		v.Destroyed = &now
 	}
-	return b.commitSecret(ctx, who, namespace, Event{Type: EventSecretDestroy, Version: version}, record, at, *gone)
+	return []store.Write{*gone}, true, nil
 }
 
 // removeValue makes the write that deletes a version's value, nil when it was destroyed. On a store that is not atomic a value may outlast its
@@ -430,21 +464,15 @@ func (b *Broker) DestroyAll(ctx context.Context, who access.Caller, namespace, n
 	}
 	now := b.now()
 	var writes []store.Write
+	destroyed := false
 	for i := range record.Versions {
-		v := &record.Versions[i]
-		gone, err := b.removeValue(ctx, namespace, name, v)
+		gone, here, err := b.destroy(ctx, namespace, name, &record.Versions[i], now)
 		if err != nil {
 			return SecretInfo{}, err
 		}
-		if gone == nil {
-			continue
-		}
-		writes = append(writes, *gone)
-		if v.Destroyed == nil {
-			v.Destroyed = &now
-		}
+		writes, destroyed = append(writes, gone...), destroyed || here
 	}
-	if len(writes) == 0 {
+	if !destroyed {
 		return SecretInfo{}, notFound("every version of secret %q was destroyed already", name)
 	}
 	record.Current = 0
@@ -461,6 +489,9 @@ func (b *Broker) commitSecret(ctx context.Context, who access.Caller, namespace 
 	event.Object = record.Name
 	if err := b.commit(ctx, who, namespace, event, append([]store.Write{metadata}, gone...)...); err != nil {
 		return SecretInfo{}, err
+	}
+	if event.Type == EventSecretDestroy {
+		b.issues.lookAt(underSecret(namespace, record.Name))
 	}
 	return record.SecretInfo, nil
 }

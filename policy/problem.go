@@ -79,6 +79,9 @@ func (c *problems) sorted() []Problem {
 // maxNameLength bounds the work of [nearest]: a name longer than this is no misspelling of ours.
 const maxNameLength = 128
 
+// Nearest returns the one of names that is the likeliest meaning of name, or "" when none is close.
+func Nearest(name string, names []string) string { return nearest(name, names) }
+
 // nearest returns the one of names that is the likeliest meaning of name, or "" when none is close: at most a third of its letters differ,
 // swapped neighbours counting as one.
 func nearest(name string, names []string) string {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/vouchsafe/vouchsafe/broker"
 	"github.com/vouchsafe/vouchsafe/broker/admin/wire"
+	"github.com/vouchsafe/vouchsafe/broker/source"
 )
 
 // Secrets returns a page of secrets.
@@ -35,6 +36,16 @@ func (c *Client) ActivateSecret(ctx context.Context, in wire.SecretActivate) (br
 // DestroySecret removes values for good.
 func (c *Client) DestroySecret(ctx context.Context, in wire.SecretDestroy) (broker.SecretInfo, error) {
 	return call(ctx, c, wire.DestroySecret, in)
+}
+
+// CheckSecret asks where a version lies whether it would answer.
+func (c *Client) CheckSecret(ctx context.Context, in wire.SecretCheck) (source.Probe, error) {
+	return call(ctx, c, wire.CheckSecret, in)
+}
+
+// RevokeLease ends a lease.
+func (c *Client) RevokeLease(ctx context.Context, id string) (broker.LeaseRevoked, error) {
+	return call(ctx, c, wire.RevokeLease, wire.LeaseID{ID: id})
 }
 
 // Leases returns a page of leases.

@@ -311,7 +311,12 @@ func TestAnswersAgainstSchemas(t *testing.T) {
 		t.Fatalf("%+v, %v", decisions, err)
 	}
 	run("explain", "/v1/admin/decisions/"+decisions.Items[0].ID, "")
-	run("listLeases", "/v1/admin/leases?secret=app/key", "")
+	run("checkSecret", "/v1/admin/secret-check/app/key?version=2", "")
+	var leases wire.List[broker.Lease]
+	if err := json.Unmarshal(run("listLeases", "/v1/admin/leases?secret=app/key", ""), &leases); err != nil || len(leases.Items) != 1 {
+		t.Fatalf("%+v, %v", leases, err)
+	}
+	run("revokeLease", "/v1/admin/lease-revoke/"+leases.Items[0].ID, "")
 	run("retirePolicy", "/v1/admin/policy-retire/allow-virtual", "")
 
 	var created wire.TokenCreated

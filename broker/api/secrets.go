@@ -7,6 +7,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker"
 	"github.com/vouchsafe/vouchsafe/broker/access"
 	"github.com/vouchsafe/vouchsafe/broker/admin/wire"
+	"github.com/vouchsafe/vouchsafe/broker/source"
 )
 
 func (a *API) routeSecrets() {
@@ -21,7 +22,7 @@ func (a *API) routeSecrets() {
 	bind(a, wire.PutSecret, func(ctx context.Context, who access.Caller, in wire.SecretPut) (broker.SecretInfo, error) {
 		defer clear(in.Value)
 		return b.PutSecret(ctx, who, a.namespace, broker.PutSecret{
-			Name: in.Name, Value: in.Value, ContentType: in.ContentType, Labels: in.Labels, Activate: in.Activate,
+			Name: in.Name, Value: in.Value, Source: in.Source, ContentType: in.ContentType, Labels: in.Labels, Activate: in.Activate,
 		})
 	})
 	bind(a, wire.GenerateSecret, func(ctx context.Context, who access.Caller, in wire.SecretGenerate) (broker.SecretInfo, error) {
@@ -41,6 +42,12 @@ func (a *API) routeSecrets() {
 		default:
 			return b.DestroySecret(ctx, who, a.namespace, in.Name, in.Version)
 		}
+	})
+	bind(a, wire.CheckSecret, func(ctx context.Context, who access.Caller, in wire.SecretCheck) (source.Probe, error) {
+		return b.CheckSecret(ctx, who, a.namespace, in.Name, in.Version)
+	})
+	bind(a, wire.RevokeLease, func(ctx context.Context, who access.Caller, in wire.LeaseID) (broker.LeaseRevoked, error) {
+		return b.RevokeLease(ctx, who, a.namespace, in.ID)
 	})
 	bind(a, wire.ListLeases, func(ctx context.Context, who access.Caller, in wire.LeasesQuery) (wire.List[broker.Lease], error) {
 		page, more, err := b.Leases(ctx, who, a.namespace, in.Secret, in.After, in.Limit)

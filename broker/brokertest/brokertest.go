@@ -24,6 +24,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker/api"
 	"github.com/vouchsafe/vouchsafe/broker/data"
 	"github.com/vouchsafe/vouchsafe/broker/intake"
+	"github.com/vouchsafe/vouchsafe/broker/source"
 	"github.com/vouchsafe/vouchsafe/store"
 	"github.com/vouchsafe/vouchsafe/store/seal"
 )
@@ -41,10 +42,12 @@ type Config struct {
 	// Verifiers are used beside that of virtual evidence.
 	Verifiers func(*data.Data) []attest.Verifier
 	Enroller  *tpm.Enroller
-	Limits    broker.Limits
-	Observer  broker.Observer
-	Now       func() time.Time // default time.Now
-	Dir       string           // of the store; default a temporary one
+	// Sources are where secrets may lie; what they issue is tended to until the test ends.
+	Sources  []source.Source
+	Limits   broker.Limits
+	Observer broker.Observer
+	Now      func() time.Time // default time.Now
+	Dir      string           // of the store; default a temporary one
 
 	// Beside starts another broker on the store of one, which must be shared. It has the same administrator and trusts the same virtual TEE.
 	Beside *Broker
@@ -93,9 +96,10 @@ func Start(tb testing.TB, c Config) *Broker {
 	}
 	b.Broker, err = broker.New(tb.Context(), broker.Config{
 		Purpose: store.Development, Store: b.Data.Store, Logs: b.Data.Logs, Keys: b.Data.Keys, Tokens: b.Data.Tokens, Shared: b.Sharing(),
-		Verifiers: verifiers, Enroller: c.Enroller, Issuer: Issuer, Limits: c.Limits, Observer: c.Observer, Now: c.Now, Logger: b.Logger(),
+		Verifiers: verifiers, Sources: c.Sources, Enroller: c.Enroller, Issuer: Issuer, Limits: c.Limits, Observer: c.Observer, Now: c.Now, Logger: b.Logger(),
 	})
 	b.check(err, "broker")
+	b.tend()
 	if c.Beside != nil {
 		b.Token = c.Beside.Token
 	} else {
@@ -110,6 +114,19 @@ func Start(tb testing.TB, c Config) *Broker {
 	}
 	b.serve(c.Handler(b.Broker))
 	return b
+}
+
+// tend ends what sources issued, until before the store is closed.
+func (b *Broker) tend() {
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- b.TendLeases(ctx) }()
+	b.tb.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			b.tb.Errorf("brokertest: tending leases: %v", err)
+		}
+	})
 }
 
 // Sharing returns what a broker needs that has its store in common with others, nil where this one has it to itself.

@@ -41,6 +41,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker/data"
 	"github.com/vouchsafe/vouchsafe/broker/localca"
 	"github.com/vouchsafe/vouchsafe/broker/node"
+	"github.com/vouchsafe/vouchsafe/broker/source"
 	"github.com/vouchsafe/vouchsafe/internal/atomicfile"
 	"github.com/vouchsafe/vouchsafe/policy/reference"
 	"github.com/vouchsafe/vouchsafe/store"
@@ -59,6 +60,7 @@ type Config struct {
 	Listen   string // host:port, on loopback when HTTP is set
 	HTTP     bool   // no TLS
 	Enroller *tpm.Enroller
+	Sources  []source.Source // where secrets may lie, beside being stored
 	Build    string
 	Logger   *slog.Logger
 	Now      func() time.Time // default: time.Now
@@ -99,7 +101,7 @@ func Start(ctx context.Context, c Config) (_ *node.Node, _ Info, err error) {
 	nc := node.Config{
 		Data:      data.Config{Dir: s.path("data"), Purpose: store.Development, Seal: sealed, Now: c.Now},
 		Verifiers: func(d *data.Data) ([]attest.Verifier, error) { return verifiers(d, root) },
-		Enroller:  c.Enroller, Build: c.Build, Listen: c.Listen, HTTP: c.HTTP, Logger: c.Logger, Now: c.Now,
+		Enroller:  c.Enroller, Sources: c.Sources, Build: c.Build, Listen: c.Listen, HTTP: c.HTTP, Logger: c.Logger, Now: c.Now,
 	}
 	info := Info{
 		TokenFile: s.path("admin.token"), Tee: s.path("tee"), TeeTampered: s.path("tee-tampered"),

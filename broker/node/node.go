@@ -29,8 +29,10 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker/kbs"
 	"github.com/vouchsafe/vouchsafe/broker/server"
 	"github.com/vouchsafe/vouchsafe/broker/session"
+	"github.com/vouchsafe/vouchsafe/broker/source"
 	"github.com/vouchsafe/vouchsafe/store"
 	"github.com/vouchsafe/vouchsafe/store/backup"
+	"github.com/vouchsafe/vouchsafe/store/vaultconn"
 )
 
 // Config is what a node is made of.
@@ -38,11 +40,15 @@ type Config struct {
 	Data      data.Config
 	Verifiers func(*data.Data) ([]attest.Verifier, error) // needed
 	Enroller  *tpm.Enroller                               // nil: no TPM can be enrolled
+	Sources   []source.Source                             // where secrets may lie, beside being stored
 
 	// Endorse is where Collateral shares what it fetched, to be bound to the store when that is shared; nil where it shares nothing.
 	Endorse *endorse.Shared
 	// Collateral is what the verifiers find collateral with, if that is fetched in the background: Run runs it, and metrics tell of it.
 	Collateral *collateral.Manager
+
+	// Vault is the connection of whatever is in Vault, which stays the caller's: metrics tell of it. Nil where nothing is.
+	Vault *vaultconn.Conn
 
 	URL    string // by which workloads reach the broker; default: from the address listened on
 	Build  string // name and version of the program
@@ -116,11 +122,11 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 	metrics := server.NewMetrics()
 	var shared *broker.Shared
 	if d.Shared != nil {
-		shared = &broker.Shared{NonceKeys: d.Nonces, Staleness: d.Shared.Staleness}
+		shared = &broker.Shared{NonceKeys: d.Nonces, Staleness: d.Shared.Staleness, Check: d.Check}
 	}
 	b, err := broker.New(ctx, broker.Config{
 		Purpose: d.Purpose, Store: d.Store, Logs: d.Logs, Shared: shared, Keys: d.Keys, Tokens: d.Tokens,
-		Verifiers: verifiers, Enroller: c.Enroller, Issuer: c.URL, Build: c.Build,
+		Verifiers: verifiers, Sources: c.Sources, Enroller: c.Enroller, Issuer: c.URL, Build: c.Build,
 		Limits: c.Limits, Observer: metrics, Logger: c.Logger, Now: c.Now,
 	})
 	if err != nil {
@@ -137,12 +143,15 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 	if err != nil {
 		return nil, err
 	}
+	now := c.Now
+	if now == nil {
+		now = time.Now
+	}
 	if c.Collateral != nil {
-		now := c.Now
-		if now == nil {
-			now = time.Now
-		}
 		metrics.WatchCollateral(c.Collateral, now)
+	}
+	if c.Vault != nil {
+		metrics.WatchVault(c.Vault, now)
 	}
 	return &Node{Broker: b, Data: d, URL: c.URL, server: s, listener: listener, collateral: c.Collateral}, nil
 }
@@ -227,18 +236,24 @@ func writeBackup(ctx context.Context, d *data.Data, w io.Writer, recipients []st
 // Addr returns the address that the node listens on.
 func (n *Node) Addr() net.Addr { return n.server.Addr() }
 
-// Run serves until ctx ends, and meanwhile has collateral fetched.
+// Run serves until ctx ends, and meanwhile has collateral fetched, and ended what sources issued.
 func (n *Node) Run(ctx context.Context) error {
-	if n.collateral == nil {
-		return n.server.Run(ctx)
+	tasks := []func(context.Context) error{n.Broker.TendLeases}
+	if n.collateral != nil {
+		tasks = append(tasks, n.collateral.Run)
 	}
-	// Collateral is fetched for as long as requests are served, those in hand at the end too.
+	// They go on for as long as requests are served, those in hand at the end too.
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
-	ended := make(chan error, 1)
-	go func() { ended <- n.collateral.Run(background) }()
+	ended := make(chan error, len(tasks))
+	for _, task := range tasks {
+		go func() { ended <- task(background) }()
+	}
 	err := n.server.Run(ctx)
 	stop()
-	return errors.Join(err, <-ended)
+	for range tasks {
+		err = errors.Join(err, <-ended)
+	}
+	return err
 }
 
 // Close closes the listener, which Run closes too, and the data directory. Run has returned, or was never called.

@@ -23,9 +23,14 @@ type Metrics struct {
 	requests   *prometheus.HistogramVec
 	inFlight   prometheus.Gauge
 	panics     prometheus.Counter
+	asked      *prometheus.HistogramVec
+	ended      *prometheus.CounterVec
 }
 
-var _ broker.Observer = (*Metrics)(nil)
+var (
+	_ broker.Observer       = (*Metrics)(nil)
+	_ broker.SourceObserver = (*Metrics)(nil)
+)
 
 // buckets reach from a policy decision to a client that is about to give up, in seconds.
 var buckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
@@ -57,13 +62,15 @@ func NewMetrics() *Metrics {
 			Name: "vouchsafe_http_panics_total", Help: "Requests that ended in a bug of this program.",
 		}),
 	}
-	m.registry.MustRegister(m.attested, m.judged, m.unrecorded, m.requests, m.inFlight, m.panics,
+	m.asked, m.ended = sourceMetrics()
+	m.registry.MustRegister(m.attested, m.judged, m.unrecorded, m.requests, m.inFlight, m.panics, m.asked, m.ended,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
 // Watch adds gauges of a broker's log: its size, and the appends that wait.
 func (m *Metrics) Watch(b *broker.Broker) {
+	m.watchIssued(b)
 	m.registry.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "vouchsafe_audit_entries", Help: "Entries in the audit log.",

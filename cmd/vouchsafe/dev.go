@@ -11,12 +11,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vouchsafe/vouchsafe/broker/dev"
+	"github.com/vouchsafe/vouchsafe/broker/source/vault"
 )
 
 func (p *program) devCommand() *cobra.Command {
 	var (
 		c     dev.Config
 		roots []string
+		at    string
 		quiet bool
 	)
 	cmd := &cobra.Command{
@@ -40,6 +42,18 @@ DIR/dev.json holds url, ca_cert and token_file for scripts. With --format=json t
 			level.Set(slog.LevelWarn)
 			c.Logger = newLogger(p.errOut, level, "text")
 			c.Build = "vouchsafe " + version() + " dev"
+			if at != "" {
+				s, err := readSettings(at)
+				if err != nil {
+					return err
+				}
+				conn, err := s.Vault.connectDev(cmd.Context(), c.Logger)
+				if err != nil {
+					return err
+				}
+				defer func() { _ = conn.Close() }() // after the node, which uses it
+				c.Sources = vault.Sources(conn)
+			}
 			return p.dev(cmd.Context(), c, func() {
 				if !quiet {
 					level.Set(slog.LevelInfo)
@@ -51,6 +65,7 @@ DIR/dev.json holds url, ca_cert and token_file for scripts. With --format=json t
 	cmd.Flags().StringVar(&c.Listen, "listen", "localhost:8443", "`HOST:PORT` to listen on; port 0 takes a free one")
 	cmd.Flags().BoolVar(&c.HTTP, "http", false, "plain HTTP, on a loopback address only")
 	cmd.Flags().StringArrayVar(&roots, "tpm-maker-root", nil, "PEM `FILE` of a TPM maker's root, to enrol TPMs by; may be repeated")
+	cmd.Flags().StringVar(&at, "vault", "", "YAML `FILE` with settings of a server, whose vault says where secrets may lie; http:// to a loopback address is allowed")
 	cmd.Flags().BoolVar(&quiet, "quiet", false, "log warnings only")
 	return cmd
 }

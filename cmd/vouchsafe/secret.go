@@ -15,7 +15,7 @@ import (
 
 func (p *program) secretCommand() *cobra.Command {
 	return group("admin", "secret", "Write, list and destroy secrets; nothing here reads one",
-		p.secretPut(), p.secretGenerate(), p.secretList(), p.secretVersions(), p.secretActivate(), p.secretDestroy(), p.secretLeases())
+		p.secretPut(), p.secretGenerate(), p.secretList(), p.secretShow(), p.secretVersions(), p.secretCheck(), p.secretActivate(), p.secretDestroy(), p.secretLeases())
 }
 
 func (p *program) secretPut() *cobra.Command {
@@ -24,16 +24,21 @@ func (p *program) secretPut() *cobra.Command {
 		labels []string
 		file   string
 		empty  bool
+		where  sourceFlags
 	)
 	c := &cobra.Command{
-		Use:   "put NAME [--file FILE]",
+		Use:   "put NAME [--file FILE | --source KIND …]",
 		Short: "Add a version of a secret",
 		Long: `Add a version of a secret, from a file or from standard input, byte for byte: a newline at the end is part of it.
 
 The first version of a secret is current at once. A later one is not, until "vouchsafe secret activate" or --activate says so.
-A name has 1 to 8 parts, like payments/db/password; exactly 3 to be reachable by Confidential Containers guests.`,
+A name has 1 to 8 parts, like payments/db/password; exactly 3 to be reachable by Confidential Containers guests.
+
+With --source the value stays where it is, in a KV engine of Vault, or Vault issues it at each release: docs/vault-sources.md.`,
 		Example: `  vouchsafe secret put payments/db/password --file password.txt
-  printf %s "$PASSWORD" | vouchsafe secret put payments/db/password --activate`,
+  printf %s "$PASSWORD" | vouchsafe secret put payments/db/password --activate
+  vouchsafe secret put payments/db/password --source vault-kv --mount secret --path payments/db --field password
+  vouchsafe secret put payments/db/account --source vault-dynamic --path database/creds/payments`,
 		Args: cobra.ExactArgs(1),
 	}
 	c.Flags().StringVar(&file, "file", "-", "`FILE` with the value; - for standard input")
@@ -41,10 +46,25 @@ A name has 1 to 8 parts, like payments/db/password; exactly 3 to be reachable by
 	c.Flags().StringVar(&put.ContentType, "content-type", "", "media `TYPE`, told to workloads")
 	c.Flags().BoolVar(&put.Activate, "activate", false, "make it the current version")
 	c.Flags().StringArrayVar(&labels, "label", nil, "`NAME=VALUE` for people; replaces all labels; may be repeated")
+	where.add(c)
 	return p.administer(c, func(c *cobra.Command, a *admin.Client, args []string) (err error) {
 		put.Name = args[0]
 		if put.Labels, err = parseLabels(labels); err != nil {
 			return err
+		}
+		elsewhere, err := where.used(c)
+		if err != nil {
+			return err
+		}
+		if elsewhere {
+			if c.Flags().Changed("file") || empty {
+				return errors.New("a version has either a value or a source: leave --file out")
+			}
+			if put.Source, err = where.document(p); err != nil {
+				return err
+			}
+			info, err := a.PutSecret(c.Context(), put)
+			return p.printWritten(info, err)
 		}
 		p.promptFor(file, "the secret's value")
 		if put.Value, err = readInput(p.in, file, broker.MaxSecret); err != nil {
@@ -175,11 +195,19 @@ func (p *program) secretVersions() *cobra.Command {
 		if err != nil || p.json() {
 			return p.orJSON(info, err)
 		}
-		return p.table("VERSION STATE BYTES TYPE CREATED BY", func(row func(...any)) {
-			for _, v := range info.Versions {
-				row(v.Version, versionState(info, v), v.Size, orDash(v.ContentType), when(v.Created), v.CreatedBy)
+		return p.versionTable(info)
+	})
+}
+
+func (p *program) versionTable(info broker.SecretInfo) error {
+	return p.table("VERSION STATE BYTES TYPE CREATED BY", func(row func(...any)) {
+		for _, v := range info.Versions {
+			var size any = v.Size
+			if v.Source != nil {
+				size = v.Source.Kind
 			}
-		})
+			row(v.Version, versionState(info, v), size, orDash(v.ContentType), when(v.Created), v.CreatedBy)
+		}
 	})
 }
 

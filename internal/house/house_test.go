@@ -53,35 +53,40 @@ var layers = []layer{
 	{"broker/audit", []string{"store"}},
 	{"broker/endorse", []string{"attest", "store"}},
 	{"broker/logs", []string{"broker/audit", "broker/keys", "store", "internal/strictjson"}},
+	{"broker/source", []string{"attest", "policy", "store", "internal/strictjson"}},
 	{"broker/data", []string{"broker/access", "broker/audit", "broker/keys", "broker/logs", "broker/session", "store"}},
 	{"broker", []string{
 		"attest", "policy", "store", "internal/strictjson",
-		"broker/access", "broker/audit", "broker/ear", "broker/envelope", "broker/keys", "broker/logs", "broker/session",
+		"broker/access", "broker/audit", "broker/ear", "broker/envelope", "broker/keys", "broker/logs", "broker/session", "broker/source",
 	}},
 
 	// What administers a broker shares the core's types; what runs in the guest knows a broker by its wire format only.
-	{"broker/admin", []string{"attest", "policy", "broker", "broker/access", "broker/keys", "broker/logs", "internal/dial", "internal/strictjson"}},
+	{"broker/admin", []string{"attest", "policy", "broker", "broker/access", "broker/keys", "broker/logs", "broker/source", "internal/dial", "internal/strictjson"}},
 	{"client", []string{"attest", "broker/envelope", "internal/dial", "internal/strictjson", "internal/atomicfile"}},
 
 	{"docs", nil}, // documents that programs serve
 	{"broker/api", []string{
 		"attest", "policy", "store", "client", "docs",
-		"broker", "broker/access", "broker/admin", "broker/envelope", "broker/intake", "broker/keys", "internal/strictjson",
+		"broker", "broker/access", "broker/admin", "broker/envelope", "broker/intake", "broker/keys", "broker/source", "internal/strictjson",
 	}},
 	{"broker/kbs", []string{
 		"attest", "store", "internal/strictjson",
 		"broker", "broker/access", "broker/envelope", "broker/intake", "broker/keys", "broker/session",
 	}},
-	{"broker/server", []string{"attest", "broker"}},
-	{"broker/node", []string{"attest", "store", "broker", "broker/api", "broker/data", "broker/endorse", "broker/intake", "broker/kbs", "broker/server", "broker/session"}},
+	{"broker/server", []string{"attest", "broker", "store"}},
+	{"broker/node", []string{
+		"attest", "store", "broker", "broker/api", "broker/data", "broker/endorse", "broker/intake", "broker/kbs", "broker/server", "broker/session", "broker/source",
+	}},
 	{"broker/dev", []string{
 		"attest", "policy", "store", "internal/atomicfile",
-		"broker", "broker/access", "broker/data", "broker/localca", "broker/node",
+		"broker", "broker/access", "broker/data", "broker/localca", "broker/node", "broker/source",
 	}},
 	{"broker/node/internal/testbroker", []string{"broker/..."}}, // the program that tests of node kill
-	{"broker/brokertest", []string{"attest", "policy", "store", "client", "broker/..."}},
+	{"internal/testserver", nil},
+	{"internal/vaulttest", []string{"store", "internal/testserver"}},
+	{"broker/brokertest", []string{"attest", "policy", "store", "client", "broker/...", "internal/vaulttest"}},
 
-	{"internal", []string{"attest", "policy", "store", "client", "broker/...", "internal/strictjson", "internal/cli"}}, // tests and generators
+	{"internal", []string{"attest", "policy", "store", "client", "broker/...", "internal/strictjson", "internal/cli", "internal/testserver"}}, // tests and generators
 	{"examples", []string{"attest", "client"}},
 	{"cmd", []string{"attest", "policy", "store", "client", "broker/...", "internal/strictjson", "internal/atomicfile", "internal/cli", "internal/harden"}},
 }

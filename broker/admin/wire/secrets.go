@@ -3,6 +3,7 @@ package wire
 import (
 	"github.com/vouchsafe/vouchsafe/broker"
 	"github.com/vouchsafe/vouchsafe/broker/access"
+	"github.com/vouchsafe/vouchsafe/broker/source"
 )
 
 // maxPutSecret bounds a secret of 1 MiB in base64, with its labels.
@@ -37,6 +38,14 @@ var (
 		ID: "destroySecret", Method: "POST", Path: "/v1/admin/secret-destroy/{name...}", Roles: []access.Role{access.Custodian},
 		Summary: "Remove the value of one version, or of all, for good",
 	}}
+	CheckSecret = Endpoint[SecretCheck, source.Probe]{Operation{
+		ID: "checkSecret", Method: "GET", Path: "/v1/admin/secret-check/{name...}", Roles: []access.Role{access.Custodian},
+		Summary: "Ask where a version of a secret lies whether it would answer, without its value",
+	}}
+	RevokeLease = Endpoint[LeaseID, broker.LeaseRevoked]{Operation{
+		ID: "revokeLease", Method: "POST", Path: "/v1/admin/lease-revoke/{id}", Roles: []access.Role{access.Custodian},
+		Summary: "Revoke a lease, and end what a source issued for it",
+	}}
 	ListLeases = Endpoint[LeasesQuery, List[broker.Lease]]{Operation{
 		ID: "listLeases", Method: "GET", Path: "/v1/admin/leases", Roles: []access.Role{access.Auditor, access.Custodian},
 		Summary: "List who holds which version of a secret until when",
@@ -57,7 +66,8 @@ type SecretName struct {
 // SecretPut is a new version.
 type SecretPut struct {
 	SecretName
-	Value       []byte            `json:"value" doc:"at most 1 MiB"`
+	Value       []byte            `json:"value,omitempty" doc:"at most 1 MiB; an empty value when absent"`
+	Source      *source.Document  `json:"source,omitempty" doc:"where the value lies, instead of a value"`
 	ContentType string            `json:"content_type,omitempty" doc:"media type of the value, told to workloads"`
 	Labels      map[string]string `json:"labels,omitempty" doc:"replace those of the secret when there are any"`
 	Activate    bool              `json:"activate,omitempty" doc:"make it the version that is released; the first version always is"`
@@ -83,6 +93,17 @@ type SecretDestroy struct {
 	SecretName
 	Version uint64 `json:"version,omitempty" doc:"the version to destroy"`
 	All     bool   `json:"all,omitempty" doc:"destroy every version"`
+}
+
+// SecretCheck names the version to be checked.
+type SecretCheck struct {
+	SecretName
+	Version uint64 `json:"-" query:"version" doc:"the current one when absent"`
+}
+
+// LeaseID names a lease.
+type LeaseID struct {
+	ID string `json:"-" path:"id" doc:"id of the lease"`
 }
 
 // LeasesQuery asks for leases.

@@ -1,0 +1,249 @@
+package broker_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vouchsafe/vouchsafe/broker"
+	"github.com/vouchsafe/vouchsafe/broker/audit"
+	"github.com/vouchsafe/vouchsafe/broker/brokertest"
+	"github.com/vouchsafe/vouchsafe/broker/source"
+	"github.com/vouchsafe/vouchsafe/internal/faultstore"
+	"github.com/vouchsafe/vouchsafe/store"
+	"golang.org/x/mod/sumdb/note"
+)
+
+// TestIssuedSurvivesCrashes has the broker end at each write of a release, before it, after it, and between the writes of one Apply, and another
+// process over the same store go on: what nobody was given is ended, and what somebody was given is kept until its lease ends.
+func TestIssuedSurvivesCrashes(t *testing.T) {
+	for _, fault := range []string{"before", "after", "half"} {
+		for at := 1; at <= 5; at++ {
+			for _, lost := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s write %d, answer lost %v", fault, at, lost), func(t *testing.T) {
+					c := newClock()
+					s := newIssuer(c.now)
+					b := brokertest.Start(t, brokertest.Config{Now: c.now, Sources: []source.Source{s}})
+					b.ApplyPolicy(brokertest.AllowVirtual("a/*"))
+					putIssued(t, b, "a/i")
+					crashing, broken := crashing(t, b, s, c)
+					g := newGuest(t, crashing, b.Device)
+					request := g.request(g.nonce())
+					if lost {
+						s.set(func() { s.lost, s.fail = true, errors.New("the answer was lost") })
+					}
+					broken.at, broken.how = at, fault
+					r, _, err := crashing.AttestAndRelease(t.Context(), request, []broker.Want{{Secret: "a/i"}})
+					if err == nil { // there were fewer writes, and the process ends after them
+						if r == nil || !recorded(t, b) {
+							t.Fatalf("it was released without a record: %+v", r)
+						}
+					}
+					broken.Store = nil // that process does nothing any more
+					_, tend := another(t, b, s, c)
+					defer tend()
+					c.add(6 * time.Minute) // past the next sweep, too
+					released := recorded(t, b)
+					if released { // and counts as such
+						time.Sleep(50 * time.Millisecond)
+						if len(s.working()) != 1 {
+							t.Error("what was released is ended before its lease")
+						}
+						c.add(time.Hour)
+					}
+					s.awaitWorking(t, 0)
+					awaitRecords(t, b, 0)
+				})
+			}
+		}
+	}
+}
+
+// recorded reports whether the store tells that something was released: a lease and a decision.
+func recorded(tb testing.TB, b *brokertest.Broker) bool {
+	tb.Helper()
+	leases, err := b.Data.Store.List(tb.Context(), "default/lease/a/i/", "", 10)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for _, l := range leases {
+		id, _, _ := strings.Cut(strings.TrimPrefix(l.Key, "default/lease/a/i/"), ".")
+		if _, err := b.Data.Store.Get(tb.Context(), "default/decision/"+id); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// breaking is a store of a process that ends at a write.
+type breaking struct {
+	store.Store
+	how string
+	at  int
+	n   int
+}
+
+var errBroken = fmt.Errorf("%w: the process has ended", store.ErrUnavailable)
+
+func (s *breaking) Atomic() bool { return false }
+
+func (s *breaking) Get(ctx context.Context, key string) (store.Record, error) {
+	if s.Store == nil {
+		return store.Record{}, errBroken
+	}
+	return s.Store.Get(ctx, key)
+}
+
+func (s *breaking) List(ctx context.Context, prefix, after string, limit int) ([]store.Entry, error) {
+	if s.Store == nil {
+		return nil, errBroken
+	}
+	return s.Store.List(ctx, prefix, after, limit)
+}
+
+func (s *breaking) Apply(ctx context.Context, writes ...store.Write) error {
+	if s.Store == nil || s.at > 0 && s.n >= s.at {
+		return errBroken
+	}
+	if s.at > 0 {
+		if s.n++; s.n == s.at {
+			switch s.how {
+			case "after":
+				_ = s.Store.Apply(ctx, writes...)
+			case "half":
+				for _, w := range writes[:len(writes)/2] {
+					_ = s.Store.Apply(ctx, w)
+				}
+			}
+			return errBroken
+		}
+	}
+	return s.Store.Apply(ctx, writes...)
+}
+
+func (s *breaking) Close() error { return nil }
+
+// crashing is a broker over the data of b whose store breaks.
+func crashing(tb testing.TB, b *brokertest.Broker, s source.Source, c *clock) (*broker.Broker, *breaking) {
+	tb.Helper()
+	broken := &breaking{Store: b.Data.Store}
+	config := configOf(tb, b)
+	config.Store, config.Sources, config.Now = broken, []source.Source{s}, c.now
+	config.Logs, config.Log = nil, logOver(tb, b, broken)
+	second, err := broker.New(tb.Context(), config)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return second, broken
+}
+
+func logOver(tb testing.TB, b *brokertest.Broker, s store.Store) *audit.Log {
+	tb.Helper()
+	signer := b.Data.Keys.LogSigner()
+	log, err := audit.Open(tb.Context(), audit.Config{
+		Store: s, Origin: signer.Name(), Signer: signer, Verifiers: note.VerifierList(b.Data.Keys.LogVerifier()),
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = log.Close() })
+	return log
+}
+
+// another is a broker over the same data, as a process that was started afterwards, which tends to what was issued until tend is called.
+func another(tb testing.TB, b *brokertest.Broker, s source.Source, c *clock) (next *broker.Broker, tend func()) {
+	tb.Helper()
+	config := configOf(tb, b)
+	config.Sources, config.Now = []source.Source{s}, c.now
+	next, err := broker.New(tb.Context(), config)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(tb.Context())
+	ended := make(chan struct{})
+	go func() { _ = next.TendLeases(ctx); close(ended) }()
+	return next, func() { stop(); <-ended }
+}
+
+// TestIssuedIsKeptByTheNext: a broker that was started again ends what the one before it released, when its lease ends and not before.
+func TestIssuedIsKeptByTheNext(t *testing.T) {
+	c := newClock()
+	s := newIssuer(c.now)
+	b := brokertest.Start(t, brokertest.Config{Now: c.now})
+	b.ApplyPolicy(brokertest.AllowVirtual("a/*"))
+	config := configOf(t, b)
+	config.Sources, config.Now = []source.Source{s}, c.now
+	first, err := broker.New(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := first.PutSecret(t.Context(), b.Admin, ns, broker.PutSecret{Name: "a/i", Source: &source.Document{Kind: "test-issuer"}}); err != nil {
+		t.Fatal(err)
+	}
+	r, err := newGuest(t, first, b.Device).fetch("a/i")
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, tend := another(t, b, s, c)
+	defer tend()
+	c.add(10 * time.Minute)
+	for range 100 {
+		if kept, _ := next.Issued(); kept == 1 {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if kept, ending := next.Issued(); kept != 1 || ending != 0 || len(s.working()) != 1 {
+		t.Fatalf("%d kept, %d ending, %q work", kept, ending, s.working())
+	}
+	c.add(r.Results[0].Lease.Expires.Sub(c.now()) + time.Minute)
+	s.awaitWorking(t, 0)
+}
+
+// TestIssuedWhenNothingCanBeRecorded: what was issued for a release that cannot be recorded is ended though the store is gone, and its record is deleted
+// when the store is back.
+func TestIssuedWhenNothingCanBeRecorded(t *testing.T) {
+	c := newClock()
+	s := newIssuer(c.now)
+	b := brokertest.Start(t, brokertest.Config{Now: c.now, Sources: []source.Source{s}})
+	b.ApplyPolicy(brokertest.AllowVirtual("a/*"))
+	putIssued(t, b, "a/i")
+	if err := b.Data.Log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	faults := faultstore.New(b.Data.Store)
+	config := configOf(t, b)
+	config.Store, config.Sources, config.Now, config.Logs, config.Log = faults, []source.Source{s}, c.now, nil, logOver(t, b, faults)
+	core, err := broker.New(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { _ = core.TendLeases(ctx); close(ended) }()
+	defer func() { stop(); <-ended }()
+	g := newGuest(t, core, b.Device)
+	request := g.request(g.nonce())
+	s.set(func() { // from when it is asked
+		s.hook = func() {
+			faults.FailApply(func() faultstore.Fault { return faultstore.Before })
+			faults.FailReads("sys/issued/")
+		}
+	})
+	r, _, err := core.AttestAndRelease(t.Context(), request, []broker.Want{{Secret: "a/i"}})
+	wantCode(t, err, broker.CodeUnavailable)
+	if r != nil {
+		t.Fatal("it was released without a record")
+	}
+	s.awaitWorking(t, 0)
+	if records(t, b) != 1 {
+		t.Errorf("%d records", records(t, b))
+	}
+	faults.FailApply(nil)
+	faults.FailReads("")
+	c.add(2 * time.Minute)
+	awaitRecords(t, b, 0)
+}
