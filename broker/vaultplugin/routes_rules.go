@@ -113,6 +113,11 @@ func Records() []Route {
 			Does:  []Does{{Operation: logical.ListOperation, endpoint: of(wire.ListLeases), list: member("secret", "id")}},
 		},
 		{
+			Pattern: "lease-revoke/" + framework.GenericNameRegex("id"), Example: "lease-revoke/01890a5d-ac96-774b-bcce-b302099a8057.0", Synopsis: "Revoke a lease.",
+			About: "It says that whoever holds the version is to hold it no more. What was released is not taken back by it: replace the secret as well. For custodians.",
+			Does:  []Does{{Operation: logical.UpdateOperation, endpoint: of(wire.RevokeLease)}},
+		},
+		{
 			Pattern: "log/checkpoint", Example: "log/checkpoint", Public: true, Synopsis: "Read the latest signed checkpoint of the audit log.",
 			About: "As it is (c2sp.org/tlog-checkpoint), and not in Vault's envelope: what is below log/ is a log of c2sp.org/tlog-tiles. Needs no token.",
 			Does:  []Does{{Operation: logical.ReadOperation, endpoint: of(wire.Checkpoint)}},

@@ -22,7 +22,7 @@ func Secrets() []Route {
 			About: "A value is written in base64 and cannot be read again. The first version is the current one; later ones become it with activate, or by secret-activate. For custodians.",
 			Does: []Does{
 				{Operation: logical.ReadOperation, endpoint: of(wire.GetSecret)},
-				{Operation: logical.UpdateOperation, endpoint: of(wire.PutSecret), sample: map[string]any{"value": "aHVudGVyMg==", "activate": true}},
+				{Operation: logical.UpdateOperation, endpoint: of(wire.PutSecret), hidden: []string{"source"}, sample: map[string]any{"value": "aHVudGVyMg==", "activate": true}},
 			},
 		},
 		{

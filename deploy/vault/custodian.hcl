@@ -5,3 +5,4 @@ path "vouchsafe/secret-activate/*"  { capabilities = ["update"] }
 path "vouchsafe/secret-destroy/*"   { capabilities = ["update"] }
 path "vouchsafe/leases"             { capabilities = ["list"] }
 path "vouchsafe/leases/"            { capabilities = ["list"] }
+path "vouchsafe/lease-revoke/*"      { capabilities = ["update"] }

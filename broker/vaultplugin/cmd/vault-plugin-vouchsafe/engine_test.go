@@ -38,6 +38,10 @@ func TestReleaseWithTheClientOfAServer(t *testing.T) {
 	if err != nil || leases == nil || len(leases.Data["keys"].([]any)) != 1 {
 		t.Errorf("leases: %+v, %v", leases, err)
 	}
+	m.write(t, "lease-revoke/"+secrets[0].Lease.ID, nil)
+	if _, err := m.client.Logical().WriteWithContext(t.Context(), m.path+"/lease-revoke/"+strings.Repeat("0", 36)+".0", nil); err == nil {
+		t.Error("a lease was revoked that there is not")
+	}
 	log := string(m.get(t, "log/checkpoint"))
 	if !strings.HasPrefix(log, strings.TrimPrefix(m.server.Address, "http://")+"/v1/"+m.path+"\n") {
 		t.Errorf("the log's checkpoint is %q", log)

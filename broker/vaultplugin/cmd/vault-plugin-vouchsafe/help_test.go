@@ -1,10 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -108,6 +111,35 @@ func TestUnauthenticated(t *testing.T) {
 		}
 		if len(special.SealWrapStorage) == 0 {
 			t.Errorf("%s wraps nothing", name)
+		}
+	}
+}
+
+// TestLogIsVaults: a line has the members by which Vault knows its level.
+func TestLogIsVaults(t *testing.T) {
+	var out bytes.Buffer
+	newLogger(&out).Warn("a mount is not ready", "cause", "none")
+	var line map[string]string
+	if err := json.Unmarshal(out.Bytes(), &line); err != nil {
+		t.Fatal(err)
+	}
+	if line["@level"] != "warn" || line["@message"] != "a mount is not ready" || line["cause"] != "none" {
+		t.Errorf("%v", line)
+	}
+	if _, err := time.Parse("2006-01-02T15:04:05.000000Z07:00", line["@timestamp"]); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestArguments(t *testing.T) {
+	for _, args := range [][]string{nil, {"database"}, {"secret", "auth"}, {""}} {
+		if _, err := choose(args, vaultplugin.Options{}); err == nil {
+			t.Errorf("%q says what to be", args)
+		}
+	}
+	for _, arg := range []string{"secret", "auth"} {
+		if f, err := choose([]string{arg}, vaultplugin.Options{}); err != nil || f == nil {
+			t.Errorf("%s: %v", arg, err)
 		}
 	}
 }

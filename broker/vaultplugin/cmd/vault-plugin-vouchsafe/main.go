@@ -10,8 +10,10 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
+	"strings"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/hashicorp/vault/sdk/plugin"
@@ -37,12 +39,31 @@ func run(args []string) error {
 		fmt.Println(version)
 		return nil
 	}
-	logger := slog.New(slog.NewJSONHandler(os.Stderr, nil)) // which Vault puts in its own log
-	factory, err := choose(args, vaultplugin.Options{Build: "vault-plugin-vouchsafe " + version, Development: development.Verifiers, Logger: logger})
+	factory, err := choose(args, vaultplugin.Options{
+		Build: "vault-plugin-vouchsafe " + version, Development: development.Verifiers, Logger: newLogger(os.Stderr),
+	})
 	if err != nil {
 		return err
 	}
 	return plugin.ServeMultiplex(&plugin.ServeOpts{BackendFactoryFunc: factory})
+}
+
+// newLogger writes lines that Vault puts in its own log at their levels: JSON with the names of members that its plugins' logs have.
+func newLogger(w io.Writer) *slog.Logger {
+	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+		if len(groups) > 0 {
+			return a
+		}
+		switch a.Key {
+		case slog.MessageKey:
+			a.Key = "@message"
+		case slog.LevelKey:
+			return slog.String("@level", strings.ToLower(a.Value.String()))
+		case slog.TimeKey:
+			return slog.String("@timestamp", a.Value.Time().Format("2006-01-02T15:04:05.000000Z07:00"))
+		}
+		return a
+	}}))
 }
 
 // choose returns what the arguments say to be.
