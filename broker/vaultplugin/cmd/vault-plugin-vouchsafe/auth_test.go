@@ -152,6 +152,26 @@ func TestLogin(t *testing.T) {
 	}
 }
 
+// TestTheLeaseEndsTheToken: a role may say three hours, and the release policy's lease of one counts.
+func TestTheLeaseEndsTheToken(t *testing.T) {
+	m := newAuthMount(t, vaulttest.Shared(t))
+	newRole(t, m, "long", map[string]any{"token_ttl": "3h"})
+	newRole(t, m, "periodic", map[string]any{"token_ttl": "0", "token_period": "3h"})
+	for _, role := range []string{"long", "periodic"} {
+		g := newGuest(t)
+		status, secret, body := g.begin(t, m, authmethod.UseLogin, role).send(t, m, "login", role)
+		if status != http.StatusOK || secret.Auth.LeaseDuration > 3600 || secret.Auth.LeaseDuration < 3500 {
+			t.Fatalf("%s: %d %s", role, status, body)
+		}
+		user := m.server.Client(t)
+		user.SetToken(secret.Auth.ClientToken)
+		renewed, err := user.Auth().Token().RenewSelfWithContext(t.Context(), 100*3600)
+		if err != nil || renewed.Auth.LeaseDuration > 3601 {
+			t.Errorf("%s: %+v, %v", role, renewed, err)
+		}
+	}
+}
+
 func TestRelayedLoginIsWorthless(t *testing.T) {
 	m := newAuthMount(t, vaulttest.Shared(t))
 	newRole(t, m, "payments", nil)
