@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -83,7 +84,9 @@ type breaking struct {
 	store.Store
 	how string
 	at  int
-	n   int
+
+	mu sync.Mutex // held in Apply: a decision's writes may be made at the same time
+	n  int
 }
 
 var errBroken = fmt.Errorf("%w: the process has ended", store.ErrUnavailable)
@@ -105,6 +108,8 @@ func (s *breaking) List(ctx context.Context, prefix, after string, limit int) ([
 }
 
 func (s *breaking) Apply(ctx context.Context, writes ...store.Write) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.Store == nil || s.at > 0 && s.n >= s.at {
 		return errBroken
 	}

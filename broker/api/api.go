@@ -27,6 +27,10 @@ type Config struct {
 	Namespace string       // whose secrets are served; default store.DefaultNamespace
 	Logger    *slog.Logger // default slog.Default
 
+	// Authenticate says who a request of an operation that needs a role is from; default: whose bearer token it has. Where this front end is inside
+	// something that authenticates, that knows.
+	Authenticate func(*http.Request) (access.Caller, error)
+
 	// Backup writes a backup of the store, encrypted to age recipients. Without it there are none to be had over the network.
 	Backup func(ctx context.Context, w io.Writer, recipients []string) error
 	// NoBackup says to who asks for a backup why there is none, and what to do instead; default: that none is configured.
@@ -46,6 +50,8 @@ type API struct {
 	rotateData func(context.Context) error
 	mux        *http.ServeMux
 	operations []Operation
+
+	authenticate func(*http.Request) (access.Caller, error)
 }
 
 // Operation is an operation that is served, with the types that it reads and answers, for documentation.
@@ -71,6 +77,9 @@ func New(c Config) (*API, error) {
 	}
 	if a.logger == nil {
 		a.logger = slog.Default()
+	}
+	if a.authenticate = c.Authenticate; a.authenticate == nil {
+		a.authenticate = a.bearer
 	}
 	a.routeNative()
 	a.routeSecrets()
@@ -189,7 +198,8 @@ func (a *API) answer(op Operation, hasBody bool, w http.ResponseWriter, r *http.
 	return serve(c)
 }
 
-func (a *API) authenticate(r *http.Request) (access.Caller, error) {
+// bearer returns whose token a request has.
+func (a *API) bearer(r *http.Request) (access.Caller, error) {
 	var token string
 	if values := r.Header.Values("Authorization"); len(values) == 1 {
 		if scheme, text, ok := strings.Cut(values[0], " "); ok && strings.EqualFold(scheme, "Bearer") {

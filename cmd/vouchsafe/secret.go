@@ -37,8 +37,8 @@ A name has 1 to 8 parts, like payments/db/password; exactly 3 to be reachable by
 With --source the value stays where it is, in a KV engine of Vault, or Vault issues it at each release: docs/vault-sources.md.`,
 		Example: `  vouchsafe secret put payments/db/password --file password.txt
   printf %s "$PASSWORD" | vouchsafe secret put payments/db/password --activate
-  vouchsafe secret put payments/db/password --source vault-kv --mount secret --path payments/db --field password
-  vouchsafe secret put payments/db/account --source vault-dynamic --path database/creds/payments`,
+  vouchsafe secret put app/password --source vault-kv --mount secret --path app --field password
+  vouchsafe secret put app/account --source vault-dynamic --path database/creds/app`,
 		Args: cobra.ExactArgs(1),
 	}
 	c.Flags().StringVar(&file, "file", "-", "`FILE` with the value; - for standard input")

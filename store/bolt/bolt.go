@@ -22,6 +22,7 @@ import (
 	berrors "go.etcd.io/bbolt/errors"
 
 	"github.com/vouchsafe/vouchsafe/store"
+	"github.com/vouchsafe/vouchsafe/store/feed"
 )
 
 // Names inside the file.
@@ -84,7 +85,7 @@ type Store struct {
 	db     *bbolt.DB
 	path   string
 	header Header
-	watch  watchers
+	watch  feed.Feed
 
 	requests  chan *request // to the committer; unbuffered, so that what is sent is taken
 	closing   chan struct{} // closed by the first Close
@@ -328,7 +329,7 @@ func (s *Store) Watch(ctx context.Context, prefix string) (<-chan store.Event, e
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	return s.watch.add(ctx, prefix)
+	return s.watch.Watch(ctx, prefix)
 }
 
 // View runs read in a read transaction of the whole file, which package backup copies from.
@@ -340,7 +341,7 @@ func (s *Store) Close() error {
 	s.closeOnce.Do(func() {
 		close(s.closing)
 		s.committer.Wait()
-		s.watch.close()
+		s.watch.Close()
 		if err := s.db.Close(); err != nil {
 			s.closeErr = fmt.Errorf("close store %s: %w", s.path, err)
 		}

@@ -100,10 +100,10 @@ func (s *Store) commit(group []*request) {
 		for _, r := range group {
 			r.result = err
 		}
-		s.watch.readAgain()
+		s.watch.ReadAgain()
 		return
 	}
-	s.watch.publish(events)
+	s.watch.Publish(events)
 }
 
 func (s *Store) transact(group []*request) (events []store.Event, err error) {

@@ -1,0 +1,9 @@
+# Author: drafts policies and stages reference values. Nothing that an author writes counts until an approver has it.
+path "vouchsafe/policies"       { capabilities = ["list", "update"] }
+path "vouchsafe/policies/*"     { capabilities = ["read", "list"] }
+path "vouchsafe/policy-test"    { capabilities = ["update"] }
+path "vouchsafe/references"     { capabilities = ["list"] }
+path "vouchsafe/references/*"   { capabilities = ["read", "list", "update"] }
+path "vouchsafe/decisions"      { capabilities = ["list"] }
+path "vouchsafe/decisions/"     { capabilities = ["list"] }
+path "vouchsafe/explain/*"      { capabilities = ["read"] }
