@@ -40,6 +40,8 @@ type settings struct {
 	Tokens     tokenSettings      `yaml:"tokens"`
 	Collateral collateralSettings `yaml:"collateral"`
 
+	Vault vaultSettings `yaml:"vault"`
+
 	Log loggerSettings `yaml:"log"`
 }
 
@@ -115,6 +117,7 @@ func (s *settings) below(folder string) {
 		&s.CCA.TrustAnchors, &s.CCA.ReferenceValues,
 	}
 	paths = append(paths, s.Tokens.files()...)
+	paths = append(paths, s.Vault.files()...)
 	for _, list := range [][]string{s.SNP.RevocationLists, s.TPM.MakerRoots, s.TPM.RevocationLists} {
 		for i := range list {
 			paths = append(paths, &list[i])

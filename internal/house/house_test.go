@@ -71,7 +71,7 @@ var layers = []layer{
 		"attest", "store", "internal/strictjson",
 		"broker", "broker/access", "broker/envelope", "broker/intake", "broker/keys", "broker/session",
 	}},
-	{"broker/server", []string{"attest", "broker"}},
+	{"broker/server", []string{"attest", "broker", "store"}},
 	{"broker/node", []string{"attest", "store", "broker", "broker/api", "broker/data", "broker/intake", "broker/kbs", "broker/server"}},
 	{"broker/dev", []string{
 		"attest", "policy", "store", "internal/atomicfile",

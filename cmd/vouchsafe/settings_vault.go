@@ -1,0 +1,85 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/vouchsafe/vouchsafe/store/vaultconn"
+	"github.com/vouchsafe/vouchsafe/store/vaultconn/rights"
+)
+
+// vaultSettings say where Vault is and how to log in. The store, sources and a seal of Vault's all use this one connection.
+type vaultSettings struct {
+	Address     string            `yaml:"address"`
+	Namespace   string            `yaml:"namespace"`
+	CACert      string            `yaml:"ca_cert"`
+	ServerName  string            `yaml:"server_name"`
+	Auth        vaultAuthSettings `yaml:"auth"`
+	KeepToken   bool              `yaml:"keep_token"`
+	Timeout     time.Duration     `yaml:"timeout"`
+	MaxInFlight int               `yaml:"max_in_flight"`
+}
+
+type vaultAuthSettings struct {
+	Method          vaultMethod `yaml:"method"`
+	Mount           string      `yaml:"mount"`
+	Role            string      `yaml:"role"`
+	RoleID          string      `yaml:"role_id"`
+	SecretIDFile    string      `yaml:"secret_id_file"`
+	SecretIDWrapped bool        `yaml:"secret_id_wrapped"`
+	TokenFile       string      `yaml:"token_file"`
+	JWTFile         string      `yaml:"jwt_file"`
+	Cert            string      `yaml:"cert"`
+	Key             string      `yaml:"key"`
+}
+
+// vaultMethod is a method of logging in to Vault.
+type vaultMethod string
+
+// UnmarshalYAML reads the name of a method. One that is not known is an error with its line.
+func (m *vaultMethod) UnmarshalYAML(node *yaml.Node) error {
+	known := vaultconn.Methods()
+	if node.Kind != yaml.ScalarNode || !slices.Contains(known, node.Value) {
+		return &lineError{node.Line, fmt.Sprintf("vault.auth.method is one of %s, not %.40q", strings.Join(known, ", "), node.Value)}
+	}
+	*m = vaultMethod(node.Value)
+	return nil
+}
+
+// files are the settings that name a file.
+func (s *vaultSettings) files() []*string {
+	return []*string{&s.CACert, &s.Auth.SecretIDFile, &s.Auth.TokenFile, &s.Auth.JWTFile, &s.Auth.Cert, &s.Auth.Key}
+}
+
+// used reports whether the settings say anything of Vault.
+func (s *vaultSettings) used() bool { return *s != vaultSettings{} }
+
+// config makes the configuration of the connection. Nothing in the settings leads to plain HTTP, or to a certificate that is not verified.
+func (s *vaultSettings) config(logger *slog.Logger) (vaultconn.Config, error) {
+	if s.Address == "" {
+		return vaultconn.Config{}, errors.New("no Vault: vault.address is missing in the configuration")
+	}
+	c := vaultconn.Config{
+		Address: s.Address, Namespace: s.Namespace, CACert: s.CACert, ServerName: s.ServerName, KeepToken: s.KeepToken,
+		Timeout: s.Timeout, MaxInFlight: s.MaxInFlight, Logger: logger,
+		Auth: vaultconn.Auth{
+			Method: string(s.Auth.Method), Mount: s.Auth.Mount, Role: s.Auth.Role, RoleID: s.Auth.RoleID, SecretIDFile: s.Auth.SecretIDFile,
+			SecretIDWrapped: s.Auth.SecretIDWrapped, TokenFile: s.Auth.TokenFile, JWTFile: s.Auth.JWTFile, Cert: s.Auth.Cert, Key: s.Auth.Key,
+		},
+	}
+	if err := c.Check(); err != nil {
+		return vaultconn.Config{}, fmt.Errorf("vault in the configuration: %w", err)
+	}
+	return c, nil
+}
+
+// vaultNeeds is what these settings use Vault for.
+func (s *settings) vaultNeeds() rights.Needs {
+	return rights.Needs{}
+}

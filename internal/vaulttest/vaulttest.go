@@ -1,0 +1,160 @@
+// Package vaulttest gives tests a real Vault server, a process on a port of loopback that ends with the test.
+//
+// The server is the program of the nested module internal/vaulttest/server: Vault 1.21.1's own core, storage, HTTP handler and engines (kv, transit, pki,
+// ssh, database with PostgreSQL; auth methods token, approle, cert, jwt, kubernetes, userpass). scripts/vault.sh builds it into the user's cache
+// folder; $VOUCHSAFE_TEST_VAULT names another one. Where there is none, tests that ask for a server are skipped and say so.
+//
+// It is initialised and unsealed through its API, with one unseal key, as an operator does it. [Start] gives a test a server of its own, with which
+// it may do as it likes: [Server.Kill] it, seal it, freeze it. [Shared] is one server for all tests of a test binary, each of which takes mounts of its
+// own. What Vault does slowly or breaks off in the middle is done to it by a [Proxy].
+//
+// A server and the plugins that it runs are a group of processes. A watcher, which waits for the end of a pipe that the test binary holds, kills the group
+// and removes its folder even when the test binary is killed.
+package vaulttest
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+)
+
+// Option changes how a server of [Start] is made.
+type Option func(*options)
+
+type options struct {
+	tls             bool
+	storage, folder string
+	node            string
+	leader          *Server
+	plugins         string
+	audit           bool
+	level           string
+}
+
+// WithTLS serves HTTPS, with a certificate of an authority of this server's own: see [Server.CAFile] and [Server.CAPool].
+func WithTLS() Option { return func(o *options) { o.tls = true } }
+
+// WithFile keeps the data in files of a folder, so that it survives [Server.Kill]; "" for a folder of the test's.
+func WithFile(dir string) Option {
+	return func(o *options) { o.storage, o.folder = "file", dir }
+}
+
+// WithRaft keeps the data in Vault's integrated storage, which survives [Server.Kill] and allows a [Server.Standby]; "" for a folder of the test's.
+func WithRaft(dir string) Option {
+	return func(o *options) { o.storage, o.folder = "raft", dir }
+}
+
+// WithPlugins says where external plugins are; without it they are in a folder of the test's, [Server.PluginDir].
+func WithPlugins(dir string) Option { return func(o *options) { o.plugins = dir } }
+
+// WithAuditLog turns on an audit device of Vault's, which writes to [Server.AuditLog].
+func WithAuditLog() Option { return func(o *options) { o.audit = true } }
+
+// WithLogLevel sets how much the server says when a test fails: "trace", "debug" or, as it is without, "info".
+func WithLogLevel(level string) Option { return func(o *options) { o.level = level } }
+
+// Start runs a server of t's own, initialised and unsealed, until t ends. It skips t where there is no program of it.
+func Start(t testing.TB, opts ...Option) *Server {
+	t.Helper()
+	return start(t, program(t), opts...)
+}
+
+// shared is the server of this test binary.
+var shared struct {
+	sync.Mutex
+	server *Server
+}
+
+// Shared returns a server that all tests of this test binary use, in memory and without TLS. It ends with the test binary. Its users do not
+// seal, stop or freeze it, and keep to mounts, policies and roles with names of their own. It skips t where there is no program of it.
+func Shared(t testing.TB) *Server {
+	t.Helper()
+	path := program(t)
+	shared.Lock()
+	defer shared.Unlock()
+	if shared.server == nil {
+		// Not t's folder: the server outlives t. The watcher removes it.
+		dir, err := os.MkdirTemp("", "vaulttest")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &Server{program: path, dir: dir, options: options{storage: "inmem", level: "info"}}
+		if err := s.first(); err != nil {
+			s.stop()
+			t.Fatalf("vaulttest: %v\n%s", err, s.output(0))
+		}
+		shared.server = s
+	}
+	shared.server.showOnFailure(t)
+	return shared.server
+}
+
+// program finds the server's program.
+func program(t testing.TB) string {
+	t.Helper()
+	path, err := find()
+	if err != nil {
+		t.Skipf("%v", err)
+	}
+	return path
+}
+
+var errNotBuilt = errors.New("no Vault server for tests: run scripts/vault.sh")
+
+// find returns the path of the server's program: what $VOUCHSAFE_TEST_VAULT says, or what scripts/vault.sh built from the files as they are.
+func find() (string, error) {
+	if path := os.Getenv("VOUCHSAFE_TEST_VAULT"); path != "" {
+		if _, err := os.Stat(path); err != nil {
+			return "", fmt.Errorf("no Vault server for tests: VOUCHSAFE_TEST_VAULT: %w", err)
+		}
+		return path, nil
+	}
+	source, err := sources()
+	if err != nil {
+		return "", err
+	}
+	digest := sha256.New()
+	for _, name := range []string{"go.mod", "go.sum", "main.go"} {
+		file, err := os.Open(filepath.Join(source, name))
+		if err != nil {
+			return "", err
+		}
+		_, err = io.Copy(digest, file)
+		if err = errors.Join(err, file.Close()); err != nil {
+			return "", err
+		}
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("%w (%w)", errNotBuilt, err)
+	}
+	path := filepath.Join(cache, "vouchsafe", "vault-test", hex.EncodeToString(digest.Sum(nil))[:16], "vault-test")
+	if _, err := os.Stat(path); err != nil {
+		return "", errNotBuilt
+	}
+	return path, nil
+}
+
+// sources finds the folder of the server's module: below a folder that the test, which runs in its package's folder, is in.
+func sources() (string, error) {
+	dir, err := os.Getwd()
+	for err == nil {
+		path := filepath.Join(dir, "internal", "vaulttest", "server")
+		if _, err := os.Stat(filepath.Join(path, "main.go")); err == nil {
+			return path, nil
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			err = errors.New("no Vault server for tests: internal/vaulttest/server is not above this folder")
+			break
+		}
+		dir = parent
+	}
+	return "", err
+}
