@@ -6,7 +6,7 @@ PROGRAMS  := vouchsafe vouchsafe-agent vouchsafe-nvml
 FUZZTIME  ?= 60s
 export CGO_ENABLED ?= 0
 
-.PHONY: all build test demo bench fuzz lint generate crash accept setup clean
+.PHONY: all build test test-vault demo bench fuzz lint generate crash accept setup clean
 
 all: build
 
@@ -18,6 +18,10 @@ build:
 ## test: everything, with the race detector; installs the software TPM when it may
 test: setup
 	@bash scripts/test.sh
+
+## test-vault: what needs a real Vault server, which the first run builds: some minutes
+test-vault: setup
+	@bash scripts/test.sh vault
 
 ## demo: a broker, a good workload, a bad one, and why; also with a software TPM
 demo: setup build

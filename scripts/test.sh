@@ -1,9 +1,42 @@
 #!/usr/bin/env bash
-# Runs every test, with the race detector where there is a C compiler, and names what was skipped.
+# Runs every test, with the race detector where there is a C compiler, and names what was skipped. "test.sh vault" runs only those that need a real
+# Vault server, and fails where there is none.
 set -u
 cd "$(dirname "$0")/.."
 
-bash scripts/lint.sh || exit 1
+# What needs a Vault server, in the main module; patterns of what does not exist are passed over.
+vault=(
+	internal/testserver internal/pgtest internal/vaulttest
+	store/vault store/vaultconn store/seal/transit broker/source broker/node examples
+)
+
+# Nested modules, whose tests are run with the others. Not the Vault server: it is a program, and a race detector in it would compile it all again.
+modules=()
+for file in $(git ls-files '*/go.mod'); do
+	case $file in
+	internal/vaulttest/server/*) ;;
+	*) modules+=("$(dirname "$file")") ;;
+	esac
+done
+
+packages=(./...)
+case ${1:-} in
+"")
+	bash scripts/lint.sh || exit 1
+	bash scripts/vault.sh --optional >/dev/null || exit 1
+	;;
+vault)
+	bash scripts/vault.sh >/dev/null || exit 1
+	packages=()
+	for dir in "${vault[@]}"; do
+		[ -d "$dir" ] && packages+=("./$dir/...")
+	done
+	;;
+*)
+	echo "usage: test.sh [vault]" >&2
+	exit 2
+	;;
+esac
 
 # Some tests read data that modules ship and no package imports.
 go mod download || exit 1
@@ -17,6 +50,22 @@ else
 	echo "No C compiler: the tests run without the race detector."
 fi
 
+# run runs the tests of a module.
+run() {
+	CGO_ENABLED=$cgo go test "${race[@]}" -timeout 30m -json "$@" 2>&1
+}
+
 # -json, so that skips can be told from passes. The report prints each package as it ends, and what fails whole.
+started=$SECONDS
 set -o pipefail
-CGO_ENABLED=$cgo go test "${race[@]}" -timeout 30m -json ./... 2>&1 | go run ./internal/testreport
+{
+	bad=0
+	run "${packages[@]}" || bad=1
+	for module in "${modules[@]}"; do
+		(cd "$module" && run ./...) || bad=1
+	done
+	exit $bad
+} | go run ./internal/testreport
+result=$?
+[ "${1:-}" = vault ] && echo "The tests with Vault took $((SECONDS - started)) s."
+exit $result

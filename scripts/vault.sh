@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the Vault server that tests run against (internal/vaulttest/server) into the user's cache folder, or reuses what is there, and prints
-# its path as the last line. The first build compiles all of Vault: minutes. With --optional it says why it cannot, and that is no error.
+# its path. The first build compiles all of Vault: minutes. With --optional it says why it cannot, and that is no error. With --built it only tells, by
+# its exit code, whether it has been built here from the files as they are.
 set -u
 cd "$(dirname "$0")/../internal/vaulttest/server" || exit 1
 
@@ -17,17 +18,20 @@ give_up() {
 	exit 1
 }
 
+# The same folder as package vaulttest finds: the name is a digest of all that the program is made from.
+cache=${XDG_CACHE_HOME:-${HOME:?}/.cache}/vouchsafe/vault-test
+digest=$(cat go.mod go.sum main.go | sha256sum | cut -c1-16)
+program=$cache/$digest/vault-test
+if [ "${1:-}" = --built ]; then
+	[ -x "$program" ]
+	exit
+fi
 if [ -n "${VOUCHSAFE_TEST_VAULT:-}" ]; then
 	[ -x "$VOUCHSAFE_TEST_VAULT" ] || give_up "VOUCHSAFE_TEST_VAULT is $VOUCHSAFE_TEST_VAULT, which is no program."
 	say "using VOUCHSAFE_TEST_VAULT."
 	echo "$VOUCHSAFE_TEST_VAULT"
 	exit 0
 fi
-
-# The same folder as package vaulttest finds: the name is a digest of all that the program is made from.
-cache=${XDG_CACHE_HOME:-${HOME:?}/.cache}/vouchsafe/vault-test
-digest=$(cat go.mod go.sum main.go | sha256sum | cut -c1-16)
-program=$cache/$digest/vault-test
 if [ -x "$program" ]; then
 	touch "$cache/$digest"
 	echo "$program"

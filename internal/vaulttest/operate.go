@@ -3,7 +3,6 @@ package vaulttest
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -111,37 +110,36 @@ func (s *Server) unseal() error {
 	return s.await(http.StatusOK)
 }
 
-// await waits until the server's health is one of these codes: 200 active, 429 standby, 503 sealed.
-func (s *Server) await(codes ...int) error {
+// await waits until the server's health is a code: 200 active, 429 standby, 503 sealed.
+func (s *Server) await(code int) error {
 	client, err := s.client("")
 	if err != nil {
 		return err
 	}
-	last := 0
+	last := "not known"
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		err = send(client, http.MethodGet, "sys/health", nil, nil)
-		var answered *api.ResponseError
-		switch {
-		case err == nil:
-			last = http.StatusOK
-		case errors.As(err, &answered):
-			last = answered.StatusCode
-		default:
-			last = 0
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		answer, err := client.RawRequestWithContext(ctx, client.NewRequest(http.MethodGet, "/v1/sys/health")) //nolint:staticcheck // the status is all
+		if answer != nil {
+			_ = answer.Body.Close()
 		}
-		for _, code := range codes {
-			if last == code {
-				return nil
-			}
+		cancel()
+		switch {
+		case answer != nil && answer.StatusCode == code:
+			return nil
+		case answer != nil:
+			last = answer.Status
+		case err != nil:
+			last = err.Error()
 		}
 	}
-	return fmt.Errorf("the server's health is %d after %v, not %v", last, patience, codes)
+	return fmt.Errorf("the server's health is %s after %v, not %d", last, patience, code)
 }
 
 // Kill ends the server with SIGKILL, and its plugins, as a machine that loses power ends them.
 func (s *Server) Kill(t testing.TB) {
 	t.Helper()
-	s.kill()
+	s.keeper.Kill()
 }
 
 // Restart starts the server again on the same port, having killed it if it runs, and unseals it. Its data must not be in memory.
@@ -157,7 +155,7 @@ func (s *Server) RestartSealed(t testing.TB) {
 	if s.options.storage == "inmem" {
 		t.Fatal("vaulttest: a server in memory has no data to start again with: use WithFile or WithRaft")
 	}
-	s.kill()
+	s.keeper.Kill()
 	if err := s.begin(); err != nil {
 		t.Fatalf("vaulttest: %v", err)
 	}
@@ -192,6 +190,13 @@ func (s *Server) Freeze(t testing.TB) {
 func (s *Server) Thaw(t testing.TB) {
 	t.Helper()
 	s.signal(t, syscall.SIGCONT)
+}
+
+func (s *Server) signal(t testing.TB, signal syscall.Signal) {
+	t.Helper()
+	if err := s.keeper.Signal(signal); err != nil {
+		t.Fatalf("vaulttest: %v", err)
+	}
 }
 
 // Standby adds a node to the cluster of a server WithRaft, and returns it once it is a standby, which passes requests on to the active node. It ends with t.

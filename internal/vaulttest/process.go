@@ -2,24 +2,20 @@ package vaulttest
 
 import (
 	"bufio"
-	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
+
+	"github.com/vouchsafe/vouchsafe/internal/testserver"
 )
 
 // Server is a Vault server: one process after another, on the same port and, unless it is in memory, with the same data.
@@ -40,18 +36,10 @@ type Server struct {
 	cluster   string // port for other nodes; "" unless raft
 	cert, key string // files
 
-	mutex   sync.Mutex
-	process *process // nil when it does not run
-	watcher *watcher
+	keeper *testserver.Keeper
 
 	names    atomic.Int64 // of mounts, policies and roles
 	standbys atomic.Int64
-}
-
-// process is one run of the server's program.
-type process struct {
-	cmd   *exec.Cmd
-	ended chan struct{} // closed once it has been waited for
 }
 
 // patience is how long is waited for what Vault does within a second: tests run on busy machines.
@@ -105,7 +93,7 @@ func (s *Server) first() error {
 	return s.write("sys/audit/file", map[string]any{"type": "file", "options": map[string]string{"file_path": s.AuditLog}}, nil)
 }
 
-// prepare makes folders, the certificate and the watcher.
+// prepare makes folders, the certificate and what keeps the process.
 func (s *Server) prepare() error {
 	s.PluginDir = s.options.plugins
 	if s.PluginDir == "" {
@@ -134,7 +122,7 @@ func (s *Server) prepare() error {
 			return err
 		}
 	}
-	s.watcher, err = watch(s.dir)
+	s.keeper, err = testserver.New(s.dir)
 	return err
 }
 
@@ -146,11 +134,11 @@ func (s *Server) begin() error {
 	var err error
 	for range 5 { // a port that is free now need not be when the server opens it
 		var listen, cluster string
-		if listen, err = freePort(); err != nil {
+		if listen, err = testserver.FreePort(); err != nil {
 			return err
 		}
 		if s.options.storage == "raft" {
-			if cluster, err = freePort(); err != nil {
+			if cluster, err = testserver.FreePort(); err != nil {
 				return err
 			}
 		}
@@ -192,66 +180,29 @@ func (s *Server) run(listen, cluster string) error {
 	// Nothing of this process's environment, in which there may be another Vault's address and token.
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir, "TMPDIR=" + filepath.Join(s.dir, "tmp")}
 	cmd.Stdout, cmd.Stderr = writer, output
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // so that its plugins end with it
-	err = cmd.Start()
-	err = errors.Join(err, writer.Close())
-	if err != nil {
+	_, err = s.keeper.Start(cmd)
+	if err = errors.Join(err, writer.Close()); err != nil {
 		return err
 	}
-	p := &process{cmd: cmd, ended: make(chan struct{})}
-	go func() {
-		_ = cmd.Wait()
-		close(p.ended)
-	}()
-	s.mutex.Lock()
-	s.process = p
-	s.mutex.Unlock()
-	s.watcher.of(cmd.Process.Pid)
-
 	if err := reader.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		return err
 	}
 	url, err := bufio.NewReader(reader).ReadString('\n')
 	if err != nil {
-		s.kill()
+		s.keeper.Kill()
 		return fmt.Errorf("the server did not start: %w", err)
 	}
 	s.Address = strings.TrimSpace(url)
 	return nil
 }
 
-// kill ends the process and its plugins at once, and waits until it has ended.
-func (s *Server) kill() {
-	s.mutex.Lock()
-	p := s.process
-	s.process = nil
-	s.mutex.Unlock()
-	if p == nil {
-		return
-	}
-	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
-	<-p.ended
-	s.watcher.of(0)
-}
-
 // stop ends the server for good.
 func (s *Server) stop() {
-	s.kill()
-	s.watcher.end()
-	_ = os.RemoveAll(s.dir)
-}
-
-// signal sends a signal to the process and its plugins.
-func (s *Server) signal(t testing.TB, signal syscall.Signal) {
-	t.Helper()
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	if s.process == nil {
-		t.Fatal("vaulttest: the server does not run")
+	if s.keeper == nil {
+		_ = os.RemoveAll(s.dir)
+		return
 	}
-	if err := syscall.Kill(-s.process.cmd.Process.Pid, signal); err != nil {
-		t.Fatal(err)
-	}
+	_ = s.keeper.End()
 }
 
 // output returns what the server has said, from an offset in bytes on.
@@ -282,55 +233,4 @@ func (s *Server) showOnFailure(t testing.TB) {
 		lines := slices.Collect(strings.Lines(s.output(from)))
 		t.Logf("the Vault server's output (%d lines, at most %d shown):\n%s", len(lines), shown, strings.Join(lines[max(0, len(lines)-shown):], ""))
 	})
-}
-
-// watcher is a process that outlives this one for a moment, to end a server and to remove its folder.
-type watcher struct {
-	cmd   *exec.Cmd
-	lines io.WriteCloser
-}
-
-// watched reads the server's process, line after line, until this process closes the pipe or has ended. An empty line is for none.
-const watched = `while read -r line; do group=$line; done; [ -z "$group" ] || kill -9 -- "-$group"; rm -rf -- "$1"`
-
-func watch(dir string) (*watcher, error) {
-	cmd := exec.CommandContext(context.Background(), "/bin/sh", "-c", watched, "vaulttest", dir)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // what ends this process from the terminal does not end it
-	lines, err := cmd.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	return &watcher{cmd: cmd, lines: lines}, cmd.Start()
-}
-
-// of says which process is to be ended; 0 for none.
-func (w *watcher) of(pid int) {
-	line := "\n"
-	if pid != 0 {
-		line = strconv.Itoa(pid) + "\n"
-	}
-	_, _ = io.WriteString(w.lines, line)
-}
-
-// end has the watcher do its work.
-func (w *watcher) end() {
-	if w == nil {
-		return
-	}
-	_ = w.lines.Close()
-	_ = w.cmd.Wait()
-}
-
-// freePort returns an address on loopback whose port is free, and below those from which the system takes ports for connections: a server that is started
-// again must find its port free, and a client that tries to reach one that does not run must not be connected to itself.
-func freePort() (string, error) {
-	var err error
-	for range 100 {
-		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(20000+rand.IntN(12000)))
-		var listener net.Listener
-		if listener, err = net.Listen("tcp", address); err == nil {
-			return address, listener.Close()
-		}
-	}
-	return "", fmt.Errorf("no free port: %w", err)
 }

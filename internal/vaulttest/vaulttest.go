@@ -8,8 +8,7 @@
 // it may do as it likes: [Server.Kill] it, seal it, freeze it. [Shared] is one server for all tests of a test binary, each of which takes mounts of its
 // own. What Vault does slowly or breaks off in the middle is done to it by a [Proxy].
 //
-// A server and the plugins that it runs are a group of processes. A watcher, which waits for the end of a pipe that the test binary holds, kills the group
-// and removes its folder even when the test binary is killed.
+// A server and the plugins that it runs end with the test, and also when the test binary is killed: see package testserver.
 package vaulttest
 
 import (
@@ -79,7 +78,7 @@ func Shared(t testing.TB) *Server {
 	shared.Lock()
 	defer shared.Unlock()
 	if shared.server == nil {
-		// Not t's folder: the server outlives t. The watcher removes it.
+		// Not t's folder: the server outlives t. It goes when the test binary ends.
 		dir, err := os.MkdirTemp("", "vaulttest")
 		if err != nil {
 			t.Fatal(err)
