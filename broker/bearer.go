@@ -37,6 +37,9 @@ func (b *Broker) Token(a *Attested) (string, error) {
 	return token, nil
 }
 
+// SessionLifetime returns how long an attestation is good for.
+func (b *Broker) SessionLifetime() time.Duration { return b.limits.SessionLifetime }
+
 // badToken is what the bearer of a token learns when it is no good.
 const badToken = "the token was not issued here, or has expired: attest again"
 

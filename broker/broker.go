@@ -18,6 +18,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker/access"
 	"github.com/vouchsafe/vouchsafe/broker/audit"
 	"github.com/vouchsafe/vouchsafe/broker/keys"
+	"github.com/vouchsafe/vouchsafe/broker/logs"
 	"github.com/vouchsafe/vouchsafe/broker/session"
 	"github.com/vouchsafe/vouchsafe/store"
 )
@@ -26,9 +27,11 @@ import (
 type Config struct {
 	Purpose   store.Purpose
 	Store     store.Store       // everything is kept here; secrets in it must be sealed below it
-	Log       *audit.Log        // over the same store
+	Log       *audit.Log        // over the same store, where no other broker has that
+	Logs      *logs.Set         // or, where others have it, the logs of all
 	Keys      *keys.Ring        // over the same store
 	Tokens    *access.Tokens    // over the same store
+	Shared    *Shared           // says that other brokers have the store, too
 	Verifiers []attest.Verifier // one that implements Passports takes passports, too
 	Enroller  *tpm.Enroller     // enrols TPM keys; nil where no maker's root is configured, and then enrolment is refused
 	Issuer    string            // the "iss" of tokens: the broker's URL
@@ -39,6 +42,12 @@ type Config struct {
 	Logger   *slog.Logger     // default: slog.Default
 	Rand     io.Reader        // default: crypto/rand
 	Now      func() time.Time // default: time.Now
+}
+
+// Shared is what brokers need that have a store in common.
+type Shared struct {
+	NonceKeys *session.SharedKeys // needed
+	Staleness time.Duration       // how old what the store returns may be
 }
 
 // Limits bound what one broker takes on. Zero fields have the defaults that the constants state.
@@ -78,7 +87,8 @@ type Observer interface {
 type Broker struct {
 	purpose   store.Purpose
 	store     store.Store
-	log       *audit.Log
+	logs      *logs.Set
+	shared    *Shared
 	keys      *keys.Ring
 	tokens    *access.Tokens
 	appraiser *attest.Appraiser
@@ -116,20 +126,12 @@ func New(ctx context.Context, c Config) (*Broker, error) {
 			return nil, fmt.Errorf("broker: a %s broker cannot have a verifier of %q, which proves nothing about hardware", c.Purpose, kind)
 		}
 	}
-	// The key is made anew at each start because what was spent is remembered in memory: nonces issued before a restart must not be
-	// good after it.
-	key := make([]byte, session.KeySize)
-	if _, err := io.ReadFull(c.Rand, key); err != nil {
-		return nil, fmt.Errorf("broker: no randomness: %w", err)
-	}
-	nonces, err := session.NewNonces(session.NoncesConfig{
-		Key: key, Lifetime: c.Limits.ChallengeLifetime, Rand: c.Rand, Now: c.Now, Spent: session.NewMemorySpent(c.Limits.Spent),
-	})
+	nonces, err := c.nonces()
 	if err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
 	b := &Broker{
-		purpose: c.Purpose, store: c.Store, log: c.Log, keys: c.Keys, tokens: c.Tokens,
+		purpose: c.Purpose, store: c.Store, logs: c.Logs, shared: c.Shared, keys: c.Keys, tokens: c.Tokens,
 		appraiser: appraiser, enroller: c.Enroller, passports: passportsOf(c.Verifiers), nonces: nonces, issuer: c.Issuer, build: c.Build, limits: c.Limits,
 		observer: c.Observer, logger: c.Logger, rand: c.Rand, now: c.Now,
 		verifying: make(chan struct{}, c.Limits.Verifying),
@@ -137,19 +139,46 @@ func New(ctx context.Context, c Config) (*Broker, error) {
 		refusals:  rate.NewLimiter(rate.Limit(c.Limits.RefusalsPerSecond), c.Limits.RefusalsPerSecond),
 		denials:   rate.NewLimiter(rate.Limit(c.Limits.RefusalsPerSecond), c.Limits.RefusalsPerSecond),
 	}
-	b.rules = newRuleBook(c.Store)
+	var others *sharedRules
+	if c.Shared != nil {
+		others = &sharedRules{staleness: c.Shared.Staleness, now: c.Now}
+	}
+	b.rules = newRuleBook(c.Store, others)
 	if _, err := b.rules.of(ctx, store.DefaultNamespace); err != nil {
 		return nil, fmt.Errorf("broker: reading policies and reference values: %w", err)
 	}
 	return b, nil
 }
 
+// nonces makes what issues nonces and knows which were spent. What a broker that has the store to itself spent it remembers in memory, and its key is
+// made anew at each start: nonces issued before a restart must not be good after it. Brokers that share a store remember it there.
+func (c *Config) nonces() (*session.Nonces, error) {
+	settings := session.NoncesConfig{Lifetime: c.Limits.ChallengeLifetime, Rand: c.Rand, Now: c.Now}
+	if c.Shared != nil {
+		spent, err := session.StoreSpent(c.Store, store.Key(store.SysNamespace, "spent"), c.Limits.Spent)
+		if err != nil {
+			return nil, err
+		}
+		settings.Keys, settings.Spent = c.Shared.NonceKeys, spent
+		return session.NewNonces(settings)
+	}
+	settings.Key, settings.Spent = make([]byte, session.KeySize), session.NewMemorySpent(c.Limits.Spent)
+	if _, err := io.ReadFull(c.Rand, settings.Key); err != nil {
+		return nil, fmt.Errorf("no randomness: %w", err)
+	}
+	return session.NewNonces(settings)
+}
+
 func (c *Config) complete() error {
 	switch {
 	case c.Purpose != store.Production && c.Purpose != store.Development:
 		return fmt.Errorf("the purpose is %q, not %q or %q", c.Purpose, store.Production, store.Development)
-	case c.Store == nil || c.Log == nil || c.Keys == nil || c.Tokens == nil:
+	case c.Store == nil || c.Log == nil && c.Logs == nil || c.Keys == nil || c.Tokens == nil:
 		return errors.New("store, log, keys and tokens are all needed")
+	case c.Log != nil && c.Logs != nil:
+		return errors.New("there is one log, or the logs of a shared store, and not both")
+	case c.Shared != nil && (c.Shared.NonceKeys == nil || c.Shared.Staleness < 0):
+		return errors.New("brokers that share a store need shared keys of nonces, and a staleness that is not negative")
 	case len(c.Verifiers) == 0:
 		return errors.New("no verifier is configured, so that nothing could ever be released")
 	case c.Issuer == "":
@@ -159,6 +188,9 @@ func (c *Config) complete() error {
 		if *limit < 0 {
 			return errors.New("a limit is negative")
 		}
+	}
+	if c.Logs == nil {
+		c.Logs = logs.Single(c.Log)
 	}
 	orDefault(&c.Limits.ChallengeLifetime, DefaultChallengeLifetime)
 	orDefault(&c.Limits.SessionLifetime, DefaultSessionLifetime)
@@ -202,8 +234,8 @@ func (b *Broker) Kinds() []attest.Kind { return b.appraiser.Kinds() }
 // Keys returns the ring whose public keys are published.
 func (b *Broker) Keys() *keys.Ring { return b.keys }
 
-// Log returns the audit log, which is public in the sense that an auditor may read all of it.
-func (b *Broker) Log() *audit.Log { return b.log }
+// Log returns the audit log that this broker appends to, which is public in the sense that an auditor may read all of it.
+func (b *Broker) Log() *audit.Log { return b.logs.Own() }
 
 // newID returns a UUIDv7: unguessable enough to be told to a workload, and sorting by time.
 func (b *Broker) newID() (string, error) {

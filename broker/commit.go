@@ -2,9 +2,11 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/vouchsafe/vouchsafe/broker/access"
+	"github.com/vouchsafe/vouchsafe/broker/audit"
 	"github.com/vouchsafe/vouchsafe/policy"
 	"github.com/vouchsafe/vouchsafe/store"
 )
@@ -17,13 +19,50 @@ func (b *Broker) commit(ctx context.Context, who access.Caller, namespace string
 	if err != nil {
 		return asError(err)
 	}
-	_, err = b.log.Append(ctx, line, writes...)
+	_, err = b.logs.Append(ctx, line, writes...)
 	b.writes.wrote(err)
 	if err != nil {
+		b.recordUnmade(ctx, event, err)
 		return asError(err)
 	}
 	b.logger.InfoContext(ctx, "changed", "event", event.Type, "namespace", namespace, "object", event.Object,
 		"version", event.Version, "actor", who.Name, "token", who.Token)
+	return nil
+}
+
+// recordUnmade adds to the log that what an entry says was not done, where that is certain: another change came first, on a store where
+// the entry is written before the change. What fails otherwise may have been done; then nothing more is said.
+func (b *Broker) recordUnmade(ctx context.Context, event Event, cause error) {
+	var unmade *audit.UnmadeError
+	if !errors.As(cause, &unmade) || !errors.Is(cause, store.ErrConflict) {
+		return
+	}
+	line, err := encode(Event{
+		Format: eventFormat, Type: EventUnmade, Time: b.now(), Namespace: event.Namespace, Actor: event.Actor, Object: event.Object,
+		Entry: &unmade.Index,
+	})
+	if err == nil {
+		_, err = b.logs.Append(ctx, line)
+	}
+	if err != nil {
+		b.logger.WarnContext(ctx, "a change met another, and the log says that it was made", "event", event.Type, "entry", unmade.Index, "cause", err)
+	}
+}
+
+// commitAndTidy is commit for a change that leaves something behind which nothing leads to any more. On an atomic store that goes in the same Apply;
+// on another afterwards, as well as can be: it must not be in the way of the change.
+func (b *Broker) commitAndTidy(ctx context.Context, who access.Caller, namespace string, event Event, writes, garbage []store.Write) error {
+	if b.store.Atomic() {
+		return b.commit(ctx, who, namespace, event, append(writes, garbage...)...)
+	}
+	if err := b.commit(ctx, who, namespace, event, writes...); err != nil {
+		return err
+	}
+	for _, w := range garbage {
+		if err := b.store.Apply(ctx, w); err != nil {
+			b.logger.WarnContext(ctx, "a record that nothing leads to could not be removed", "key", w.Key, "cause", err)
+		}
+	}
 	return nil
 }
 

@@ -93,6 +93,7 @@ type Event struct {
 	Evidence  string        `json:"evidence,omitempty"`
 	Recipient string        `json:"recipient,omitempty"`
 	Secrets   []EventSecret `json:"secrets,omitempty"`
+	Entry     *uint64       `json:"entry,omitempty"` // of unmade: the entry that says what was not done
 }
 
 // EventSecret is one secret in a release event.
@@ -135,4 +136,8 @@ const (
 	EventKeyRotate        = "key.rotate"
 	EventDataKeyRotate    = "data-key.rotate"
 	EventBackup           = "backup"
+
+	// EventUnmade says that another entry of this log was not followed by what it says, because another change came first. Only a store that is not
+	// atomic has entries of which that may be so.
+	EventUnmade = "unmade"
 )

@@ -188,7 +188,8 @@ func (b *Broker) CompleteEnrolment(ctx context.Context, who access.Caller, names
 		return nil, asError(err)
 	}
 	event := Event{Type: EventEnrolmentDone, Object: enrolment.Host, Digest: "sha256:" + enrolment.AKSPKIDigest}
-	if err := b.commit(ctx, who, namespace, event, append(append(name, pardon...), record)...); err != nil {
+	// On a store that is not atomic: a key counts when its name is its TPM's, and a revocation is forgotten last.
+	if err := b.commit(ctx, who, namespace, event, append(append([]store.Write{record}, name...), pardon...)...); err != nil {
 		return nil, err
 	}
 	return enrolment, nil
@@ -270,5 +271,7 @@ func (b *Broker) RevokeEnrolment(ctx context.Context, who access.Caller, namespa
 		return asError(err)
 	}
 	event := Event{Type: EventEnrolmentRevoked, Object: enrolment.Host, Digest: "sha256:" + akDigest}
-	return b.commit(ctx, who, namespace, event, store.Write{Key: enrolmentKey(namespace, akDigest), Version: version}, revoked)
+	// The mark comes first: stopped in between, the key counts still, and the call can be repeated; the other way round, whoever holds an enroller's token
+	// could enrol the TPM again.
+	return b.commit(ctx, who, namespace, event, revoked, store.Write{Key: enrolmentKey(namespace, akDigest), Version: version})
 }

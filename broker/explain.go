@@ -14,12 +14,14 @@ import (
 
 // Explanation is a recorded decision with its place in the log.
 type Explanation struct {
-	Index    uint64   `json:"index"` // of the log entry that holds the decision's digest
+	Log      int      `json:"log,omitempty"` // which log that is in, where brokers that share a store have several
+	Index    uint64   `json:"index"`         // of the log entry that holds the decision's digest
 	Decision Decision `json:"decision"`
 }
 
 // decisionRecord is an Explanation as it is stored: the decision's bytes are kept apart, because the log holds their digest.
 type decisionRecord struct {
+	Log      int             `json:"log,omitempty"`
 	Index    uint64          `json:"index"`
 	Decision json.RawMessage `json:"decision"`
 }
@@ -40,9 +42,16 @@ func (b *Broker) Explain(ctx context.Context, who access.Caller, namespace, id s
 	if err != nil {
 		return Explanation{}, asError(err)
 	}
-	line, err := b.log.Entry(ctx, record.Index)
+	log, err := b.logs.LogWith(ctx, record.Log, record.Index)
 	if errors.Is(err, store.ErrNotFound) {
-		err = damaged("decision %s is at entry %d of the audit log, which has %d", id, record.Index, b.log.Size())
+		err = damaged("decision %s is in the audit log %d, which there is not", id, record.Log)
+	}
+	if err != nil {
+		return Explanation{}, asError(err)
+	}
+	line, err := log.Entry(ctx, record.Index)
+	if errors.Is(err, store.ErrNotFound) {
+		err = damaged("decision %s is at entry %d of the audit log, which has %d", id, record.Index, log.Size())
 	}
 	if err != nil {
 		return Explanation{}, asError(err)
@@ -59,7 +68,7 @@ func (b *Broker) readDecision(ctx context.Context, key string) (Explanation, dec
 	if err != nil {
 		return Explanation{}, record, err
 	}
-	e := Explanation{Index: record.Index}
+	e := Explanation{Log: record.Log, Index: record.Index}
 	if err := json.Unmarshal(record.Decision, &e.Decision); err != nil {
 		return Explanation{}, record, fmt.Errorf("%w: %s: %w", store.ErrCorrupt, key, err)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker/audit"
 	"github.com/vouchsafe/vouchsafe/broker/brokertest"
 	"github.com/vouchsafe/vouchsafe/broker/envelope"
+	"github.com/vouchsafe/vouchsafe/broker/logs"
 	"github.com/vouchsafe/vouchsafe/internal/faultstore"
 	"github.com/vouchsafe/vouchsafe/store"
 	"golang.org/x/mod/sumdb/note"
@@ -188,16 +189,19 @@ func faulty(tb testing.TB, b *brokertest.Broker, limits broker.Limits) (*broker.
 		tb.Fatal(err)
 	}
 	s := faultstore.New(b.Data.Store)
-	signer := b.Data.Keys.LogSigner()
+	key, err := b.Data.Keys.LogOf(b.OwnSlot())
+	if err != nil {
+		tb.Fatal(err)
+	}
 	log, err := audit.Open(tb.Context(), audit.Config{
-		Store: s, Origin: signer.Name(), Signer: signer, Verifiers: note.VerifierList(b.Data.Keys.LogVerifier()),
+		Store: s, Prefix: logs.Prefix(b.OwnSlot()), Origin: key.Origin, Signer: key.Signer, Verifiers: note.VerifierList(key.Verifier),
 	})
 	if err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = log.Close() })
 	c := configOf(tb, b)
-	c.Store, c.Log, c.Limits = s, log, limits
+	c.Store, c.Logs, c.Limits = s, logs.At(b.OwnSlot(), log), limits
 	second, err := broker.New(tb.Context(), c)
 	if err != nil {
 		tb.Fatal(err)
@@ -213,7 +217,7 @@ func configOf(tb testing.TB, b *brokertest.Broker) broker.Config {
 		tb.Fatal(err)
 	}
 	return broker.Config{
-		Purpose: store.Development, Store: b.Data.Store, Log: b.Data.Log, Keys: b.Data.Keys, Tokens: b.Data.Tokens,
+		Purpose: store.Development, Store: b.Data.Store, Logs: b.Data.Logs, Keys: b.Data.Keys, Tokens: b.Data.Tokens, Shared: b.Sharing(),
 		Verifiers: []attest.Verifier{verifier}, Issuer: brokertest.Issuer, Logger: b.Logger(), Now: time.Now,
 	}
 }

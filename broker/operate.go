@@ -2,11 +2,13 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/vouchsafe/vouchsafe/broker/access"
 	"github.com/vouchsafe/vouchsafe/broker/audit"
 	"github.com/vouchsafe/vouchsafe/broker/keys"
+	"github.com/vouchsafe/vouchsafe/broker/logs"
 	"github.com/vouchsafe/vouchsafe/store"
 )
 
@@ -49,10 +51,58 @@ func (b *Broker) SigningKeys(_ context.Context, who access.Caller) ([]keys.Info,
 	return b.keys.List(), nil
 }
 
-// Audit returns the audit log for reading. It has the entries of all namespaces, so auditors of all of them may.
-func (b *Broker) Audit(who access.Caller) (*audit.Log, error) {
+// Audit returns an audit log for reading, the one that this broker appends to for OwnLog. It has entries of all namespaces, so auditors of all of them may.
+func (b *Broker) Audit(ctx context.Context, who access.Caller, log int) (*audit.Log, error) {
 	if err := authorizeEverywhere(who, access.Auditor); err != nil {
 		return nil, err
 	}
-	return b.log, nil
+	return b.LogOf(ctx, log)
+}
+
+// OwnLog stands for the log that the broker asked appends to.
+const OwnLog = -1
+
+// LogOf returns a log, whose checkpoint anybody may see.
+func (b *Broker) LogOf(ctx context.Context, log int) (*audit.Log, error) {
+	if log == OwnLog {
+		return b.logs.Own(), nil
+	}
+	found, err := b.logs.Log(ctx, log)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, notFound("there is no audit log %d", log)
+	}
+	if err != nil {
+		return nil, asError(err)
+	}
+	return found, nil
+}
+
+// OwnSlot returns the number of the log that this broker appends to: 0 where it has the store to itself.
+func (b *Broker) OwnSlot() int { return b.logs.Slot() }
+
+// LogKey returns the text of the key that a log's checkpoints verify with.
+func (b *Broker) LogKey(log int) (string, error) {
+	if log == OwnLog {
+		log = b.logs.Slot()
+	}
+	if log < 0 || log > logs.MaxSlots {
+		return "", notFound("there is no audit log %d", log)
+	}
+	key, err := b.keys.LogOf(log)
+	if err != nil {
+		return "", asError(err)
+	}
+	return key.Text, nil
+}
+
+// AuditLogs describes the logs of the store, with their keys. Auditors of all namespaces may.
+func (b *Broker) AuditLogs(ctx context.Context, who access.Caller) ([]logs.Info, error) {
+	if err := authorizeEverywhere(who, access.Auditor); err != nil {
+		return nil, err
+	}
+	list, err := b.logs.List(ctx, b.keys)
+	if err != nil {
+		return nil, asError(err)
+	}
+	return list, nil
 }

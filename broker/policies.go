@@ -96,10 +96,10 @@ func (b *Broker) ApplyPolicy(ctx context.Context, who access.Caller, namespace, 
 		return PolicyInfo{}, asError(err)
 	}
 	record.Name = p.Name()
-	var writes []store.Write
+	var writes, garbage []store.Write
 	v := record.last(p.Digest())
 	if v == nil {
-		if writes, err = b.addPolicyVersion(ctx, &record, namespace, p, who.Name); err != nil {
+		if writes, garbage, err = b.addPolicyVersion(ctx, &record, namespace, p, who.Name); err != nil {
 			return PolicyInfo{}, asError(err)
 		}
 		v = &record.Versions[len(record.Versions)-1]
@@ -111,7 +111,7 @@ func (b *Broker) ApplyPolicy(ctx context.Context, who access.Caller, namespace, 
 		event.Type, event.Activated = EventPolicyApply, true
 		record.activate(v.Version)
 	}
-	return b.commitPolicy(ctx, who, namespace, event, record, at, writes...)
+	return b.commitPolicy(ctx, who, namespace, event, record, at, writes, garbage)
 }
 
 // last returns the newest version when it has the given digest.
@@ -122,10 +122,25 @@ func (p *policyRecord) last(digest string) *PolicyVersion {
 	return nil
 }
 
-// addPolicyVersion appends a draft version to the record and returns the writes that keep its source and drop the oldest one's.
-func (b *Broker) addPolicyVersion(ctx context.Context, record *policyRecord, namespace string, p *policy.Policy, by string) ([]store.Write, error) {
+// addPolicyVersion appends a draft version to the record and returns the writes that keep its source, and those that remove the oldest one's. On a store
+// that is not atomic it passes over numbers whose sources are there already, and removes them, as nextVersion does for secrets.
+func (b *Broker) addPolicyVersion(ctx context.Context, record *policyRecord, namespace string, p *policy.Policy, by string) (writes, garbage []store.Write, err error) {
 	record.Last++
-	writes := []store.Write{{Key: policyVersionKey(namespace, p.Name(), record.Last), Value: p.Source()}}
+	for !b.store.Atomic() {
+		old, err := b.store.Get(ctx, policyVersionKey(namespace, p.Name(), record.Last))
+		if errors.Is(err, store.ErrNotFound) {
+			break
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		garbage = append(garbage, store.Write{Key: old.Key, Version: old.Version})
+		if len(garbage) > MaxPolicyVersions {
+			return nil, nil, damaged("policy %q has %d sources that nothing leads to", p.Name(), len(garbage))
+		}
+		record.Last++
+	}
+	writes = []store.Write{{Key: policyVersionKey(namespace, p.Name(), record.Last), Value: p.Source()}}
 	if len(record.Versions) >= MaxPolicyVersions {
 		oldest := 0
 		if record.Versions[0].Version == record.Active {
@@ -134,16 +149,16 @@ func (b *Broker) addPolicyVersion(ctx context.Context, record *policyRecord, nam
 		key := policyVersionKey(namespace, p.Name(), record.Versions[oldest].Version)
 		old, err := b.store.Get(ctx, key)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		writes = append(writes, store.Write{Key: key, Version: old.Version})
+		garbage = append(garbage, store.Write{Key: key, Version: old.Version})
 		record.Versions = append(record.Versions[:oldest], record.Versions[oldest+1:]...)
 	}
 	record.Versions = append(record.Versions, PolicyVersion{
 		Version: record.Last, Digest: p.Digest(), State: PolicyDraft, Secrets: p.Secrets(), Waivers: p.Waivers(),
 		Created: b.now(), CreatedBy: by,
 	})
-	return writes, nil
+	return writes, garbage, nil
 }
 
 // ActivatePolicy makes a version judge; 0 retires the policy, so that what only it guards is denied. Approvers may.
@@ -167,19 +182,22 @@ func (b *Broker) ActivatePolicy(ctx context.Context, who access.Caller, namespac
 		return record.PolicyInfo, nil
 	}
 	record.activate(version)
-	return b.commitPolicy(ctx, who, namespace, event, record, at)
+	return b.commitPolicy(ctx, who, namespace, event, record, at, nil, nil)
 }
 
 // commitPolicy writes a policy's record. The rules are marked changed before and after: before, so that a change whose outcome is unknown
 // is read again, and after, so that whoever read them in between does so too.
-func (b *Broker) commitPolicy(ctx context.Context, who access.Caller, namespace string, event Event, record policyRecord, at uint64, writes ...store.Write) (PolicyInfo, error) {
+func (b *Broker) commitPolicy(ctx context.Context, who access.Caller, namespace string, event Event, record policyRecord, at uint64, writes, garbage []store.Write) (PolicyInfo, error) {
 	metadata, err := write(policyKey(namespace, record.Name), at, record)
 	if err != nil {
 		return PolicyInfo{}, asError(err)
 	}
-	b.rules.change(namespace)
-	defer b.rules.change(namespace)
-	if err := b.commit(ctx, who, namespace, event, append(writes, metadata)...); err != nil {
+	done, err := b.changing(ctx, namespace)
+	if err != nil {
+		return PolicyInfo{}, err
+	}
+	defer done()
+	if err := b.commitAndTidy(ctx, who, namespace, event, append(writes, metadata), garbage); err != nil {
 		return PolicyInfo{}, err
 	}
 	return record.PolicyInfo, nil

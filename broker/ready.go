@@ -67,8 +67,12 @@ func (b *Broker) Ready(ctx context.Context) error {
 	if _, err := b.rules.of(ctx, store.DefaultNamespace); err != nil {
 		return err
 	}
-	if size := b.log.Size(); size > 0 {
-		if _, err := b.log.Entry(ctx, size-1); err != nil {
+	if err := b.logs.Check(); err != nil {
+		return err
+	}
+	log := b.logs.Own()
+	if size := log.Size(); size > 0 {
+		if _, err := log.Entry(ctx, size-1); err != nil {
 			return err
 		}
 	}

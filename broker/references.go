@@ -100,8 +100,11 @@ func (b *Broker) changeReferences(ctx context.Context, who access.Caller, namesp
 	if err != nil {
 		return reference.Set{}, asError(err)
 	}
-	b.rules.change(namespace)
-	defer b.rules.change(namespace)
+	done, err := b.changing(ctx, namespace)
+	if err != nil {
+		return reference.Set{}, err
+	}
+	defer done()
 	err = b.commit(ctx, who, namespace, Event{Type: event, Object: name, Digest: digest(text)}, store.Write{Key: key, Version: record.Version, Value: text})
 	return set, err
 }

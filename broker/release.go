@@ -254,8 +254,8 @@ func (b *Broker) recordDecision(ctx context.Context, event string, d *Decision, 
 	if err != nil {
 		return audit.Receipt{}, asError(err)
 	}
-	receipt, err := b.log.AppendFunc(ctx, func(index uint64) ([]byte, []store.Write, error) {
-		record := store.Write{Key: decisionKey(d.Namespace, d.ID), Value: decisionText(index, text)}
+	receipt, err := b.logs.AppendFunc(ctx, func(log int, index uint64) ([]byte, []store.Write, error) {
+		record := store.Write{Key: decisionKey(d.Namespace, d.ID), Value: decisionText(log, index, text)}
 		return line, append(slices.Clip(effects), record), nil
 	})
 	b.writes.wrote(err)
@@ -270,10 +270,14 @@ func (b *Broker) recordDecision(ctx context.Context, event string, d *Decision, 
 const maxDecision = store.MaxValue - 1024
 
 // decisionText is a decision's record: its JSON, whose digest the log holds, beside the index of its entry, which is known only when the
-// entry is placed.
-func decisionText(index uint64, text []byte) []byte {
-	b := make([]byte, 0, len(text)+48)
-	b = fmt.Appendf(b, `{"index":%d,"decision":`, index)
+// entry is placed. Where several brokers share the store it says in which log that is.
+func decisionText(log int, index uint64, text []byte) []byte {
+	b := make([]byte, 0, len(text)+64)
+	b = append(b, '{')
+	if log != 0 {
+		b = fmt.Appendf(b, `"log":%d,`, log)
+	}
+	b = fmt.Appendf(b, `"index":%d,"decision":`, index)
 	b = append(b, text...)
 	return append(b, '}')
 }

@@ -23,7 +23,8 @@ type rules struct {
 // that finds the mark reads the rules again before it is judged: a request that starts after a change was acknowledged is never
 // judged by what was there before it, and one that cannot read the rules is not judged.
 type ruleBook struct {
-	store store.Store
+	store  store.Store
+	shared *sharedRules // nil where no other broker changes the rules
 
 	mu         sync.Mutex
 	namespaces map[string]*namespaceRules
@@ -40,11 +41,12 @@ type namespaceRules struct {
 // rulesAt is the rules as of a number of changes.
 type rulesAt struct {
 	rules
-	changes uint64
+	changes  uint64
+	revision revisionAt // where others change the rules, too
 }
 
-func newRuleBook(s store.Store) *ruleBook {
-	return &ruleBook{store: s, namespaces: map[string]*namespaceRules{}}
+func newRuleBook(s store.Store, shared *sharedRules) *ruleBook {
+	return &ruleBook{store: s, shared: shared, namespaces: map[string]*namespaceRules{}}
 }
 
 func (r *ruleBook) namespace(name string) *namespaceRules {
@@ -65,14 +67,32 @@ func (r *ruleBook) change(namespace string) { r.namespace(namespace).changed.Add
 // of returns the rules of a namespace, reading them again when they have changed.
 func (r *ruleBook) of(ctx context.Context, namespace string) (*rulesAt, error) {
 	n := r.namespace(namespace)
-	if at := n.current.Load(); at != nil && at.changes == n.changed.Load() {
+	if at := n.current.Load(); at != nil && at.changes == n.changed.Load() && r.shared.trusted(at) {
 		return at, nil
 	}
 	n.reading.Lock()
 	defer n.reading.Unlock()
 	changes := n.changed.Load()
-	if at := n.current.Load(); at != nil && at.changes == changes {
-		return at, nil
+	before := n.current.Load()
+	if before != nil && before.changes == changes && r.shared.trusted(before) {
+		return before, nil
+	}
+	var revision revisionAt
+	if r.shared != nil {
+		now, keep, err := r.shared.look(ctx, r.store, namespace, before)
+		if err != nil {
+			return nil, err
+		}
+		if keep && before.changes == changes {
+			at := *before
+			at.revision = now
+			n.current.Store(&at)
+			return &at, nil
+		}
+		revision = now
+		if keep { // but this broker changed the rules
+			revision.read, revision.settled = now.checked, false
+		}
 	}
 	policies, err := n.readPolicies(ctx, r.store, namespace)
 	if err != nil {
@@ -82,7 +102,7 @@ func (r *ruleBook) of(ctx context.Context, namespace string) (*rulesAt, error) {
 	if err != nil {
 		return nil, err
 	}
-	at := &rulesAt{rules: rules{policies: policies, references: references}, changes: changes}
+	at := &rulesAt{rules: rules{policies: policies, references: references}, changes: changes, revision: revision}
 	n.current.Store(at)
 	return at, nil
 }

@@ -105,10 +105,14 @@ func (b *Broker) PutSecret(ctx context.Context, who access.Caller, namespace str
 	if at == 0 {
 		record.Name, record.Created = put.Name, now
 	}
-	if err := record.makeRoom(); err != nil {
+	dropped, err := record.makeRoom()
+	if err != nil {
 		return SecretInfo{}, err
 	}
-	record.Last++
+	garbage, err := b.nextVersion(ctx, namespace, &record, dropped)
+	if err != nil {
+		return SecretInfo{}, err
+	}
 	v := SecretVersion{Version: record.Last, ContentType: put.ContentType, Size: len(put.Value), Created: now, CreatedBy: who.Name}
 	if put.Activate || record.Current == 0 && record.Last == 1 {
 		v.Activated, record.Current = &now, v.Version
@@ -119,7 +123,41 @@ func (b *Broker) PutSecret(ctx context.Context, who access.Caller, namespace str
 	}
 	value := store.Write{Key: valueKey(namespace, put.Name, v.Version), Value: notNil(put.Value)}
 	// The value goes first: metadata never points to a value that is not there, even on a store that is not atomic.
-	return b.commitSecret(ctx, who, namespace, Event{Type: EventSecretPut, Version: v.Version, Activated: v.Activated != nil}, record, at, value)
+	event := Event{Type: EventSecretPut, Object: record.Name, Version: v.Version, Activated: v.Activated != nil}
+	metadata, err := write(secretKey(namespace, record.Name), at, record)
+	if err != nil {
+		return SecretInfo{}, asError(err)
+	}
+	if err := b.commitAndTidy(ctx, who, namespace, event, []store.Write{value, metadata}, garbage); err != nil {
+		return SecretInfo{}, err
+	}
+	return record.SecretInfo, nil
+}
+
+// nextVersion counts a secret's versions on. On a store that is not atomic it passes over numbers whose values are there already: another broker may be
+// about to add them, or was stopped. It returns the writes that remove those, once the metadata was written that does not lead to them: then nobody's
+// will any more, since whoever is about to goes by the metadata of before. A tombstone that was dropped may have left its value too.
+func (b *Broker) nextVersion(ctx context.Context, namespace string, record *secretRecord, dropped uint64) (garbage []store.Write, err error) {
+	record.Last++
+	if b.store.Atomic() {
+		return nil, nil
+	}
+	if dropped != 0 {
+		if gone, there, err := b.findValue(ctx, namespace, record.Name, dropped); err != nil {
+			return nil, err
+		} else if there {
+			garbage = append(garbage, gone)
+		}
+	}
+	for range MaxVersions {
+		gone, there, err := b.findValue(ctx, namespace, record.Name, record.Last)
+		if err != nil || !there {
+			return garbage, err
+		}
+		garbage = append(garbage, gone)
+		record.Last++
+	}
+	return nil, asError(damaged("secret %q has %d values that nothing leads to", record.Name, MaxVersions))
 }
 
 // notNil keeps an empty value from being taken for a deletion.
@@ -163,17 +201,18 @@ func checkSecretName(name string) error {
 
 func isControl(r rune) bool { return r < ' ' || r == 0x7f }
 
-// makeRoom drops the oldest tombstone when there are MaxVersions already.
-func (s *secretRecord) makeRoom() error {
+// makeRoom drops the oldest tombstone when there are MaxVersions already, and returns its version.
+func (s *secretRecord) makeRoom() (dropped uint64, err error) {
 	if len(s.Versions) < MaxVersions {
-		return nil
+		return 0, nil
 	}
 	i := slices.IndexFunc(s.Versions, func(v SecretVersion) bool { return v.Destroyed != nil })
 	if i < 0 {
-		return invalid("secret %q has %d versions, the most that are kept: destroy one that nothing uses", s.Name, MaxVersions)
+		return 0, invalid("secret %q has %d versions, the most that are kept: destroy one that nothing uses", s.Name, MaxVersions)
 	}
+	dropped = s.Versions[i].Version
 	s.Versions = slices.Delete(s.Versions, i, i+1)
-	return nil
+	return dropped, nil
 }
 
 // GenerateSecret is a new version whose value nobody has seen.
@@ -330,32 +369,54 @@ func (b *Broker) DestroySecret(ctx context.Context, who access.Caller, namespace
 	switch {
 	case version == 0 || v == nil:
 		return SecretInfo{}, notFound("secret %q has no version %d", name, version)
-	case v.Destroyed != nil:
-		return SecretInfo{}, notFound("version %d of secret %q was destroyed already", version, name)
 	case record.Current == version:
 		return SecretInfo{}, &Error{Code: CodeConflict, Message: fmt.Sprintf(
 			"version %d of secret %q is current: activate another first, or destroy all versions", version, name)}
 	}
-	gone, err := b.removeValue(ctx, namespace, name, version)
+	gone, err := b.removeValue(ctx, namespace, name, v)
 	if err != nil {
 		return SecretInfo{}, err
 	}
-	now := b.now()
-	v.Destroyed = &now
-	return b.commitSecret(ctx, who, namespace, Event{Type: EventSecretDestroy, Version: version}, record, at, gone)
+	if gone == nil {
+		return SecretInfo{}, notFound("version %d of secret %q was destroyed already", version, name)
+	}
+	if v.Destroyed == nil {
+		now := b.now()
+		v.Destroyed = &now
+	}
+	return b.commitSecret(ctx, who, namespace, Event{Type: EventSecretDestroy, Version: version}, record, at, *gone)
 }
 
-// removeValue makes the write that deletes a version's value. It learns the record's version from a listing: only reveal reads a value.
-func (b *Broker) removeValue(ctx context.Context, namespace, name string, version uint64) (store.Write, error) {
+// removeValue makes the write that deletes a version's value, nil when it was destroyed. On a store that is not atomic a value may outlast its
+// tombstone, when whoever destroyed it was stopped in between.
+func (b *Broker) removeValue(ctx context.Context, namespace, name string, v *SecretVersion) (*store.Write, error) {
+	if v.Destroyed != nil && b.store.Atomic() {
+		return nil, nil
+	}
+	w, there, err := b.findValue(ctx, namespace, name, v.Version)
+	switch {
+	case err != nil:
+		return nil, err
+	case there:
+		return &w, nil
+	case v.Destroyed != nil:
+		return nil, nil
+	}
+	return nil, asError(damaged("the value of version %d of secret %q is missing", v.Version, name))
+}
+
+// findValue returns the write that deletes a version's value, and whether there is one. It learns the record's version from a listing: only
+// reveal reads a value.
+func (b *Broker) findValue(ctx context.Context, namespace, name string, version uint64) (w store.Write, there bool, err error) {
 	key := valueKey(namespace, name, version)
 	entries, err := b.store.List(ctx, key[:strings.LastIndexByte(key, '/')+1], before(key), 1)
 	if err != nil {
-		return store.Write{}, asError(err)
+		return w, false, asError(err)
 	}
 	if len(entries) == 0 || entries[0].Key != key {
-		return store.Write{}, asError(damaged("the value of version %d of secret %q is missing", version, name))
+		return w, false, nil
 	}
-	return store.Write{Key: key, Version: entries[0].Version}, nil
+	return store.Write{Key: key, Version: entries[0].Version}, true, nil
 }
 
 // DestroyAll removes the value of every version and leaves tombstones; nothing is current then. Custodians may.
@@ -370,13 +431,17 @@ func (b *Broker) DestroyAll(ctx context.Context, who access.Caller, namespace, n
 	now := b.now()
 	var writes []store.Write
 	for i := range record.Versions {
-		if v := &record.Versions[i]; v.Destroyed == nil {
-			gone, err := b.removeValue(ctx, namespace, name, v.Version)
-			if err != nil {
-				return SecretInfo{}, err
-			}
+		v := &record.Versions[i]
+		gone, err := b.removeValue(ctx, namespace, name, v)
+		if err != nil {
+			return SecretInfo{}, err
+		}
+		if gone == nil {
+			continue
+		}
+		writes = append(writes, *gone)
+		if v.Destroyed == nil {
 			v.Destroyed = &now
-			writes = append(writes, gone)
 		}
 	}
 	if len(writes) == 0 {
@@ -386,14 +451,15 @@ func (b *Broker) DestroyAll(ctx context.Context, who access.Caller, namespace, n
 	return b.commitSecret(ctx, who, namespace, Event{Type: EventSecretDestroy}, record, at, writes...)
 }
 
-// commitSecret writes a secret's metadata after its values, with the entry that says who did what.
-func (b *Broker) commitSecret(ctx context.Context, who access.Caller, namespace string, event Event, record secretRecord, at uint64, values ...store.Write) (SecretInfo, error) {
+// commitSecret writes a secret's metadata, with the entry that says who did what, and then deletes values, which the metadata does not lead to any
+// more: on a store that is not atomic a value must not be deleted that another change, which came first, made current.
+func (b *Broker) commitSecret(ctx context.Context, who access.Caller, namespace string, event Event, record secretRecord, at uint64, gone ...store.Write) (SecretInfo, error) {
 	metadata, err := write(secretKey(namespace, record.Name), at, record)
 	if err != nil {
 		return SecretInfo{}, asError(err)
 	}
 	event.Object = record.Name
-	if err := b.commit(ctx, who, namespace, event, append(values, metadata)...); err != nil {
+	if err := b.commit(ctx, who, namespace, event, append([]store.Write{metadata}, gone...)...); err != nil {
 		return SecretInfo{}, err
 	}
 	return record.SecretInfo, nil

@@ -138,7 +138,7 @@ func TestRolesOfRulesAndOperation(t *testing.T) {
 		"rotate":   {[]access.Role{access.Operator}, func(who access.Caller) error { return second(b.RotateKey(t.Context(), who, keys.Token)) }},
 		"data key": {[]access.Role{access.Operator}, func(who access.Caller) error { return b.RecordDataKeyRotation(t.Context(), who) }},
 		"backup":   {[]access.Role{access.Operator}, func(who access.Caller) error { return b.RecordBackup(t.Context(), who, []string{"age1"}) }},
-		"audit":    {[]access.Role{access.Auditor}, func(who access.Caller) error { return second(b.Audit(who)) }},
+		"audit":    {[]access.Role{access.Auditor}, func(who access.Caller) error { return second(b.Audit(t.Context(), who, broker.OwnLog)) }},
 		"tokens":   {[]access.Role{access.Operator}, func(who access.Caller) error { _, _, err := b.Tokens(t.Context(), who, "", 0); return err }},
 		"keys":     {[]access.Role{access.Operator, access.Auditor}, func(who access.Caller) error { return second(b.SigningKeys(t.Context(), who)) }},
 		"decisions": {[]access.Role{access.Auditor, access.Author}, func(who access.Caller) error {
@@ -166,7 +166,7 @@ func TestRolesOfRulesAndOperation(t *testing.T) {
 	local := access.Caller{Name: "x", Roles: access.Administrator(), Namespace: ns}
 	for name, err := range map[string]error{
 		"rotate": second(b.RotateKey(t.Context(), local, keys.Token)), "backup": b.RecordBackup(t.Context(), local, []string{"age1"}),
-		"audit": second(b.Audit(local)), "data key": b.RecordDataKeyRotation(t.Context(), local), "keys": second(b.SigningKeys(t.Context(), local)),
+		"audit": second(b.Audit(t.Context(), local, broker.OwnLog)), "data key": b.RecordDataKeyRotation(t.Context(), local), "keys": second(b.SigningKeys(t.Context(), local)),
 	} {
 		if codeOf(err) != broker.CodeForbidden {
 			t.Errorf("%s by an administrator of one namespace: %v", name, err)

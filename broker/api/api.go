@@ -29,6 +29,8 @@ type Config struct {
 
 	// Backup writes a backup of the store, encrypted to age recipients. Without it there are none to be had over the network.
 	Backup func(ctx context.Context, w io.Writer, recipients []string) error
+	// NoBackup says to who asks for a backup why there is none, and what to do instead; default: that none is configured.
+	NoBackup string
 	// RotateData puts a new data key in use. Without it the key cannot be rotated over the network.
 	RotateData func(ctx context.Context) error
 }
@@ -39,6 +41,7 @@ type API struct {
 	intake     *intake.Reader
 	namespace  string
 	logger     *slog.Logger
+	noBackup   string
 	backup     func(context.Context, io.Writer, []string) error
 	rotateData func(context.Context) error
 	mux        *http.ServeMux
@@ -58,7 +61,7 @@ func New(c Config) (*API, error) {
 	}
 	a := &API{
 		broker: c.Broker, intake: c.Intake, namespace: c.Namespace, logger: c.Logger,
-		backup: c.Backup, rotateData: c.RotateData, mux: http.NewServeMux(),
+		backup: c.Backup, noBackup: c.NoBackup, rotateData: c.RotateData, mux: http.NewServeMux(),
 	}
 	if a.namespace == "" {
 		a.namespace = store.DefaultNamespace

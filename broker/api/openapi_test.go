@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -334,6 +335,13 @@ func TestAnswersAgainstSchemas(t *testing.T) {
 	run("tile", "/v1/audit/tile/0/000.p/3", "")
 	run("receipt", "/v1/audit/receipt/2", "")
 	run("consistency", "/v1/audit/consistency?old=3", "")
+	run("listLogs", "/v1/audit/logs", "")
+	own := fmt.Sprintf("/v1/audit/log/%d/", f.OwnSlot())
+	run("checkpointOf", own+"checkpoint", "")
+	run("logKeyOf", own+"key", "")
+	run("tileOf", own+"tile/0/000.p/3", "")
+	run("receiptOf", own+"receipt/2", "")
+	run("consistencyOf", own+"consistency?old=3", "")
 	for id := range a.left {
 		if !slices.Contains(enrolments, id) {
 			t.Errorf("%s was not run", id)

@@ -94,6 +94,9 @@ func (a *API) streamBackup(c *call) error {
 	if err := wire.Decode(c.r, c.body, &in); err != nil {
 		return invalid(err)
 	}
+	if a.backup == nil && a.noBackup != "" {
+		return &failure{http.StatusConflict, wire.Error{Code: broker.CodeConflict, Message: a.noBackup}, nil}
+	}
 	if a.backup == nil {
 		return notConfigured("make backups")
 	}

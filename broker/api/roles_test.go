@@ -36,7 +36,7 @@ var bodies = map[string]string{
 // target fills the path of an operation with names that are well-formed.
 func target(op api.Operation) string {
 	return strings.NewReplacer("{name...}", "app/key", "{name}", "name", "{id}", "0123456789abcdef", "{digest}", "00", "{index}", "0",
-		"{path...}", "entries/000.p/1").Replace(op.Path)
+		"{path...}", "entries/000.p/1", "{log}", "0").Replace(op.Path)
 }
 
 func body(op api.Operation) []byte {

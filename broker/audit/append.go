@@ -10,7 +10,8 @@ import (
 )
 
 // Append records an entry of 1 to MaxEntry bytes and makes the writes with it, all or nothing in one Apply of the store, and returns when that
-// is durable. Appends that wait at the same time are committed together.
+// is durable. Appends that wait at the same time are committed together. On a store that is not atomic the writes are made, in their order, when the entry is
+// in the log; when they fail, the error is an *UnmadeError around the store's.
 //
 // ErrOverloaded, ErrClosed, ErrEntrySize, store.ErrConflict and store.ErrInvalid say that nothing was recorded; the last two are about
 // the caller's own writes and do not touch other callers. Writes to the log's own records are ErrInvalid. An error wrapping
@@ -42,6 +43,10 @@ func (l *Log) append(ctx context.Context, r *request) (Receipt, error) {
 		return Receipt{}, err
 	}
 	r.done = make(chan outcome, 1)
+	if !l.atomic {
+		l.effects.begin()
+		defer l.effects.end()
+	}
 	start, err := l.queue.add(r, l.config.MaxPending)
 	if err != nil {
 		return Receipt{}, err
@@ -63,6 +68,11 @@ func (l *Log) append(ctx context.Context, r *request) (Receipt, error) {
 		panic(o.panic)
 	case o.err != nil:
 		return Receipt{}, o.err
+	}
+	if !l.atomic && len(r.writes) > 0 {
+		if err := l.effect(ctx, r.writes); err != nil {
+			return Receipt{}, &UnmadeError{Index: uint64(o.index), Err: err}
+		}
 	}
 	// Hashed here and not by the committer, so that callers share the work. All it reads is in memory.
 	return l.receipt(l.base, o.state, o.index)

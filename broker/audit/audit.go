@@ -45,12 +45,23 @@ type Config struct {
 	// Create makes an empty log where there is none. Without it that is ErrNoLog, so that a server whose log was wiped does not
 	// quietly begin another. Needs a Signer.
 	Create bool
+	// Claim is this process's right to be the one that appends, where several have the store. Default: nobody else has it, or the store is atomic.
+	Claim Claim
 	// MaxPending is the most appends that wait while a batch is written; more get ErrOverloaded. Default DefaultMaxPending.
 	MaxPending int
 	// MaxBatch is the most appends committed together. Default DefaultMaxBatch.
 	MaxBatch int
 	// CommitTimeout bounds one call of the store for a commit. Default DefaultCommitTimeout.
 	CommitTimeout time.Duration
+}
+
+// Claim is the right of one process to append to a log in a store that others have too. It keeps two from being in each other's way; it is not what
+// keeps the log whole, see the package comment.
+type Claim interface {
+	// Check returns an error wrapping store.ErrUnavailable when the claim may be another's by now. It costs nothing.
+	Check() error
+	// Renew makes sure by a write to the store that the claim is held.
+	Renew(ctx context.Context) error
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -77,6 +88,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.MaxPending < 1 || c.MaxBatch < 1 || c.CommitTimeout < 0 {
 		return c, errors.New("audit log: MaxPending, MaxBatch and CommitTimeout must not be negative")
+	}
+	if c.MaxBatch > maxAdopted {
+		return c, fmt.Errorf("audit log: MaxBatch is %d, over %d", c.MaxBatch, maxAdopted)
 	}
 	if c.Signer == nil {
 		if c.Create {
@@ -115,17 +129,20 @@ func checkPrefix(prefix string) error {
 // Log is an open log. It is safe for concurrent use.
 type Log struct {
 	config  Config
+	atomic  bool // the store is
 	records records
 	base    context.Context // of commits: what the context of Open carries, but not its end
 	current atomic.Pointer[state]
 	tiles   tileCache
 
 	// What the committer has to itself. At most one runs at a time; queue.running says whether one does.
-	tip      *state            // where the next commit goes on
-	doubtful bool              // an earlier commit may or may not have happened: read the head again first
-	versions map[string]uint64 // of records beyond the head, in a store that is not atomic
+	tip      *state // where the next commit goes on
+	doubtful bool   // an earlier commit may or may not have happened: read the head again first
 
-	queue queue
+	queue   queue
+	effects effects
+
+	refreshing sync.Mutex // held while Refresh reads
 }
 
 // Open opens the log and checks it: the signature of its head, and that the records on the tree's right edge add up to the root
@@ -137,10 +154,10 @@ func Open(ctx context.Context, config Config) (*Log, error) {
 		return nil, err
 	}
 	l := &Log{
-		config:   config,
-		records:  records{config.Store, config.Prefix},
-		base:     context.WithoutCancel(ctx),
-		versions: make(map[string]uint64),
+		config:  config,
+		atomic:  config.Store.Atomic(),
+		records: records{config.Store, config.Prefix},
+		base:    context.WithoutCancel(ctx),
 	}
 	l.queue.idle = sync.NewCond(&l.queue.mu)
 	for range maxAttempts {
@@ -163,10 +180,15 @@ func (l *Log) open(ctx context.Context) error {
 	} else if err != nil {
 		return err
 	}
-	if l.config.Signer != nil {
-		if s, err = l.confirm(ctx, s); err != nil {
-			return err
-		}
+	switch {
+	case l.config.Signer == nil:
+	case l.atomic:
+		s, err = l.confirm(ctx, s)
+	default:
+		err = l.adopt(ctx, s)
+	}
+	if err != nil {
+		return err
 	}
 	l.tip = s
 	l.current.Store(s)
@@ -192,6 +214,7 @@ func (l *Log) confirm(ctx context.Context, s *state) (*state, error) {
 // Close waits for the appends that are under way and refuses others. It does not close the store.
 func (l *Log) Close() error {
 	l.queue.close()
+	l.effects.wait()
 	return nil
 }
 

@@ -8,8 +8,10 @@ import (
 type builder struct {
 	log    *Log
 	next   *state
-	stored int           // how many of next.tail are in records already
-	puts   []store.Write // entries and tiles
+	stored int // how many of next.tail are in records already
+
+	entries []store.Write
+	tiles   []store.Write
 }
 
 // add takes an entry into the tree and the tail, and writes what it fills.
@@ -19,7 +21,7 @@ func (b *builder) add(r *request) {
 	s.tail = append(s.tail, r.entry)
 	s.tree.push(r.leaf, func(id tileID, t tile) {
 		s.filled[id] = &t
-		b.put(b.log.records.tile(id), t.encode(tileWidth))
+		b.tiles = append(b.tiles, store.Write{Key: b.log.records.tile(id), Value: t.encode(tileWidth)})
 	})
 	if len(s.tail) == tileWidth {
 		b.putEntries(bundle)
@@ -28,8 +30,8 @@ func (b *builder) add(r *request) {
 	}
 }
 
-// finish writes what is left in the tail, signs the new head, and returns its write.
-func (b *builder) finish() (store.Write, error) {
+// finish writes what is left in the tail, signs the new head, and returns its write, which replaces a version.
+func (b *builder) finish(version uint64) (store.Write, error) {
 	s := b.next
 	b.putEntries(s.tree.size / tileWidth)
 	s.head = Checkpoint{Origin: b.log.config.Origin, Size: uint64(s.tree.size), Root: s.tree.root()}
@@ -37,13 +39,8 @@ func (b *builder) finish() (store.Write, error) {
 	if err != nil {
 		return store.Write{}, err
 	}
-	s.signed = signed
-	return store.Write{Key: b.log.records.head(), Version: b.log.tip.version, Value: signed}, nil
-}
-
-// put writes a record that is new, unless an interrupted commit left one there.
-func (b *builder) put(key string, value []byte) {
-	b.puts = append(b.puts, store.Write{Key: key, Version: b.log.versions[key], Value: value})
+	s.signed, s.version = signed, version+1
+	return store.Write{Key: b.log.records.head(), Version: version, Value: signed}, nil
 }
 
 // putEntries writes those of the tail that are not stored yet as one record, or as several where they are too long for one.
@@ -52,13 +49,13 @@ func (b *builder) putEntries(bundle int64) {
 	first := b.stored
 	for i, entry := range b.next.tail[b.stored:] {
 		if len(part) > 0 && len(part)+lengthSize+len(entry) > maxPart {
-			b.put(b.log.records.entries(bundle, first), part)
+			b.entries = append(b.entries, store.Write{Key: b.log.records.entries(bundle, first), Value: part})
 			part, first = nil, b.stored+i
 		}
 		part = appendEntry(part, entry)
 	}
 	if len(part) > 0 {
-		b.put(b.log.records.entries(bundle, first), part)
+		b.entries = append(b.entries, store.Write{Key: b.log.records.entries(bundle, first), Value: part})
 	}
 	b.stored = len(b.next.tail)
 }

@@ -38,7 +38,7 @@ func (l *Log) commit(waiting []*request) {
 		if len(p.batch) == 0 {
 			continue
 		}
-		err := l.apply(p.writes)
+		err := l.apply(p)
 		if err == nil {
 			l.publish(p)
 			attempt = 0
@@ -58,11 +58,19 @@ func (l *Log) commit(waiting []*request) {
 			} else {
 				err = l.overtaken(conflict)
 			}
+			recorded := false
+			if err == nil {
+				recorded, err = l.recorded(p)
+			}
 			if err != nil {
 				failAll(append(p.batch, waiting...), err)
 				return
 			}
-			waiting = append(p.batch, waiting...)
+			if recorded {
+				l.finish(p, l.tip)
+			} else {
+				waiting = append(p.batch, waiting...)
+			}
 		case errors.Is(err, store.ErrInvalid) || errors.Is(err, store.ErrConflict):
 			l.doubtful = true
 			if len(p.batch) == 1 {
@@ -85,20 +93,31 @@ func failAll(requests []*request, err error) {
 	}
 }
 
-func (l *Log) apply(writes []store.Write) error {
+func (l *Log) apply(p *plan) error {
 	ctx, cancel := context.WithTimeout(l.base, l.config.CommitTimeout)
 	defer cancel()
-	return l.config.Store.Apply(ctx, writes...)
+	if !l.atomic {
+		return l.applySteps(ctx, p)
+	}
+	return l.config.Store.Apply(ctx, slices.Concat(p.entries, p.tiles, p.effects, []store.Write{p.head})...)
 }
 
 // settle finds out what became of a commit that was not confirmed, before another is built on what may be the wrong head.
 func (l *Log) settle() error {
+	if err := l.claimed(); err != nil {
+		return err
+	}
 	if !l.doubtful {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(l.base, l.config.CommitTimeout)
 	defer cancel()
-	err := l.reload(ctx)
+	var err error
+	if l.atomic {
+		err = l.reload(ctx)
+	} else {
+		err = l.regain(ctx)
+	}
 	if err != nil && !errors.Is(err, ErrDamaged) {
 		return fmt.Errorf("%w: the audit log's head is not known: %w", store.ErrUnavailable, err)
 	}
@@ -120,23 +139,33 @@ func (l *Log) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// What was shown once must stay a part of the log.
+	if err := l.continues(ctx, s); err != nil {
+		return err
+	}
+	l.tip = s
+	return nil
+}
+
+// continues makes sure that what was shown once is a part of the log as it is stored now.
+func (l *Log) continues(ctx context.Context, s *state) error {
 	shown := l.current.Load().head
 	if s.head.Size < shown.Size {
 		return &DamageError{l.records.head(), fmt.Sprintf("went back from %d entries to %d", shown.Size, s.head.Size), ErrRolledBack}
 	}
-	// Without the cache: its tiles belong to what was shown, and this is about what is stored.
-	root, err := tlog.TreeHash(int64(shown.Size), hashReader(func(id tileID) (*tile, error) {
-		return l.records.readChecked(ctx, s, nil, id)
-	}))
+	root, err := l.rootOf(ctx, s, int64(shown.Size))
 	if err != nil {
 		return err
 	}
 	if root != shown.Root {
 		return &DamageError{l.records.head(), fmt.Sprintf("has other entries than the %d it had", shown.Size), ErrForked}
 	}
-	l.tip = s
 	return nil
+}
+
+// rootOf returns the root of the first size entries of a stored log. It does without the cache, whose tiles belong to what was shown: this is about
+// what is stored.
+func (l *Log) rootOf(ctx context.Context, s *state, size int64) (tlog.Hash, error) {
+	return tlog.TreeHash(size, hashReader(func(id tileID) (*tile, error) { return l.records.readChecked(ctx, s, nil, id) }))
 }
 
 // overtaken deals with a record of the log that is not at the version expected.
@@ -146,40 +175,47 @@ func (l *Log) overtaken(conflict *store.ConflictError) error {
 	if err := l.settle(); err != nil {
 		return err
 	}
-	switch {
-	case l.tip != before: // another process was faster
-		clear(l.versions)
-	case l.config.Store.Atomic():
+	if l.tip == before { // it was not another process that was faster
 		l.doubtful = true
 		return &DamageError{conflict.Key, fmt.Sprintf("is at version %d, which no head accounts for", conflict.Have), nil}
-	default: // left over from an interrupted commit
-		l.versions[conflict.Key] = conflict.Have
 	}
 	return nil
 }
 
 // publish makes the planned state the log's and ends the requests of the batch.
 func (l *Log) publish(p *plan) {
-	for _, w := range p.writes {
-		delete(l.versions, w.Key)
-	}
 	for id, t := range p.next.filled {
 		l.tiles.put(id, t)
 	}
 	l.tip = p.next
-	close(l.current.Swap(p.next).grown)
+	l.finish(p, p.next)
+}
+
+// finish shows a state that has the entries of a plan and ends the requests of its batch.
+func (l *Log) finish(p *plan, s *state) {
+	l.show(s)
 	for _, r := range p.batch {
-		r.finish(outcome{state: p.next, index: r.index})
+		r.finish(outcome{state: s, index: r.index})
+	}
+}
+
+// show makes a state the one that readers see.
+func (l *Log) show(s *state) {
+	if before := l.current.Swap(s); before != nil && before != s {
+		close(before.grown)
 	}
 }
 
 // plan is one commit.
 type plan struct {
-	next   *state
-	batch  []*request // whose entries are in it
-	later  []*request // who have to wait for the next
-	writes []store.Write
-	owners map[string]*request // of the callers' writes
+	next  *state
+	batch []*request // whose entries are in it
+	later []*request // who have to wait for the next
+
+	entries, tiles []store.Write
+	effects        []store.Write // the callers'; none in a store that is not atomic, where they come after the commit
+	head           store.Write
+	owners         map[string]*request // of the effects
 }
 
 // ownerOf returns whose write a conflict is about, nil if nobody's.
@@ -196,14 +232,12 @@ func (l *Log) plan(waiting []*request, alone bool) *plan {
 	tip := l.tip
 	p := &plan{owners: make(map[string]*request)}
 	p.next = &state{
-		tree:    tip.tree.clone(),
-		tail:    tip.tail,
-		version: tip.version + 1,
-		filled:  make(map[tileID]*tile),
-		grown:   make(chan struct{}),
+		tree:   tip.tree.clone(),
+		tail:   tip.tail,
+		filled: make(map[tileID]*tile),
+		grown:  make(chan struct{}),
 	}
 	b := builder{log: l, next: p.next, stored: len(tip.tail)}
-	var callers []store.Write
 	size := 0
 	for i, r := range waiting {
 		if alone && len(p.batch) == 1 {
@@ -229,23 +263,24 @@ func (l *Log) plan(waiting []*request, alone bool) *plan {
 			continue
 		}
 		size += more
-		for _, w := range r.writes {
-			p.owners[w.Key] = r
+		if l.atomic {
+			for _, w := range r.writes {
+				p.owners[w.Key] = r
+			}
+			p.effects = append(p.effects, r.writes...)
 		}
-		callers = append(callers, r.writes...)
 		p.batch = append(p.batch, r)
 		b.add(r)
 	}
 	if len(p.batch) == 0 {
 		return p
 	}
-	head, err := b.finish()
+	head, err := b.finish(tip.version)
 	if err != nil {
 		failAll(p.batch, err)
 		p.batch = nil
 		return p
 	}
-	// The order is for stores that are not atomic: nothing leads to entries and tiles before the head is there.
-	p.writes = slices.Concat(b.puts, callers, []store.Write{head})
+	p.entries, p.tiles, p.head = b.entries, b.tiles, head
 	return p
 }

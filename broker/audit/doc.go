@@ -24,7 +24,7 @@
 // Appends that wait at the same time become one Apply and one signature. A conflict that one caller's writes cause ends that append only;
 // the others are committed without it. When the store fails, whether the commit happened is unknown: its callers are told so,
 // nothing is signed before the head was read again, and a head found then is shown to nobody before a commit on top of it
-// succeeded. Open writes the head again for the same reason. A head that is shorter than one that was shown, or does not contain it, stops the log.
+// succeeded. Open writes the head again for the same reason. Entries past the head of an atomic store are damage. A head that is shorter than one that was shown, or does not contain it, stops the log.
 //
 // A checkpoint is signed before it is stored, so one whose commit failed may have been signed and never shown, beside another of the
 // same size. It never leaves this package.
@@ -32,9 +32,26 @@
 // Several processes may append to one log on an atomic store: the version of the head decides, and who loses reads again and
 // retries. Readers of one process see what another appended only with their own next append.
 //
-// On a store that is not atomic, Apply goes in order: entries, tiles, callers' writes, the head last. After a crash in between, what is past
-// the head is reachable from nowhere, and later appends write over it; a caller's write may then be there without its entry, though
-// nobody was told that it was made. There, one process at a time may append. That is the caller's to arrange.
+// # Stores that are not atomic
+//
+// There a commit takes three steps, each durable before the next: the entries, with the tiles they fill; the head; and then, when the entry is in the
+// log as far as anybody can tell, the writes of each caller, which do not wait for those of others. So there is never a change without its entry under a
+// signed head. The reverse there may be: after a crash, or a conflict that only the write shows ([UnmadeError]), the log says what did not happen.
+//
+// Records of entries are only ever created, never written over, and where one begins follows from where the one before ends. So the chain of them has
+// one content whoever appends, and a head that is signed over entries known to be stored stays true. What an interrupted commit left past the head
+// is not thrown away, since a process that is paused in the middle may wake up and go on: Open, and every commit after one that was
+// not confirmed, adopts it, which is to sign a head that covers it, and writes the head even where there is nothing to adopt, so that nobody can
+// write one on top of the version before. At most 4096 entries are adopted; a commit makes fewer.
+//
+// Several processes may therefore append to one log there too without harm to it, but each commit of one is in the way of the others. Each is to have a log
+// of its own, and a [Claim] to it: it is looked at before each commit and each caller's writes, and renewed in the store before a commit that met another's
+// record goes on. A process that was paused, whose clock even stood still, and whose log another took over, finds the entry's record or the head
+// at another version, then that its claim is gone, and changes nothing.
+//
+// Who can write to the store and has not its seal can take away what is past the head after a crash: entries of changes that did not happen, of which nobody was
+// told. He cannot bring others, because a sealed value decrypts only as the record and version it was written as. Without a seal below it, he could
+// append entries, as he could then read and change everything else.
 //
 // # What it shows, and what it does not
 //

@@ -132,7 +132,7 @@ func (r records) loadEdge(ctx context.Context, s *state) error {
 }
 
 // checkBeyond looks for an entry beyond the head. In a store that is atomic there is none, unless the head is not the one that was
-// written with the entries. In another it may be left over from an interrupted commit, and nothing leads to it.
+// written with the entries. In another it may be of an interrupted commit, see adopt.
 func (r records) checkBeyond(ctx context.Context, bundle int64, width int) error {
 	if !r.store.Atomic() {
 		return nil

@@ -45,6 +45,12 @@ type Config struct {
 	Observer  broker.Observer
 	Now       func() time.Time // default time.Now
 	Dir       string           // of the store; default a temporary one
+
+	// Beside starts another broker on the store of one, which must be shared. It has the same administrator and trusts the same virtual TEE.
+	Beside *Broker
+	// Shared is the store, where it is to be one that brokers share; default: what the environment variable VOUCHSAFE_TEST_STORE says, a file
+	// otherwise.
+	Shared *data.Shared
 }
 
 // Broker is a running broker.
@@ -62,8 +68,10 @@ type Broker struct {
 	Root   *virtual.Root
 	Device *virtual.Device // a good guest, of an all-zero measurement
 
-	tb   testing.TB
-	logs logs
+	tb     testing.TB
+	logs   logs
+	shared *data.Shared
+	seal   seal.Seal
 }
 
 // Start starts a broker that ends with the test. A failure ends the test.
@@ -76,21 +84,7 @@ func Start(tb testing.TB, c Config) *Broker {
 	if c.Dir == "" {
 		c.Dir = tb.TempDir()
 	}
-	keyFile, err := seal.CreateKeyFile(filepath.Join(c.Dir, "seal.key"), rand.Reader)
-	b.check(err, "seal")
-	b.Data, err = data.Create(tb.Context(), data.Config{
-		Dir: filepath.Join(c.Dir, "data"), Purpose: store.Development, Seal: keyFile, Origin: Origin, Now: c.Now,
-	})
-	b.check(err, "data directory")
-	tb.Cleanup(func() {
-		if err := b.Data.Close(); err != nil {
-			tb.Errorf("brokertest: closing the data directory: %v", err)
-		}
-	})
-	b.Root, err = virtual.NewRoot(rand.Reader, c.Now())
-	b.check(err, "virtual root")
-	b.Device, err = b.Root.NewDevice(rand.Reader, c.Now(), virtual.Config{})
-	b.check(err, "virtual device")
+	b.open(c)
 	verifier, err := virtual.NewVerifier(b.Root.Certificate())
 	b.check(err, "virtual verifier")
 	verifiers := []attest.Verifier{verifier}
@@ -98,13 +92,17 @@ func Start(tb testing.TB, c Config) *Broker {
 		verifiers = append(verifiers, c.Verifiers(b.Data)...)
 	}
 	b.Broker, err = broker.New(tb.Context(), broker.Config{
-		Purpose: store.Development, Store: b.Data.Store, Log: b.Data.Log, Keys: b.Data.Keys, Tokens: b.Data.Tokens,
+		Purpose: store.Development, Store: b.Data.Store, Logs: b.Data.Logs, Keys: b.Data.Keys, Tokens: b.Data.Tokens, Shared: b.Sharing(),
 		Verifiers: verifiers, Enroller: c.Enroller, Issuer: Issuer, Limits: c.Limits, Observer: c.Observer, Now: c.Now, Logger: b.Logger(),
 	})
 	b.check(err, "broker")
-	token, _, err := b.FirstToken(tb.Context(), "administrator", 0)
-	b.check(err, "token")
-	b.Token = token.Reveal()
+	if c.Beside != nil {
+		b.Token = c.Beside.Token
+	} else {
+		token, _, err := b.FirstToken(tb.Context(), "administrator", 0)
+		b.check(err, "token")
+		b.Token = token.Reveal()
+	}
 	b.Admin, err = b.Authenticate(tb.Context(), b.Token, "192.0.2.1")
 	b.check(err, "administrator")
 	if c.Handler == nil {
@@ -112,6 +110,52 @@ func Start(tb testing.TB, c Config) *Broker {
 	}
 	b.serve(c.Handler(b.Broker))
 	return b
+}
+
+// Sharing returns what a broker needs that has its store in common with others, nil where this one has it to itself.
+func (b *Broker) Sharing() *broker.Shared {
+	if b.shared == nil {
+		return nil
+	}
+	return &broker.Shared{NonceKeys: b.Data.Nonces, Staleness: b.shared.Staleness}
+}
+
+// open opens the store, and makes the virtual TEE.
+func (b *Broker) open(c Config) {
+	b.tb.Helper()
+	settings := data.Config{
+		Dir: filepath.Join(c.Dir, "data"), Purpose: store.Development, Origin: Origin, Now: c.Now, Logger: b.Logger(),
+	}
+	var err error
+	if c.Beside != nil {
+		b.shared, b.seal, b.Root, b.Device = c.Beside.shared, c.Beside.seal, c.Beside.Root, c.Beside.Device
+		if b.shared == nil {
+			b.tb.Fatal("brokertest: the store of the other broker is not shared")
+		}
+		settings.Shared, settings.Seal = b.shared, b.seal
+		b.Data, err = data.Open(b.tb.Context(), settings)
+	} else {
+		b.seal, err = seal.CreateKeyFile(filepath.Join(c.Dir, "seal.key"), rand.Reader)
+		b.check(err, "seal")
+		if b.shared = c.Shared; b.shared == nil {
+			b.shared = sharedStore(b.tb, c.Dir)
+		}
+		settings.Shared, settings.Seal = b.shared, b.seal
+		b.Data, err = data.Create(b.tb.Context(), settings)
+	}
+	b.check(err, "data")
+	b.tb.Cleanup(func() {
+		if err := b.Data.Close(); err != nil {
+			b.tb.Errorf("brokertest: closing the data: %v", err)
+		}
+	})
+	if c.Beside != nil {
+		return
+	}
+	b.Root, err = virtual.NewRoot(rand.Reader, c.Now())
+	b.check(err, "virtual root")
+	b.Device, err = b.Root.NewDevice(rand.Reader, c.Now(), virtual.Config{})
+	b.check(err, "virtual device")
 }
 
 func (b *Broker) native(core *broker.Broker) http.Handler {

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/attest/collateral"
@@ -36,16 +37,39 @@ const page = 500
 const maxClaim = 10 * time.Minute
 
 // Shared is collateral in a store.
-type Shared struct{ store store.Store }
+type Shared struct{ bound atomic.Pointer[store.Store] }
 
 var _ collateral.Shared = (*Shared)(nil)
 
 // New returns what is shared by all who have the store.
-func New(s store.Store) *Shared { return &Shared{s} }
+func New(s store.Store) *Shared {
+	shared := Later()
+	shared.Bind(s)
+	return shared
+}
+
+// Later returns what is shared when a store is bound to it: collateral is opened before the store is. Until then it is as a store that cannot
+// be reached, and nothing waits for it.
+func Later() *Shared { return &Shared{} }
+
+// Bind says which store it is.
+func (s *Shared) Bind(to store.Store) { s.bound.Store(&to) }
+
+// at returns the store.
+func (s *Shared) at() (store.Store, error) {
+	if bound := s.bound.Load(); bound != nil {
+		return *bound, nil
+	}
+	return nil, fmt.Errorf("endorse: %w: the store is not open yet", store.ErrUnavailable)
+}
 
 // Get implements collateral.Shared.
 func (s *Shared) Get(ctx context.Context, name string) ([]byte, error) {
-	r, err := s.store.Get(ctx, itemPrefix+name)
+	at, err := s.at()
+	if err != nil {
+		return nil, err
+	}
+	r, err := at.Get(ctx, itemPrefix+name)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, fmt.Errorf("endorse: %s: %w", name, fs.ErrNotExist)
 	}
@@ -57,15 +81,19 @@ func (s *Shared) Get(ctx context.Context, name string) ([]byte, error) {
 
 // Put implements collateral.Shared.
 func (s *Shared) Put(ctx context.Context, name string, encoded []byte, replaces func(held []byte) bool) error {
+	at, err := s.at()
+	if err != nil {
+		return err
+	}
 	for range attempts {
-		r, err := s.store.Get(ctx, itemPrefix+name)
+		r, err := at.Get(ctx, itemPrefix+name)
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return fmt.Errorf("endorse: %w", err)
 		}
 		if err == nil && !replaces(r.Value) {
 			return nil
 		}
-		err = s.store.Apply(ctx, store.Write{Key: itemPrefix + name, Version: r.Version, Value: encoded})
+		err = at.Apply(ctx, store.Write{Key: itemPrefix + name, Version: r.Version, Value: encoded})
 		if err == nil {
 			return s.Release(ctx, name)
 		}
@@ -78,9 +106,13 @@ func (s *Shared) Put(ctx context.Context, name string, encoded []byte, replaces 
 
 // Release implements collateral.Shared. A claim that another has taken meanwhile may go with it, which costs a request.
 func (s *Shared) Release(ctx context.Context, name string) error {
-	r, err := s.store.Get(ctx, claimPrefix+name)
+	at, err := s.at()
+	if err != nil {
+		return err
+	}
+	r, err := at.Get(ctx, claimPrefix+name)
 	if err == nil {
-		err = s.store.Apply(ctx, store.Write{Key: claimPrefix + name, Version: r.Version})
+		err = at.Apply(ctx, store.Write{Key: claimPrefix + name, Version: r.Version})
 	}
 	if err == nil || errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrConflict) {
 		return nil
@@ -90,7 +122,11 @@ func (s *Shared) Release(ctx context.Context, name string) error {
 
 // Claim implements collateral.Shared.
 func (s *Shared) Claim(ctx context.Context, name string, now, until time.Time) (bool, error) {
-	r, err := s.store.Get(ctx, claimPrefix+name)
+	at, err := s.at()
+	if err != nil {
+		return false, err
+	}
+	r, err := at.Get(ctx, claimPrefix+name)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return false, fmt.Errorf("endorse: %w", err)
 	}
@@ -100,7 +136,7 @@ func (s *Shared) Claim(ctx context.Context, name string, now, until time.Time) (
 			return false, nil
 		}
 	}
-	err = s.store.Apply(ctx, store.Write{Key: claimPrefix + name, Version: r.Version, Value: []byte(until.UTC().Format(time.RFC3339))})
+	err = at.Apply(ctx, store.Write{Key: claimPrefix + name, Version: r.Version, Value: []byte(until.UTC().Format(time.RFC3339))})
 	if errors.Is(err, store.ErrConflict) {
 		return false, nil // another was quicker
 	}
@@ -112,10 +148,14 @@ func (s *Shared) Claim(ctx context.Context, name string, now, until time.Time) (
 
 // List implements collateral.Shared.
 func (s *Shared) List(ctx context.Context, limit int) ([]string, error) {
+	at, err := s.at()
+	if err != nil {
+		return nil, err
+	}
 	var names []string
 	after := ""
 	for len(names) < limit {
-		entries, err := s.store.List(ctx, itemPrefix, after, min(page, limit-len(names)))
+		entries, err := at.List(ctx, itemPrefix, after, min(page, limit-len(names)))
 		if err != nil {
 			return nil, fmt.Errorf("endorse: %w", err)
 		}
@@ -132,7 +172,11 @@ func (s *Shared) List(ctx context.Context, limit int) ([]string, error) {
 
 // Watch implements collateral.Shared.
 func (s *Shared) Watch(ctx context.Context) (<-chan string, error) {
-	events, err := s.store.Watch(ctx, itemPrefix)
+	at, err := s.at()
+	if err != nil {
+		return nil, err
+	}
+	events, err := at.Watch(ctx, itemPrefix)
 	if err != nil {
 		return nil, fmt.Errorf("endorse: %w", err)
 	}

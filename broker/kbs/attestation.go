@@ -1,6 +1,7 @@
 package kbs
 
 import (
+	"context"
 	"crypto"
 	"crypto/rand"
 	"encoding/hex"
@@ -120,15 +121,33 @@ func (k *KBS) attest(w http.ResponseWriter, r *http.Request) error {
 	if len(req.InitData) > smallInitData {
 		sessions = k.large
 	}
-	id, err := sessions.New(attested, attested.Expires())
-	if err != nil {
+	id, err := k.begin(r.Context(), sessions, attested, token)
+	if errors.Is(err, session.ErrFull) {
 		return &broker.Error{Code: broker.CodeUnavailable, Message: "too many attested sessions", RetryAfter: 5 * time.Second, Err: err}
+	}
+	if err != nil {
+		return err
 	}
 	setCookie(w, r, id)
 	w.Header().Set("Vouchsafe-Decision", attested.Decision())
 	return writeJSON(w, struct {
 		Token string `json:"token"`
 	}{token})
+}
+
+// begin begins an attested session. Where brokers share a store, the session's token is kept there under its id, by which another of them takes the
+// workload back as it would by the token itself.
+func (k *KBS) begin(ctx context.Context, sessions *session.Sessions[*broker.Attested], attested *broker.Attested, token string) (id string, err error) {
+	if k.stored == nil {
+		return sessions.New(attested, attested.Expires())
+	}
+	if sessions.Full() { // before anything is written
+		return "", session.ErrFull
+	}
+	if id, err = k.stored.New(ctx, []byte(token), attested.Expires()); err != nil {
+		return "", err
+	}
+	return id, sessions.Put(id, attested, attested.Expires())
 }
 
 // attestRequest reads a message into what the core judges.

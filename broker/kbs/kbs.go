@@ -43,11 +43,12 @@ const (
 type Config struct {
 	Broker     *broker.Broker
 	Intake     *intake.Reader
-	Namespace  string // whose secrets are served; default store.DefaultNamespace
-	DenyStatus int    // the status of a resource that is denied or missing: 403 (and then 404 for missing), the default, or 401 for both
-	AllowRSA15 bool   // accept recipient keys that ask for the deprecated RSA1_5
-	Sessions   int    // attested sessions held at once; default DefaultSessions
-	Large      int    // and besides, those with a large init-data document; default DefaultLargeSessions
+	Namespace  string          // whose secrets are served; default store.DefaultNamespace
+	DenyStatus int             // the status of a resource that is denied or missing: 403 (and then 404 for missing), the default, or 401 for both
+	AllowRSA15 bool            // accept recipient keys that ask for the deprecated RSA1_5
+	Sessions   int             // attested sessions held at once; default DefaultSessions
+	Large      int             // and besides, those with a large init-data document; default DefaultLargeSessions
+	Stored     *session.Stored // where attested sessions are kept as well, for the other brokers that share the store; nil where there are none
 	Logger     *slog.Logger
 	Now        func() time.Time
 }
@@ -61,6 +62,7 @@ type KBS struct {
 	recipients envelope.Options
 	sessions   *session.Sessions[*broker.Attested]
 	large      *session.Sessions[*broker.Attested]
+	stored     *session.Stored
 	logger     *slog.Logger
 }
 
@@ -81,7 +83,7 @@ func New(c Config) (*KBS, error) {
 		return nil, fmt.Errorf("kbs: %w", err)
 	}
 	k := &KBS{
-		broker: c.Broker, intake: c.Intake, namespace: c.Namespace, denyStatus: c.DenyStatus,
+		broker: c.Broker, intake: c.Intake, namespace: c.Namespace, denyStatus: c.DenyStatus, stored: c.Stored,
 		recipients: envelope.Options{AllowRSA15: c.AllowRSA15}, logger: c.Logger,
 	}
 	if k.denyStatus == 0 {

@@ -71,12 +71,9 @@ func (k *KBS) attested(r *http.Request) (*broker.Attested, error) {
 		if err != nil {
 			return nil, err
 		}
-		attested, err := k.broker.Bearer(token, intake.Remote(r), k.recipients)
+		attested, err := k.bearer(r, token)
 		if errors.Is(err, broker.ErrForeignToken) {
 			return k.passport(r, token)
-		}
-		if err == nil && attested.Namespace() != k.namespace {
-			return nil, fail(http.StatusUnauthorized, "TokenVerifierError", "the token was issued for another namespace: attest again")
 		}
 		return attested, err
 	}
@@ -85,7 +82,25 @@ func (k *KBS) attested(r *http.Request) (*broker.Attested, error) {
 			return attested, nil
 		}
 	}
+	if k.stored != nil {
+		token, ok, err := k.stored.Get(r.Context(), cookie(r), k.broker.SessionLifetime())
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			return k.bearer(r, string(token))
+		}
+	}
 	return nil, fail(http.StatusUnauthorized, "TokenNotFound", "no attestation token or attested session: attest first")
+}
+
+// bearer takes back a token that a broker over this store issued.
+func (k *KBS) bearer(r *http.Request, token string) (*broker.Attested, error) {
+	attested, err := k.broker.Bearer(token, intake.Remote(r), k.recipients)
+	if err == nil && attested.Namespace() != k.namespace {
+		return nil, fail(http.StatusUnauthorized, "TokenVerifierError", "the token was issued for another namespace: attest again")
+	}
+	return attested, err
 }
 
 // passport takes a token that another verifier issued, where such are configured.

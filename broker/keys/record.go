@@ -63,6 +63,7 @@ type state struct {
 	old     []oldKey
 
 	note     *logKey // log
+	seed     []byte  // of the log's key, from which those of brokers' own logs are derived
 	original record  // without its private part
 }
 
@@ -182,6 +183,7 @@ func (s *state) loadLog(r record, parsed any) error {
 	if verifier != r.KeyID {
 		return errors.New("the key is not the one named")
 	}
+	s.seed = key.Seed()
 	s.note, err = newLogKey(signer, verifier)
 	return err
 }

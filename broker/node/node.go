@@ -24,9 +24,12 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker"
 	"github.com/vouchsafe/vouchsafe/broker/api"
 	"github.com/vouchsafe/vouchsafe/broker/data"
+	"github.com/vouchsafe/vouchsafe/broker/endorse"
 	"github.com/vouchsafe/vouchsafe/broker/intake"
 	"github.com/vouchsafe/vouchsafe/broker/kbs"
 	"github.com/vouchsafe/vouchsafe/broker/server"
+	"github.com/vouchsafe/vouchsafe/broker/session"
+	"github.com/vouchsafe/vouchsafe/store"
 	"github.com/vouchsafe/vouchsafe/store/backup"
 )
 
@@ -36,6 +39,8 @@ type Config struct {
 	Verifiers func(*data.Data) ([]attest.Verifier, error) // needed
 	Enroller  *tpm.Enroller                               // nil: no TPM can be enrolled
 
+	// Endorse is where Collateral shares what it fetched, to be bound to the store when that is shared; nil where it shares nothing.
+	Endorse *endorse.Shared
 	// Collateral is what the verifiers find collateral with, if that is fetched in the background: Run runs it, and metrics tell of it.
 	Collateral *collateral.Manager
 
@@ -89,6 +94,9 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 			err = errors.Join(err, d.Close())
 		}
 	}()
+	if c.Endorse != nil && d.Shared != nil {
+		c.Endorse.Bind(d.Store)
+	}
 	verifiers, err := c.Verifiers(d)
 	if err != nil {
 		return nil, err
@@ -106,8 +114,12 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 		c.URL = c.address(listener.Addr())
 	}
 	metrics := server.NewMetrics()
+	var shared *broker.Shared
+	if d.Shared != nil {
+		shared = &broker.Shared{NonceKeys: d.Nonces, Staleness: d.Shared.Staleness}
+	}
 	b, err := broker.New(ctx, broker.Config{
-		Purpose: d.Bolt.Header().Purpose, Store: d.Store, Log: d.Log, Keys: d.Keys, Tokens: d.Tokens,
+		Purpose: d.Purpose, Store: d.Store, Logs: d.Logs, Shared: shared, Keys: d.Keys, Tokens: d.Tokens,
 		Verifiers: verifiers, Enroller: c.Enroller, Issuer: c.URL, Build: c.Build,
 		Limits: c.Limits, Observer: metrics, Logger: c.Logger, Now: c.Now,
 	})
@@ -157,11 +169,8 @@ func (c *Config) routes(b *broker.Broker, d *data.Data) (map[string]http.Handler
 	if err != nil {
 		return nil, err
 	}
-	native, err := api.New(api.Config{
+	front := api.Config{
 		Broker: b, Intake: bodies, Logger: c.Logger,
-		Backup: func(ctx context.Context, w io.Writer, recipients []string) error {
-			return writeBackup(ctx, d, w, recipients)
-		},
 		RotateData: func(ctx context.Context) error {
 			if err := d.Store.Rotate(ctx); err != nil {
 				return err
@@ -169,7 +178,15 @@ func (c *Config) routes(b *broker.Broker, d *data.Data) (map[string]http.Handler
 			_, err := d.Store.Rewrap(ctx, nil)
 			return err
 		},
-	})
+	}
+	if d.Bolt != nil {
+		front.Backup = func(ctx context.Context, w io.Writer, recipients []string) error {
+			return writeBackup(ctx, d, w, recipients)
+		}
+	} else {
+		front.NoBackup = "this broker's store is " + d.Shared.Where + ": back it up there, as by snapshots of Vault; all that is in it is sealed, so keep the seal's key apart"
+	}
+	native, err := api.New(front)
 	if err != nil {
 		return nil, err
 	}
@@ -177,8 +194,14 @@ func (c *Config) routes(b *broker.Broker, d *data.Data) (map[string]http.Handler
 	if c.KBS.Off {
 		return routes, nil
 	}
+	var stored *session.Stored
+	if d.Shared != nil {
+		if stored, err = session.NewStored(d.Store, store.Key(store.SysNamespace, "session"), c.Now, nil); err != nil {
+			return nil, err
+		}
+	}
 	guests, err := kbs.New(kbs.Config{
-		Broker: b, Intake: bodies, DenyStatus: c.KBS.DenyStatus, AllowRSA15: c.KBS.AllowRSA15, Logger: c.Logger, Now: c.Now,
+		Broker: b, Intake: bodies, Stored: stored, DenyStatus: c.KBS.DenyStatus, AllowRSA15: c.KBS.AllowRSA15, Logger: c.Logger, Now: c.Now,
 	})
 	if err != nil {
 		return nil, err

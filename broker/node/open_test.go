@@ -55,8 +55,8 @@ func open(t *testing.T, c node.Config) error {
 	if err != nil {
 		return err
 	}
-	if n.Data.Bolt.Header().Purpose != store.Production {
-		t.Errorf("opened data for %s", n.Data.Bolt.Header().Purpose)
+	if n.Data.Purpose != store.Production {
+		t.Errorf("opened data for %s", n.Data.Purpose)
 	}
 	return n.Close()
 }

@@ -18,7 +18,9 @@
 // broker, [StoreSpent] for several that share a store.
 //
 // The key decides who recognises a nonce. With [MemorySpent] it must be made anew at each start: what was spent is
-// forgotten then, and a nonce issued before must not be good again. Brokers that share a [StoreSpent] share a key.
+// forgotten then, and a nonce issued before must not be good again. Brokers that share a [StoreSpent] share keys, [SharedKeys], which lie sealed in
+// the store and are replaced every day; a store that is put back to an earlier state has forgotten what was spent since, so brokers over it must be
+// started no sooner than a nonce lives.
 //
 // # The clock
 //
@@ -30,9 +32,10 @@
 // # Sessions
 //
 // [Sessions] maps the id of an attested session, which the KBS protocol keeps in a cookie, to what was proved. It holds a bounded number
-// and never drops a live one for a new one: when it is full, new workloads are told to come back.
+// and never drops a live one for a new one: when it is full, new workloads are told to come back. [Stored] keeps them in a store that several
+// brokers share, besides.
 //
 // # What it does not do
 //
-// It does not limit rates: a front end does, by peer. It does not share attested sessions among brokers.
+// It does not limit rates: a front end does, by peer.
 package session

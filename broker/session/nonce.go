@@ -72,7 +72,8 @@ type Spent interface {
 
 // NoncesConfig is what Nonces is made of.
 type NoncesConfig struct {
-	Key      []byte           // KeySize bytes, needed: see the package documentation for when it may be kept
+	Key      []byte           // KeySize bytes, needed unless Keys are given: see the package documentation for when it may be kept
+	Keys     *SharedKeys      // of brokers that share a store
 	Lifetime time.Duration    // default DefaultLifetime; whole seconds, at most MaxLifetime
 	Rand     io.Reader        // default crypto/rand
 	Now      func() time.Time // default time.Now
@@ -81,7 +82,10 @@ type NoncesConfig struct {
 
 // Nonces issues nonces and accepts each of them once. It is safe for concurrent use.
 type Nonces struct {
-	key      []byte
+	keys interface {
+		issuing() []byte
+		accepted() [][]byte
+	}
 	lifetime time.Duration
 	rand     io.Reader
 	clock    *clock
@@ -100,16 +104,25 @@ func NewNonces(c NoncesConfig) (*Nonces, error) {
 		c.Now = time.Now
 	}
 	switch {
+	case c.Keys != nil && c.Key != nil:
+		return nil, errors.New("session: nonces have a key of their own or shared ones, not both")
+	case c.Keys != nil:
 	case len(c.Key) != KeySize:
 		return nil, fmt.Errorf("session: the key of nonces has %d bytes, not %d", len(c.Key), KeySize)
 	case subtle.ConstantTimeCompare(c.Key, make([]byte, KeySize)) == 1:
 		return nil, errors.New("session: the key of nonces is all zeros: fill it with random bytes")
+	}
+	switch {
 	case c.Lifetime < time.Second || c.Lifetime > MaxLifetime || c.Lifetime%time.Second != 0:
 		return nil, fmt.Errorf("session: a nonce's lifetime of %v is not whole seconds from 1s to %v", c.Lifetime, MaxLifetime)
 	case c.Spent == nil:
 		return nil, errors.New("session: nonces need a Spent, or they would be good many times")
 	}
-	return &Nonces{key: slices.Clone(c.Key), lifetime: c.Lifetime, rand: c.Rand, clock: &clock{read: c.Now}, spent: c.Spent}, nil
+	n := &Nonces{keys: oneKey(slices.Clone(c.Key)), lifetime: c.Lifetime, rand: c.Rand, clock: &clock{read: c.Now}, spent: c.Spent}
+	if c.Keys != nil {
+		n.keys = c.Keys
+	}
+	return n, nil
 }
 
 // Issue returns a new nonce for scope and the time from which it is no longer good.
@@ -125,7 +138,7 @@ func (n *Nonces) Issue(scope Scope) (nonce string, expires time.Time, err error)
 		return "", time.Time{}, fmt.Errorf("session: no randomness for a nonce: %w", err)
 	}
 	binary.BigEndian.PutUint32(raw[randomSize:], uint32(seconds))
-	copy(raw[randomSize+expirySize:], n.mac(raw[:randomSize+expirySize], scope))
+	copy(raw[randomSize+expirySize:], mac(n.keys.issuing(), raw[:randomSize+expirySize], scope))
 	return base64.StdEncoding.EncodeToString(raw[:]), expires.UTC(), nil
 }
 
@@ -135,8 +148,12 @@ func (n *Nonces) Spend(ctx context.Context, nonce string, scope Scope) error {
 	if err != nil {
 		return err
 	}
-	signed, mac := raw[:randomSize+expirySize], raw[randomSize+expirySize:]
-	if subtle.ConstantTimeCompare(mac, n.mac(signed, scope)) != 1 {
+	signed, code := raw[:randomSize+expirySize], raw[randomSize+expirySize:]
+	ours := false
+	for _, key := range n.keys.accepted() {
+		ours = ours || subtle.ConstantTimeCompare(code, mac(key, signed, scope)) == 1
+	}
+	if !ours {
 		return ErrForeign
 	}
 	now := n.clock.now()
@@ -160,7 +177,7 @@ func parseNonce(nonce string) (raw [rawSize]byte, err error) {
 }
 
 // mac covers random and expiry together with scope, whose parts are written with their lengths so that no two scopes have one encoding.
-func (n *Nonces) mac(signed []byte, scope Scope) []byte {
+func mac(key, signed []byte, scope Scope) []byte {
 	b := make([]byte, 0, 192)
 	b = append(b, domain...)
 	b = append(b, signed...)
@@ -169,7 +186,7 @@ func (n *Nonces) mac(signed []byte, scope Scope) []byte {
 		b = append(b, part...)
 	}
 	b = binary.BigEndian.AppendUint32(b, uint32(scope.Hash))
-	h := hmac.New(sha256.New, n.key)
+	h := hmac.New(sha256.New, key)
 	h.Write(b)
 	return h.Sum(nil)[:macSize]
 }

@@ -113,6 +113,14 @@ func (s *Sessions[T]) Put(id string, value T, expires time.Time) error {
 	return nil
 }
 
+// Full reports whether no other value could be held now.
+func (s *Sessions[T]) Full() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.expire(s.clock.now(), sweep)
+	return len(s.entries) >= s.max
+}
+
 // Get returns the live value under id.
 func (s *Sessions[T]) Get(id string) (value T, ok bool) {
 	if !ValidID(id) {

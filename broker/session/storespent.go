@@ -5,24 +5,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/store"
-)
-
-// Limits of a SharedSpent.
-const (
-	// pruneEvery is after how many nonces of its own a broker removes old records, and pruneBatch how many it then removes at
-	// most. The second is larger, so that the records of brokers which are gone disappear too.
-	pruneEvery = 32
-	pruneBatch = 128
-
-	// pruneAfter is how long past its expiry a record is kept: until no broker whose clock is MaxSkew behind takes the nonce for
-	// good, with as much again because the clocks are read at different moments.
-	pruneAfter = 2 * MaxSkew
 )
 
 // SharedSpent remembers spent nonces as records of a store that several brokers share: a nonce is spent by the one that creates
@@ -35,12 +21,9 @@ const (
 // The number of records is bounded by the rate of attestations and the nonces' lifetime only; each broker keeps to the limit of its own.
 type SharedSpent struct {
 	store  store.Store
-	prefix string // ends with "/"
-
-	mu     sync.Mutex
+	prefix string       // ends with "/"
 	recent *MemorySpent // what this broker spent: bounds it, and answers repetitions without the store
-	floor  time.Time    // records that expired before were removed, by this broker
-	spends int
+	pruner pruner
 }
 
 // StoreSpent returns a SharedSpent whose records lie under prefix, such as "sys/spent". One broker spends at most limit nonces at
@@ -53,7 +36,9 @@ func StoreSpent(s store.Store, prefix string, limit int) (*SharedSpent, error) {
 	if err := store.CheckKey(spentKey(prefix+"/", [16]byte{}, time.Unix(0, 0))); err != nil {
 		return nil, fmt.Errorf("session: prefix of spent nonces: %w", err)
 	}
-	return &SharedSpent{store: s, prefix: prefix + "/", recent: NewMemorySpent(limit)}, nil
+	return &SharedSpent{
+		store: s, prefix: prefix + "/", recent: NewMemorySpent(limit), pruner: pruner{store: s, prefix: prefix + "/"},
+	}, nil
 }
 
 // Spend implements [Spent].
@@ -62,12 +47,7 @@ func (s *SharedSpent) Spend(ctx context.Context, id [16]byte, now, until time.Ti
 	if err := s.recent.Spend(ctx, id, now, until); err != nil {
 		return err
 	}
-	s.mu.Lock()
-	old := until.Before(s.floor)
-	s.spends++
-	prune := s.spends%pruneEvery == 0
-	s.mu.Unlock()
-	if old {
+	if until.Before(s.pruner.removed()) {
 		return ErrExpired
 	}
 	err := s.store.Apply(ctx, store.Write{Key: spentKey(s.prefix, id, until), Value: []byte{1}})
@@ -77,54 +57,14 @@ func (s *SharedSpent) Spend(ctx context.Context, id [16]byte, now, until time.Ti
 	if err != nil {
 		return fmt.Errorf("session: spending a nonce: %w", err)
 	}
-	if prune {
-		// What is not removed now is removed later; the nonce is spent whatever comes of it.
-		_, _ = s.Prune(ctx, now)
-	}
+	s.pruner.added(ctx, now)
 	return nil
 }
 
-// Prune removes up to a fixed number of records that expired long enough before now, and returns how many it removed. Spend calls it; a
-// broker that is idle need not.
+// Prune removes up to a fixed number of records that expired long enough before now, and returns how many it removed. Spend calls it, beside the request
+// on a store that is not atomic; a broker that is idle need not.
 func (s *SharedSpent) Prune(ctx context.Context, now time.Time) (int, error) {
-	entries, err := s.store.List(ctx, s.prefix, "", pruneBatch)
-	if err != nil {
-		return 0, fmt.Errorf("session: listing spent nonces: %w", err)
-	}
-	before := now.Add(-pruneAfter)
-	var writes []store.Write
-	for _, e := range entries {
-		expired, ok := s.expiry(e.Key)
-		if !ok || !expired.Before(before) {
-			break
-		}
-		writes = append(writes, store.Write{Key: e.Key, Version: e.Version})
-	}
-	if len(writes) == 0 {
-		return 0, nil
-	}
-	s.mu.Lock()
-	if before.After(s.floor) {
-		s.floor = before
-	}
-	s.mu.Unlock()
-	err = s.store.Apply(ctx, writes...)
-	if errors.Is(err, store.ErrConflict) {
-		return 0, nil // another broker removes the same
-	}
-	if err != nil {
-		return 0, fmt.Errorf("session: removing spent nonces: %w", err)
-	}
-	return len(writes), nil
-}
-
-func (s *SharedSpent) expiry(key string) (time.Time, bool) {
-	text, _, ok := strings.Cut(strings.TrimPrefix(key, s.prefix), "/")
-	seconds, err := strconv.ParseUint(text, 16, 32)
-	if !ok || err != nil {
-		return time.Time{}, false
-	}
-	return time.Unix(int64(seconds), 0), true
+	return s.pruner.prune(ctx, now)
 }
 
 func spentKey(prefix string, id [16]byte, until time.Time) string {

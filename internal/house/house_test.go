@@ -47,19 +47,20 @@ var layers = []layer{
 	{"broker/localca", []string{"internal/atomicfile"}},
 	{"broker/envelope", []string{"attest", "internal/strictjson"}},
 	{"broker/ear", []string{"attest", "internal/strictjson"}},
-	{"broker/session", []string{"attest", "store"}},
+	{"broker/session", []string{"attest", "store", "internal/strictjson"}},
 	{"broker/access", []string{"store", "internal/strictjson"}},
 	{"broker/keys", []string{"store", "internal/strictjson"}},
 	{"broker/audit", []string{"store"}},
 	{"broker/endorse", []string{"attest", "store"}},
-	{"broker/data", []string{"broker/access", "broker/audit", "broker/keys", "store"}},
+	{"broker/logs", []string{"broker/audit", "broker/keys", "store", "internal/strictjson"}},
+	{"broker/data", []string{"broker/access", "broker/audit", "broker/keys", "broker/logs", "broker/session", "store"}},
 	{"broker", []string{
 		"attest", "policy", "store", "internal/strictjson",
-		"broker/access", "broker/audit", "broker/ear", "broker/envelope", "broker/keys", "broker/session",
+		"broker/access", "broker/audit", "broker/ear", "broker/envelope", "broker/keys", "broker/logs", "broker/session",
 	}},
 
 	// What administers a broker shares the core's types; what runs in the guest knows a broker by its wire format only.
-	{"broker/admin", []string{"attest", "policy", "broker", "broker/access", "broker/keys", "internal/dial", "internal/strictjson"}},
+	{"broker/admin", []string{"attest", "policy", "broker", "broker/access", "broker/keys", "broker/logs", "internal/dial", "internal/strictjson"}},
 	{"client", []string{"attest", "broker/envelope", "internal/dial", "internal/strictjson", "internal/atomicfile"}},
 
 	{"docs", nil}, // documents that programs serve
@@ -72,7 +73,7 @@ var layers = []layer{
 		"broker", "broker/access", "broker/envelope", "broker/intake", "broker/keys", "broker/session",
 	}},
 	{"broker/server", []string{"attest", "broker", "store"}},
-	{"broker/node", []string{"attest", "store", "broker", "broker/api", "broker/data", "broker/intake", "broker/kbs", "broker/server"}},
+	{"broker/node", []string{"attest", "store", "broker", "broker/api", "broker/data", "broker/endorse", "broker/intake", "broker/kbs", "broker/server", "broker/session"}},
 	{"broker/dev", []string{
 		"attest", "policy", "store", "internal/atomicfile",
 		"broker", "broker/access", "broker/data", "broker/localca", "broker/node",

@@ -3,6 +3,7 @@ package wire
 import (
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/broker/access"
+	"github.com/vouchsafe/vouchsafe/broker/logs"
 )
 
 // text is the media type of checkpoints, receipts and keys.
@@ -34,6 +35,33 @@ var (
 		Summary: "Prove that the log of one size is the beginning of that of another (RFC 6962, section 2.1.2)",
 	}}
 
+	// Brokers that share a store have a log each: what is above is the one of the broker that is asked, and below /v1/audit/log/{log}/ is each of them, from
+	// whichever broker.
+	ListLogs = Endpoint[None, Logs]{Operation{
+		ID: "listLogs", Method: "GET", Path: "/v1/audit/logs", Roles: auditor, Everywhere: true,
+		Summary: "List the audit logs of the store, with their keys: one, unless brokers share it",
+	}}
+	CheckpointOf = Endpoint[LogNumber, []byte]{Operation{
+		ID: "checkpointOf", Method: "GET", Path: "/v1/audit/log/{log}/checkpoint", Media: text,
+		Summary: "Read the latest signed checkpoint of one of the audit logs",
+	}}
+	LogKeyOf = Endpoint[LogNumber, []byte]{Operation{
+		ID: "logKeyOf", Method: "GET", Path: "/v1/audit/log/{log}/key", Media: text,
+		Summary: "Read the key that checkpoints of one of the audit logs verify with",
+	}}
+	TileOf = Endpoint[LogTile, []byte]{Operation{
+		ID: "tileOf", Method: "GET", Path: "/v1/audit/log/{log}/tile/{path...}", Media: "application/octet-stream", Roles: auditor, Everywhere: true,
+		Summary: "Read a tile of hashes or a bundle of entries of one of the audit logs",
+	}}
+	ReceiptOf = Endpoint[LogEntry, []byte]{Operation{
+		ID: "receiptOf", Method: "GET", Path: "/v1/audit/log/{log}/receipt/{index}", Media: text, Roles: auditor, Everywhere: true,
+		Summary: "Prove that an entry is in one of the audit logs",
+	}}
+	ConsistencyOf = Endpoint[LogSizes, ConsistencyProof]{Operation{
+		ID: "consistencyOf", Method: "GET", Path: "/v1/audit/log/{log}/consistency", Roles: auditor, Everywhere: true,
+		Summary: "Prove that one of the audit logs of one size is the beginning of that of another",
+	}}
+
 	ListKinds = Endpoint[None, Kinds]{Operation{
 		ID: "listKinds", Method: "GET", Path: "/v1/kinds",
 		Summary: "List the kinds of evidence that this broker verifies",
@@ -54,6 +82,34 @@ type EntryIndex struct {
 type ConsistencyQuery struct {
 	Old uint64 `json:"-" query:"old" doc:"the smaller size"`
 	New uint64 `json:"-" query:"new" doc:"the larger size; the present one when absent"`
+}
+
+// LogNumber names one of the audit logs.
+type LogNumber struct {
+	Log int `json:"-" path:"log" doc:"number of the log: 0 for that of a store which one broker has, 1 to 64 where brokers share one"`
+}
+
+// LogTile names a tile of one of the audit logs.
+type LogTile struct {
+	LogNumber
+	TilePath
+}
+
+// LogEntry names an entry of one of the audit logs.
+type LogEntry struct {
+	LogNumber
+	EntryIndex
+}
+
+// LogSizes names two sizes of one of the audit logs.
+type LogSizes struct {
+	LogNumber
+	ConsistencyQuery
+}
+
+// Logs are the audit logs of a store.
+type Logs struct {
+	Logs []logs.Info `json:"logs"`
 }
 
 // ConsistencyProof is a proof of consistency.
