@@ -47,7 +47,7 @@ func (p *Process) Err() error {
 // watch is the watcher: a shell that reads, line after line, which group of processes is to be ended, until this process closes the pipe or has ended
 // itself. An empty line is for none. Parent death signals would not do: they depend on the thread that started the process, do not reach what the
 // server starts, and leave the folder.
-const watch = `while read -r line; do group=$line; done; [ -z "$group" ] || kill -9 -- "-$group"; rm -rf -- "$1"`
+const watch = `while read -r line; do group=$line; done; [ -z "$group" ] || kill -s KILL -- "-$group"; rm -rf -- "$1"`
 
 // New returns a keeper of a process whose files are in a folder, which End removes.
 func New(dir string) (*Keeper, error) {

@@ -206,6 +206,9 @@ func (s *Server) Standby(t testing.TB) *Server {
 	if s.options.storage != "raft" {
 		t.Fatal("vaulttest: only a server WithRaft has standbys")
 	}
+	if err := s.write("sys/storage/raft/autopilot/configuration", map[string]any{"server_stabilization_time": "1s"}, nil); err != nil {
+		t.Fatalf("vaulttest: standby: %v", err)
+	}
 	o := s.options
 	o.node, o.folder, o.audit = strconv.FormatInt(s.standbys.Add(1), 10), "", false
 	n := made(t, s.program, o)
@@ -239,7 +242,39 @@ func (s *Server) join(leader *Server) error {
 	if err := s.write("sys/unseal", map[string]any{"key": s.UnsealKeys[0]}, nil); err != nil {
 		return err
 	}
-	return s.await(http.StatusTooManyRequests)
+	if err := s.await(http.StatusTooManyRequests); err != nil {
+		return err
+	}
+	return leader.awaitVoter("node" + s.options.node)
+}
+
+// awaitVoter waits until a node counts in elections, which Vault lets it do once it has been well for a while.
+func (s *Server) awaitVoter(node string) error {
+	client, err := s.client(s.RootToken)
+	if err != nil {
+		return err
+	}
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		var answer struct {
+			Data struct {
+				Config struct {
+					Servers []struct {
+						ID    string `json:"node_id"`
+						Voter bool   `json:"voter"`
+					} `json:"servers"`
+				} `json:"config"`
+			} `json:"data"`
+		}
+		if err := send(client, http.MethodGet, "sys/storage/raft/configuration", nil, &answer); err != nil {
+			return err
+		}
+		for _, server := range answer.Data.Config.Servers {
+			if server.ID == node && server.Voter {
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("%s has no vote after %v", node, patience)
 }
 
 // name returns a name that nothing else of this server has.

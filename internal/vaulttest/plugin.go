@@ -11,12 +11,12 @@ import (
 	"github.com/hashicorp/vault/api"
 )
 
-// RegisterPlugin copies a program into the server's plugin folder, under a name of its own, and registers it by its SHA-256, which it returns. A name
+// RegisterPlugin copies a program into the server's plugin folder, under a name of its own, and registers it by its SHA-256, which it returns. The version is "" or a semantic version with "v". A name
 // can be registered again with another program: mounts take it up when they are reloaded, or when the server starts.
 //
 //	s.RegisterPlugin(t, api.PluginTypeSecrets, "vouchsafe", program, "")
 //	path := s.Mount(t, "vouchsafe", nil)
-func (s *Server) RegisterPlugin(t testing.TB, kind api.PluginType, name, program, version string) (digest string) {
+func (s *Server) RegisterPlugin(t testing.TB, kind api.PluginType, name, program, version string, arguments ...string) (digest string) {
 	t.Helper()
 	source, err := os.Open(program)
 	if err != nil {
@@ -44,7 +44,7 @@ func (s *Server) RegisterPlugin(t testing.TB, kind api.PluginType, name, program
 		t.Fatal(err)
 	}
 	err = s.Client(t).Sys().RegisterPluginWithContext(t.Context(), &api.RegisterPluginInput{
-		Name: name, Type: kind, Command: command, SHA256: digest, Version: version,
+		Name: name, Type: kind, Command: command, Args: arguments, SHA256: digest, Version: version,
 	})
 	if err != nil {
 		t.Fatalf("vaulttest: registering %s: %v", name, err)

@@ -97,7 +97,7 @@ func Shared(t testing.TB) *Server {
 // program finds the server's program.
 func program(t testing.TB) string {
 	t.Helper()
-	path, err := find()
+	path, err := Program()
 	if err != nil {
 		t.Skipf("%v", err)
 	}
@@ -106,8 +106,8 @@ func program(t testing.TB) string {
 
 var errNotBuilt = errors.New("no Vault server for tests: run scripts/vault.sh")
 
-// find returns the path of the server's program: what $VOUCHSAFE_TEST_VAULT says, or what scripts/vault.sh built from the files as they are.
-func find() (string, error) {
+// Program returns the path of the server's program: what $VOUCHSAFE_TEST_VAULT says, or what scripts/vault.sh built from the files as they are.
+func Program() (string, error) {
 	if path := os.Getenv("VOUCHSAFE_TEST_VAULT"); path != "" {
 		if _, err := os.Stat(path); err != nil {
 			return "", fmt.Errorf("no Vault server for tests: VOUCHSAFE_TEST_VAULT: %w", err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -210,11 +211,13 @@ func TestSharedIsShared(t *testing.T) {
 func TestStandby(t *testing.T) {
 	s := vaulttest.Start(t, vaulttest.WithRaft(""))
 	mount := s.Mount(t, "kv", kv2)
+	started := time.Now()
 	standbys := []*vaulttest.Server{s.Standby(t), s.Standby(t)}
 	put(t, standbys[0].Client(t), mount, "fruit", "durian")
 	if got := get(t, s.Client(t), mount, "fruit"); got != "durian" {
 		t.Errorf("got %q", got)
 	}
+	joined := time.Now()
 	s.Kill(t)
 	client := standbys[1].Client(t)
 	var err error
@@ -229,6 +232,65 @@ func TestStandby(t *testing.T) {
 	if err != nil {
 		t.Fatalf("nobody took over: %v", err)
 	}
+	t.Logf("two nodes joined in %v, and one took over in %v", joined.Sub(started).Round(time.Millisecond), time.Since(joined).Round(time.Millisecond))
+}
+
+// TestPlugin runs an external plugin, registered by its SHA-256: the server's own program is one, too. It ends with the server.
+func TestPlugin(t *testing.T) {
+	s := vaulttest.Start(t, vaulttest.WithFile(""))
+	program, err := vaulttest.Program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest := s.RegisterPlugin(t, api.PluginTypeSecrets, "fruit", program, "v1.2.3", "-plugin")
+	mount := s.Mount(t, "fruit", nil)
+	write := func(value string) {
+		t.Helper()
+		s.Write(t, mount+"/fruit", map[string]any{"value": value})
+	}
+	write("rambutan")
+	command := "fruit-" + digest[:12]
+	if running(t, command) == 0 {
+		t.Error("no process of the plugin runs")
+	}
+	s.Kill(t)
+	for end := time.Now().Add(time.Minute); running(t, command) > 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the plugin outlives the server")
+		}
+	}
+	s.Restart(t)
+	secret, err := s.Client(t).Logical().Read(mount + "/fruit")
+	if err != nil || secret == nil || secret.Data["value"] != "rambutan" {
+		t.Errorf("got %v, %v", secret, err)
+	}
+
+	// Another program under the name is not run.
+	path := filepath.Join(s.PluginDir, command)
+	s.Kill(t)
+	if err := os.WriteFile(path, []byte("#!/bin/sh\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s.Restart(t)
+	if secret, err := s.Client(t).Logical().Read(mount + "/fruit"); err == nil && secret != nil {
+		t.Errorf("got %v of a program with another digest", secret.Data)
+	}
+}
+
+// running counts the processes whose program has a name.
+func running(t *testing.T, name string) int {
+	t.Helper()
+	programs, err := filepath.Glob("/proc/[0-9]*/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, program := range programs {
+		if target, err := os.Readlink(program); err == nil && filepath.Base(target) == name {
+			found++
+		}
+	}
+	return found
 }
 
 // TestLargestRecord: raft's bound holds in memory too, so that what passes there is not refused in production.

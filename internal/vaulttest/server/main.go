@@ -6,6 +6,8 @@
 //
 // Vault is licensed under the BUSL-1.1. This program is run by tests as a process of its own. It is not distributed, and nothing that is
 // distributed imports it.
+//
+// With -plugin it is an external plugin instead, the kv engine, which tests of plugins register.
 package main
 
 import (
@@ -43,6 +45,7 @@ import (
 	"github.com/hashicorp/vault/sdk/physical"
 	"github.com/hashicorp/vault/sdk/physical/file"
 	"github.com/hashicorp/vault/sdk/physical/inmem"
+	sdkplugin "github.com/hashicorp/vault/sdk/plugin"
 	"github.com/hashicorp/vault/vault"
 )
 
@@ -61,8 +64,15 @@ func main() {
 	flag.StringVar(&s.cert, "tls-cert", "", "PEM `file` of the API's certificate; plain HTTP without")
 	flag.StringVar(&s.key, "tls-key", "", "PEM `file` of its key")
 	flag.StringVar(&s.level, "log-level", "info", "trace, debug, info, warn or error")
+	asPlugin := flag.Bool("plugin", false, "serve the kv engine as a plugin of Vault's")
 	flag.Parse()
-	if err := run(s); err != nil {
+	serve := func() error { return run(s) }
+	if *asPlugin {
+		serve = func() error {
+			return sdkplugin.ServeMultiplex(&sdkplugin.ServeOpts{BackendFactoryFunc: enginekv.Factory})
+		}
+	}
+	if err := serve(); err != nil {
 		fmt.Fprintln(os.Stderr, "vault-test:", err)
 		os.Exit(1)
 	}
@@ -187,7 +197,9 @@ func open(s settings, logger hclog.Logger) (physical.Backend, error) {
 			return nil, errors.New("raft needs -cluster")
 		}
 		return raft.NewRaftBackend(map[string]string{
-			"path": s.data, "node_id": s.node, "max_entry_size": limit, "performance_multiplier": "1",
+			"path": s.data, "node_id": s.node, "max_entry_size": limit,
+			// A test does not wait as long as an operator may.
+			"performance_multiplier": "1", "autopilot_reconcile_interval": "500ms", "autopilot_update_interval": "500ms",
 		}, logger)
 	}
 	return nil, fmt.Errorf("unknown storage %q", s.storage)
