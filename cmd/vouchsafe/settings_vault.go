@@ -57,9 +57,6 @@ func (s *vaultSettings) files() []*string {
 	return []*string{&s.CACert, &s.Auth.SecretIDFile, &s.Auth.TokenFile, &s.Auth.JWTFile, &s.Auth.Cert, &s.Auth.Key}
 }
 
-// used reports whether the settings say anything of Vault.
-func (s *vaultSettings) used() bool { return *s != vaultSettings{} }
-
 // config makes the configuration of the connection. Nothing in the settings leads to plain HTTP, or to a certificate that is not verified.
 func (s *vaultSettings) config(logger *slog.Logger) (vaultconn.Config, error) {
 	if s.Address == "" {

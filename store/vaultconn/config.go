@@ -59,6 +59,14 @@ type Auth struct {
 	Cert, Key string // PEM files of a TLS client certificate, with those between it and its root, and its key
 }
 
+// String says how the login is made, without the token, also where a whole Config is printed.
+func (a Auth) String() string {
+	return fmt.Sprintf("{%s mount %q role %q}", a.Method, a.Mount, a.Role)
+}
+
+// GoString is String.
+func (a Auth) GoString() string { return a.String() }
+
 // The methods of logging in.
 const (
 	MethodToken      = "token"

@@ -58,7 +58,7 @@ func newConn(config Config) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{config: config, transport: t, client: client, gate: newGate(config.MaxInFlight)}
+	c := &Conn{config: config, transport: t, client: client, gate: newGate(config.MaxInFlight), ready: readiness{turn: make(chan struct{}, 1)}}
 	c.ctx, c.end = context.WithCancel(context.Background())
 	c.session = newSession(c)
 	return c, nil

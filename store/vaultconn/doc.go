@@ -23,13 +23,14 @@
 // made with it end with it. For the same reason Close revokes a token that this Conn got by logging in, but not with Config.KeepToken.
 //
 // A request that is refused with 403 is one of two things: a right that is missing, or a token that is gone. The token is asked (lookup-self), at most once in
-// checkEvery however many requests are refused, and if it is gone the Conn logs in again at once and makes those requests once more. A login that failed is
+// checkEvery however many requests are refused (so ErrForbidden can be what is told of a token that was revoked in that moment), and if it is gone the Conn logs in again at once and makes those requests once more. A login that failed is
 // not repeated before a pause that doubles from half a second to thirty, with jitter; after two that succeeded in
 // quick succession there is a pause of loginGap. Requests that come
 // while there is no token fail at once with store.ErrUnavailable. Nothing needs a restart.
 //
 // Files that hold credentials are refused when others than their owner and group can read them, or others than the owner can write them. They are read again
-// at each login; a token file and a client certificate are also looked at every filesEvery, and a change is used at once.
+// at each login, and looked at every filesEvery: a new token or client certificate is used at once, and where the last login failed, a change is reason
+// for another.
 //
 // # Bounds
 //

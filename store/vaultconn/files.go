@@ -93,26 +93,28 @@ func watch(paths ...string) *watched {
 			w.paths = append(w.paths, p)
 		}
 	}
+	w.seen = make([]os.FileInfo, len(w.paths))
 	w.changed()
 	return w
 }
 
-// changed reports whether a file is another than when it was last asked. One that is not there for a moment, while it is replaced, has not
+// changed reports whether a file is another than when it was last asked. One that is not there, for a moment while it is replaced or for longer, has not
 // changed yet.
 func (w *watched) changed() bool {
-	now := make([]os.FileInfo, len(w.paths))
+	changed := false
 	for i, p := range w.paths {
-		var err error
-		if now[i], err = os.Stat(p); err != nil {
-			return false
+		now, err := os.Stat(p)
+		if err != nil {
+			continue
+		}
+		before := w.seen[i]
+		// Clocks alone are too coarse for a file that is replaced twice in a moment.
+		if before == nil || !os.SameFile(now, before) || !now.ModTime().Equal(before.ModTime()) || now.Size() != before.Size() {
+			changed, w.seen[i] = true, now
 		}
 	}
-	changed := false
-	for i := range now {
-		// Clocks alone are too coarse for a file that is replaced twice in a moment.
-		same := w.seen != nil && os.SameFile(now[i], w.seen[i]) && now[i].ModTime().Equal(w.seen[i].ModTime()) && now[i].Size() == w.seen[i].Size()
-		changed = changed || !same
-	}
-	w.seen = now
 	return changed
 }
+
+// again has the next question find that the files changed.
+func (w *watched) again() { clear(w.seen) }

@@ -116,7 +116,7 @@ func TestHugeAnswers(t *testing.T) {
 // TestSlowAnswers end at the timeout, whether it is the header or the body that does not come.
 func TestSlowAnswers(t *testing.T) {
 	p := newPeer(t)
-	c := p.open(t, func(c *vaultconn.Config) { c.Timeout = 200 * time.Millisecond })
+	c := p.open(t, func(c *vaultconn.Config) { c.Timeout = time.Second })
 	for name, answer := range map[string]http.HandlerFunc{
 		"header": func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
 		"body": func(w http.ResponseWriter, r *http.Request) {
@@ -136,7 +136,7 @@ func TestSlowAnswers(t *testing.T) {
 		started := time.Now()
 		_, err := c.Do(t.Context(), vaultconn.Request{Method: http.MethodPost, Path: "kv/data/x", Body: map[string]int{}})
 		var failed *vaultconn.Error
-		if took := time.Since(started); took > 2*time.Second || !errors.Is(err, store.ErrUnavailable) {
+		if took := time.Since(started); took > 4*time.Second || !errors.Is(err, store.ErrUnavailable) {
 			t.Errorf("%s: %v after %v", name, err, took)
 		}
 		if !errors.As(err, &failed) || !failed.Unknown {
@@ -513,4 +513,49 @@ func TestNothingIsLeft(t *testing.T) {
 func otherCA(t *testing.T) string {
 	t.Helper()
 	return authority(t).file
+}
+
+// TestNamespace: every request says the namespace, those of the Conn's own included.
+func TestNamespace(t *testing.T) {
+	p := newPeer(t)
+	var said, silent atomic.Int64
+	look := func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Vault-Namespace") == "team/brokers" {
+			said.Add(1)
+		} else {
+			silent.Add(1)
+		}
+		fmt.Fprint(w, `{"data":{"ttl":0}}`)
+	}
+	p.mu.Lock()
+	p.self, p.answer = look, look
+	p.mu.Unlock()
+	c := p.open(t, func(c *vaultconn.Config) { c.Namespace = "/team/brokers/" })
+	if _, err := c.Do(t.Context(), get); err != nil {
+		t.Fatal(err)
+	}
+	if said.Load() != 2 || silent.Load() != 0 {
+		t.Errorf("%d requests say it and %d do not", said.Load(), silent.Load())
+	}
+}
+
+// TestReadyIsNotAnAmplifier: however often a stranger asks, Vault is asked once a second.
+func TestReadyIsNotAnAmplifier(t *testing.T) {
+	p := newPeer(t)
+	c := p.open(t)
+	started := time.Now()
+	var group sync.WaitGroup
+	for range 16 {
+		group.Go(func() {
+			for range 20 {
+				if err := c.Ready(t.Context()); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	if asked, most := p.count("GET /v1/auth/token/lookup-self"), 3+int(time.Since(started)/time.Second); asked > most {
+		t.Errorf("Vault was asked %d times", asked)
+	}
 }

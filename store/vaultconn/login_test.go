@@ -146,6 +146,11 @@ path "auth/token/renew-self" { capabilities = ["update"] }`
 func TestRenewal(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, vaulttest.Shared(t))
+	type subject struct {
+		conn   *vaultconn.Conn
+		logins uint64
+	}
+	subjects := map[string]subject{}
 	for name, x := range map[string]struct {
 		role   map[string]any
 		logins uint64
@@ -155,21 +160,23 @@ func TestRenewal(t *testing.T) {
 		"batch":       {map[string]any{"token_ttl": "2s", "token_type": "batch"}, 2},
 		"limited use": {map[string]any{"token_ttl": "1h", "token_num_uses": 8}, 2},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			role := s.AppRole(t, rights(s.mount), x.role)
-			file := write(t, "secret-id", role.SecretID)
-			c := open(t, s.config(vaultconn.Auth{Method: vaultconn.MethodAppRole, Mount: role.Mount, RoleID: role.RoleID, SecretIDFile: file}))
-			for end := time.Now().Add(7 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-				if err := s.try(t, c); err != nil && name != "limited use" {
-					t.Fatal(err)
-				}
+		role := s.AppRole(t, rights(s.mount), x.role)
+		file := write(t, "secret-id", role.SecretID)
+		c := open(t, s.config(vaultconn.Auth{Method: vaultconn.MethodAppRole, Mount: role.Mount, RoleID: role.RoleID, SecretIDFile: file}))
+		subjects[name] = subject{c, x.logins}
+	}
+	for end := time.Now().Add(6 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		for name, x := range subjects {
+			if err := s.try(t, x.conn); err != nil && name != "limited use" {
+				t.Fatalf("%s: %v", name, err)
 			}
-			st := c.Status()
-			if x.logins == 1 && (st.Logins != 1 || st.Renewals < 3) || st.Logins < x.logins || st.Logins > 12 {
-				t.Errorf("%d logins and %d renewals", st.Logins, st.Renewals)
-			}
-		})
+		}
+	}
+	for name, x := range subjects {
+		st := x.conn.Status()
+		if x.logins == 1 && (st.Logins != 1 || st.Renewals < 3) || st.Logins < x.logins || st.Logins > 12 {
+			t.Errorf("%s: %d logins and %d renewals", name, st.Logins, st.Renewals)
+		}
 	}
 }
 
@@ -353,4 +360,32 @@ func TestSealedAndBack(t *testing.T) {
 		t.Errorf("without the mount, as root: %v", err)
 	}
 	holdsNone(t, s.told.String(), role.SecretID)
+}
+
+// TestStandby: a standby passes requests on to the active node, and without one, requests fail in time.
+func TestStandby(t *testing.T) {
+	t.Parallel()
+	active := newScene(t, vaulttest.Start(t, vaulttest.WithRaft("")))
+	role := active.AppRole(t, rights(active.mount), nil)
+	standby := &scene{Server: active.Standby(t), mount: active.mount, told: active.told}
+	config := standby.config(vaultconn.Auth{
+		Method: vaultconn.MethodAppRole, Mount: role.Mount, RoleID: role.RoleID, SecretIDFile: write(t, "secret-id", role.SecretID),
+	})
+	config.Timeout = 2 * time.Second
+	c := open(t, config)
+	standby.works(t, c)
+	if err := c.Ready(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if health, err := vaultconn.Probe(t.Context(), config); err != nil || !health.Standby || health.Version == "" || health.Date.IsZero() {
+		t.Errorf("%+v, %v", health, err)
+	}
+	active.Kill(t)
+	for range 3 {
+		started := time.Now()
+		if err := standby.try(t, c); !errors.Is(err, store.ErrUnavailable) || time.Since(started) > 4*time.Second {
+			t.Errorf("without an active node: %v after %v", err, time.Since(started))
+		}
+	}
+	until(t, "it shows that there is no active node", func() bool { return c.Ready(t.Context()) != nil })
 }

@@ -215,6 +215,15 @@ func TestConfigurationIsCheckedAsAWhole(t *testing.T) {
 	}
 }
 
+func TestConfigurationsCanBePrinted(t *testing.T) {
+	c := Config{Address: "https://vault", Auth: Auth{Method: MethodToken, Token: "hvs.secret"}}
+	for _, format := range []string{"%v", "%+v", "%#v", "%s"} {
+		if text := fmt.Sprintf(format, c) + fmt.Sprintf(format, &c) + fmt.Sprintf(format, c.Auth); strings.Contains(text, "hvs.") {
+			t.Errorf("%s: %s", format, text)
+		}
+	}
+}
+
 func TestErrorsNameWhatFailed(t *testing.T) {
 	err := fmt.Errorf("policy: %w", &Error{Method: "GET", Path: "kv/data/x", Status: 403, Messages: []string{"permission denied"}, Err: ErrForbidden})
 	if !errors.Is(err, ErrForbidden) || err.Error() != "policy: vault: GET kv/data/x: Vault does not allow this: permission denied" {

@@ -43,10 +43,12 @@ type session struct {
 	failed    uint64
 	check     *check // the question under way
 	checked   time.Time
+	checkedOf uint64 // the generation of the token that was asked about
 
 	renewFailures int // in a row; of the keeper alone
 
-	files   *watched
+	certs   *watched // the client certificate and its key
+	files   *watched // those, and the files that logging in reads
 	every   time.Duration
 	wake    chan struct{}
 	running sync.WaitGroup
@@ -71,7 +73,8 @@ func newSession(c *Conn) *session {
 // start logs in and begins to keep the token.
 func (s *session) start(ctx context.Context) error {
 	a := &s.conn.config.Auth
-	s.files = watch(a.TokenFile, a.Cert, a.Key)
+	s.certs = watch(a.Cert, a.Key)
+	s.files = watch(a.Cert, a.Key, a.TokenFile, a.SecretIDFile, a.JWTFile)
 	if _, err := s.renewed(ctx, 0); err != nil {
 		return unavailable(ctx, err)
 	}
@@ -209,7 +212,7 @@ func (s *session) isGone(ctx context.Context, t *token) bool {
 	s.mu.Lock()
 	ask := s.check
 	if ask == nil {
-		if since := s.now().Sub(s.checked); since >= 0 && since < checkEvery || s.conn.ctx.Err() != nil {
+		if since := s.now().Sub(s.checked); s.checkedOf == t.generation && since >= 0 && since < checkEvery || s.conn.ctx.Err() != nil {
 			s.mu.Unlock()
 			return false
 		}
@@ -220,7 +223,10 @@ func (s *session) isGone(ctx context.Context, t *token) bool {
 			defer cancel()
 			ask.gone = s.conn.gone(ctx, t)
 			s.mu.Lock()
-			s.check, s.checked = nil, s.now()
+			s.check, s.checked, s.checkedOf = nil, s.now(), t.generation
+			if ask.gone && t.looks {
+				s.lost(t)
+			}
 			s.mu.Unlock()
 			close(ask.done)
 		})
@@ -231,6 +237,16 @@ func (s *session) isGone(ctx context.Context, t *token) bool {
 		return ask.gone
 	case <-ctx.Done():
 		return false
+	}
+}
+
+// lost has a token that is gone count as ended, so that the keeper gets another even when nobody asks for one. The lock is held.
+func (s *session) lost(t *token) {
+	if now := s.current.Load(); now.generation == t.generation {
+		ended := *now
+		ended.expires, ended.tend, ended.renewable = s.now(), s.now(), false
+		s.current.Store(&ended)
+		s.nudge()
 	}
 }
 
@@ -314,20 +330,25 @@ func (s *session) tend() {
 	}
 }
 
-// adopt uses files that changed: a new client certificate for connections to come, and where the method is one of its own the new token.
+// adopt uses files that changed: a new client certificate for connections to come, and a new token. What else logging in reads is read again at the
+// next login, which comes at once where the last one failed.
 func (s *session) adopt() {
-	a := &s.conn.config.Auth
-	if a.Cert != "" {
+	logger, method := s.conn.config.Logger, s.conn.config.Auth.Method
+	renewed := s.certs.changed()
+	if renewed {
 		if err := s.conn.transport.renew(); err != nil {
-			s.conn.config.Logger.Error("the new client certificate cannot be used; the old one stays", "cause", err)
+			logger.Error("the new client certificate cannot be used; the old one stays", "cause", err)
 			return
 		}
-		s.conn.config.Logger.Info("client certificate of the connection to Vault renewed")
+		logger.Info("client certificate of the connection to Vault renewed")
 	}
-	if a.Method == MethodToken || a.Method == MethodCert {
-		s.mu.Lock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.attempt != nil: // it may have read what was there before
+		s.files.again()
+	case method == MethodToken && s.conn.config.Auth.TokenFile != "", method == MethodCert && renewed, s.lastError != nil:
 		s.pauseTo = s.now()
 		s.begin()
-		s.mu.Unlock()
 	}
 }

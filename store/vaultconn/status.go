@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/store"
@@ -114,18 +113,22 @@ func (c *Conn) Status() Status {
 // readyEvery is how long an answer of Ready counts: probes come from strangers too, and must not become requests to Vault.
 const readyEvery = time.Second
 
-// readiness is the last answer of Ready.
+// readiness is the last answer of Ready. Who has put something into turn may look at it.
 type readiness struct {
-	mu  sync.Mutex
-	at  time.Time
-	err error
+	turn chan struct{}
+	at   time.Time
+	err  error
 }
 
 // Ready returns nil where Vault serves: unsealed, with an active node that can be reached, and a token that is good. It asks at most once in a
 // second. Its error wraps store.ErrUnavailable.
 func (c *Conn) Ready(ctx context.Context) error {
-	c.ready.mu.Lock()
-	defer c.ready.mu.Unlock()
+	select {
+	case c.ready.turn <- struct{}{}:
+		defer func() { <-c.ready.turn }()
+	case <-ctx.Done():
+		return unavailable(ctx, ctx.Err())
+	}
 	now := c.config.Now()
 	if since := now.Sub(c.ready.at); !c.ready.at.IsZero() && since >= 0 && since < readyEvery {
 		return c.ready.err

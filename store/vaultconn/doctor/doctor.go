@@ -63,6 +63,7 @@ type examination struct {
 
 // Examine makes the checks. now is this machine's clock.
 func Examine(ctx context.Context, config vaultconn.Config, needs rights.Needs, now func() time.Time) []Check {
+	config.KeepToken = false // the doctor's own has no further use
 	e := &examination{config: config, needs: needs}
 	if !e.settings() || !e.reach(ctx, now) || !e.login(ctx) {
 		return e.checks

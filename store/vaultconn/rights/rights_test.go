@@ -3,6 +3,7 @@ package rights_test
 import (
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -32,7 +33,7 @@ func TestPolicy(t *testing.T) {
 	}
 	for name, text := range map[string]string{"hcl": rights.HCL(n.Rights()), "json": string(asJSON)} {
 		c, err := vaultconn.Open(t.Context(), vaultconn.Config{
-			Address: s.Address, Development: true, Auth: vaultconn.Auth{Method: vaultconn.MethodToken, Token: s.Token(t, text, time.Hour)},
+			Address: s.Address, Development: true, Logger: slog.New(slog.DiscardHandler), Auth: vaultconn.Auth{Method: vaultconn.MethodToken, Token: s.Token(t, text, time.Hour)},
 		})
 		if err != nil {
 			t.Fatal(err)
