@@ -87,7 +87,7 @@ func (s *Store) write(ctx context.Context, w store.Write) error {
 		s.dropParts(ctx, w.Key, old)
 	}
 	if w.Value == nil {
-		s.finish(ctx, escapeKey(w.Key), started)
+		_ = s.finish(ctx, escapeKey(w.Key), started) // it is deleted; what is left of it is cleared away by others
 		s.watch.publish(change{w.Key, 0, done.created})
 		return nil
 	}

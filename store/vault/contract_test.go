@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 // contract holds stores on one server against the contract, each with a prefix of its own. How often the suite looks for others' changes is shortened, so that
 // what a poll and a write of one's own say of one record meets often.
 func contract(t *testing.T, server *vaulttest.Server, c Config) {
+	t.Helper()
 	c.Mount, c.PollEvery = mount(t, server), 50*time.Millisecond
 	storetest.Run(t, func(t *testing.T) store.Store {
 		c := c
@@ -26,22 +28,31 @@ func contract(t *testing.T, server *vaulttest.Server, c Config) {
 	})
 }
 
-func TestContract(t *testing.T) { contract(t, vaulttest.Shared(t), Config{}) }
-
-// TestContractWithCache holds that one broker alone cannot tell that there is a cache.
-func TestContractWithCache(t *testing.T) {
-	contract(t, vaulttest.Shared(t), Config{Staleness: MaxStaleness})
+func TestContract(t *testing.T) {
+	t.Parallel()
+	contract(t, vaulttest.Shared(t), Config{})
 }
 
 func TestContractOnRaft(t *testing.T) {
-	contract(t, vaulttest.Start(t, vaulttest.WithRaft("")), Config{})
+	t.Parallel()
+	contract(t, vaulttest.Start(t, vaulttest.WithRaft(quick(t))), Config{})
 }
 
-func TestContractOnFiles(t *testing.T) {
-	contract(t, vaulttest.Start(t, vaulttest.WithFile("")), Config{})
+// quick returns a folder in memory where there is one: the suite makes ten thousand writes, each of which raft syncs several times, and
+// that they survive is for other tests to show.
+func quick(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "vouchsafe-raft")
+	if err != nil {
+		return ""
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
 }
 
+// TestContractSealed has the store below a seal, as a broker does, and with a cache, which one broker alone cannot tell.
 func TestContractSealed(t *testing.T) {
+	t.Parallel()
 	server := vaulttest.Shared(t)
 	on := mount(t, server)
 	storetest.Run(t, func(t *testing.T) store.Store {
@@ -49,7 +60,7 @@ func TestContractSealed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		inner := open(t, Config{Conn: server.Conn(t), Mount: on, Prefix: prefix(), PollEvery: 50 * time.Millisecond})
+		inner := open(t, Config{Conn: server.Conn(t), Mount: on, Prefix: prefix(), PollEvery: 50 * time.Millisecond, Staleness: MaxStaleness})
 		if err := seal.Init(t.Context(), inner, key, seal.Config{}); err != nil {
 			t.Fatal(err)
 		}

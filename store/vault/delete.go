@@ -48,11 +48,14 @@ func (p *patience) wait(ctx context.Context) bool {
 
 // finish removes the name of a record whose tombstone was just written by this call, which began at started. The record is deleted whether or not that
 // succeeds.
-func (s *Store) finish(ctx context.Context, path string, started time.Time) {
-	if elapsed := s.now().Sub(started); elapsed < 0 || elapsed > dropWithin {
-		return
+func (s *Store) finish(ctx context.Context, path string, started time.Time) error {
+	left := dropWithin - s.now().Sub(started)
+	if left <= 0 || left > dropWithin {
+		return fmt.Errorf("%w: writing the tombstone took too long for removing the name", store.ErrUnavailable)
 	}
-	_ = s.drop(ctx, path)
+	ctx, cancel := context.WithTimeout(ctx, left) // however long the connection lets it wait before it is sent
+	defer cancel()
+	return s.drop(ctx, path)
 }
 
 // makeRoom is called for a create that the engine refused. It returns when there is a record, or when nothing is left of the one that was deleted, at most
@@ -98,8 +101,5 @@ func (s *Store) takeOver(ctx context.Context, path string, at status) error {
 	if renewed.created.Sub(at.created) < s.settled {
 		return fmt.Errorf("%w: a deletion was taken for an old one: the clock here is ahead of Vault's", store.ErrUnavailable)
 	}
-	if elapsed := s.now().Sub(started); elapsed < 0 || elapsed > dropWithin {
-		return fmt.Errorf("%w: removing what was deleted took too long", store.ErrUnavailable)
-	}
-	return s.drop(ctx, path)
+	return s.finish(ctx, path, started)
 }

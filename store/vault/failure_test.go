@@ -173,6 +173,9 @@ func TestFrozenVault(t *testing.T) {
 	s := on(t, server, server.Address, 500*time.Millisecond)
 	within := bounded(t, workers)
 	server.Freeze(t)
+	for err := error(nil); err == nil; { // a signal takes a moment to reach all of a process
+		_, err = s.Get(t.Context(), "default/a")
+	}
 	start := time.Now()
 	unavailable(t, s, nil)
 	if took := time.Since(start); took > 20*time.Second {

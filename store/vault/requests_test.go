@@ -78,6 +78,9 @@ func TestCachedRequests(t *testing.T) {
 
 // TestListAtScale pages through many records in one folder. Every page costs one listing and a lookup for each of its entries, and nothing for the others.
 func TestListAtScale(t *testing.T) {
+	if testing.Short() {
+		t.Skip("ten thousand records take a while to make")
+	}
 	const records, page = 10_000, 100
 	s, o, _ := watched(t, Config{})
 	var want []string

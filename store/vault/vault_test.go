@@ -25,11 +25,26 @@ import (
 // mount returns a new KV engine that has what a store needs.
 func mount(t testing.TB, server *vaulttest.Server) string {
 	t.Helper()
+	active(t, server)
 	path := server.Mount(t, "kv", map[string]string{"version": "2"})
 	if _, err := server.Client(t).Logical().WriteWithContext(t.Context(), path+"/config", map[string]any{"max_versions": 1}); err != nil {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// active waits until a server with a cluster's storage has elected itself.
+func active(t testing.TB, server *vaulttest.Server) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		leader, err := server.Client(t).Sys().LeaderWithContext(t.Context())
+		if err == nil && (leader.IsSelf || !leader.HAEnabled) {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("no active node: %+v, %v", leader, err)
+		}
+	}
 }
 
 var prefixes atomic.Int64
