@@ -208,7 +208,7 @@ func TestExplain(t *testing.T) {
 	version := record.Version
 	for name, value := range map[string]string{
 		"another outcome":   strings.Replace(string(record.Value), `"outcome":"released"`, `"outcome":"denied"`, 1),
-		"another entry":     strings.Replace(string(record.Value), `{"index":`, `{"index":1`, 1),
+		"another entry":     strings.Replace(string(record.Value), `"index":`, `"index":1`, 1),
 		"another's":         string(other.Value),
 		"an added space":    strings.Replace(string(record.Value), `"decision":{`, `"decision":{ `, 1),
 		"not JSON any more": string(record.Value[:len(record.Value)-1]),

@@ -48,6 +48,9 @@ type Config struct {
 type Shared struct {
 	NonceKeys *session.SharedKeys // needed
 	Staleness time.Duration       // how old what the store returns may be
+
+	// Check says whether the store is what it was when it was opened, for readiness. May be nil.
+	Check func(ctx context.Context) error
 }
 
 // Limits bound what one broker takes on. Zero fields have the defaults that the constants state.

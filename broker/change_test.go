@@ -15,7 +15,6 @@ import (
 	"github.com/vouchsafe/vouchsafe/policy/reference"
 	"github.com/vouchsafe/vouchsafe/store"
 	"github.com/vouchsafe/vouchsafe/store/seal"
-	"golang.org/x/mod/sumdb/note"
 )
 
 // TestChangesHoldForWhatStartsAfterThem switches a policy and a reference value on and off beside many releases. A release that begins after a
@@ -210,15 +209,16 @@ func TestDataKeyRotationBesideEverything(t *testing.T) {
 	stop.Store(true)
 	wg.Wait()
 	result, err := b.Data.Store.Rewrap(t.Context(), nil)
-	if err != nil || result.Damaged != 0 || result.Kept != 0 {
+	// Brokers that share a store keep old data keys until none of them can write with one.
+	if err != nil || result.Damaged != 0 || (result.Kept != 0) == b.Data.Store.Atomic() {
 		t.Errorf("%+v, %v", result, err)
 	}
 	leases, _, err := b.Leases(t.Context(), b.Admin, ns, "a/b", "", 0)
 	if err != nil || len(leases) != min(int(released.Load()), broker.MaxPage) {
 		t.Errorf("%d leases of %d releases, %v", len(leases), released.Load(), err)
 	}
-	known := note.VerifierList(b.Data.Keys.LogVerifier())
-	report, err := audit.Audit(t.Context(), b.Data.Log.ReadPath, audit.AuditConfig{Verifiers: known, Origin: brokertest.Origin})
+	known, origin := logOf(t, b)
+	report, err := audit.Audit(t.Context(), b.Data.Log.ReadPath, audit.AuditConfig{Verifiers: known, Origin: origin})
 	if err != nil {
 		t.Errorf("%+v, %v", report, err)
 	}

@@ -47,12 +47,14 @@ func TestInvariant6DevelopmentCannotLeak(t *testing.T) {
 		"a nil verifier":    func(c *broker.Config) { c.Verifiers = []attest.Verifier{nil} },
 		"one kind twice":    func(c *broker.Config) { c.Verifiers = append(c.Verifiers, c.Verifiers[0]) },
 		"no issuer":         func(c *broker.Config) { c.Issuer = "" },
-		"no log":            func(c *broker.Config) { c.Log = nil },
+		"no log":            func(c *broker.Config) { c.Logs = nil },
+		"two logs":          func(c *broker.Config) { c.Log = b.Data.Log },
+		"no shared keys":    func(c *broker.Config) { c.Shared = &broker.Shared{} },
 		"no store":          func(c *broker.Config) { c.Store = nil },
 		"a negative limit":  func(c *broker.Config) { c.Limits.Waiting = -1 },
 		"an endless nonce":  func(c *broker.Config) { c.Limits.ChallengeLifetime = 24 * time.Hour },
 		"a nonce that is 0": func(c *broker.Config) { c.Limits.ChallengeLifetime = -1 },
-		"no randomness":     func(c *broker.Config) { c.Rand = strings.NewReader("") },
+		"no randomness":     func(c *broker.Config) { c.Shared, c.Rand = nil, strings.NewReader("") },
 	} {
 		c := configOf(t, b)
 		change(&c)

@@ -22,7 +22,7 @@
 //
 // Every administrative method takes the [access.Caller] and checks its role first, and every change is committed in one Apply with
 // its entry in the audit log: there is no change without an entry. (What waits for the second half of an enrolment is removed without
-// one, when it is spent or too old.) Methods are grouped by what they change, a file each:
+// one, when it is spent or too old.) On a store that is not atomic the entry comes first, see "Several brokers". Methods are grouped by what they change, a file each:
 // secrets, policies, references, enrolments, tokens and keys.
 //
 // # Records
@@ -40,7 +40,26 @@
 //	NS/enrolment-host/DIGEST        which TPM a host's name belongs to
 //	NS/enrolment-revoked/DIGEST     that a key of a TPM was revoked
 //	NS/enrolment-pending/ID         an enrolment that waits for its credential
-//	sys/audit/…, sys/keys/…, sys/token/…
+//	sys/audit/…, sys/key/…, sys/token/…
+//
+// and where several brokers share the store:
+//
+//	NS/rules-revision               tells the others that the rules changed
+//	sys/audit-SLOT/…, sys/brokers/… the log of each broker, and who has it: package logs
+//	sys/spent/…, sys/nonce-keys     spent nonces, and the keys of nonces: package session
+//	sys/session/…                   attested KBS sessions, as the tokens that they stand for
+//	sys/collateral/…                package endorse
+//
+// # Several brokers
+//
+// With Config.Shared the store is one that others have too, and that may not be atomic. Three things are different then. A change's entry is in the log, under a
+// signed head, before the change is made, and a change of several records is ordered so that each prefix of it is a state that harms nobody, is
+// reachable by nothing new, and lets the same call be made again: values before what leads to them, what leads to them before they are deleted, the mark of
+// a revocation before the enrolment goes. What nothing leads to is passed over and removed by the next change. When another change came first, an
+// "unmade" entry says so.
+//
+// Rules are compiled once and kept as long as NS/rules-revision says that nobody changed them. And nonces, their keys and sessions are in the store. Limits are
+// each broker's own.
 //
 // # Two answers to a refusal
 //

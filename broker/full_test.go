@@ -30,6 +30,9 @@ func TestInvariant2FullDisk(t *testing.T) {
 	}
 	t.Run("broker", func(t *testing.T) { // which ends before the file system does
 		b, g := started(t, brokertest.Config{Dir: data})
+		if b.Data.Bolt == nil {
+			t.Skip("the store is not a file in this file system")
+		}
 		filler := filepath.Join(dir, "filler")
 		if err := os.WriteFile(filler, make([]byte, 64<<20), 0o600); err == nil {
 			t.Fatal("the disk does not fill")

@@ -182,6 +182,16 @@ func events(tb testing.TB, b *brokertest.Broker) []broker.Event {
 	return out
 }
 
+// logOf returns what verifies the log that a broker appends to, and its name.
+func logOf(tb testing.TB, b *brokertest.Broker) (note.Verifiers, string) {
+	tb.Helper()
+	key, err := b.Data.Keys.LogOf(b.OwnSlot())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return note.VerifierList(key.Verifier), key.Origin
+}
+
 // faulty starts a second broker over the data of b, on a store that fails on demand.
 func faulty(tb testing.TB, b *brokertest.Broker, limits broker.Limits) (*broker.Broker, *faultstore.Store, *audit.Log) {
 	tb.Helper()

@@ -64,6 +64,11 @@ func (b *Broker) Ready(ctx context.Context) error {
 	if _, err := b.store.Get(ctx, probeKey); err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
+	if b.shared != nil && b.shared.Check != nil {
+		if err := b.shared.Check(ctx); err != nil {
+			return err
+		}
+	}
 	if _, err := b.rules.of(ctx, store.DefaultNamespace); err != nil {
 		return err
 	}

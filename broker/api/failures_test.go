@@ -120,7 +120,7 @@ func TestAuditProofs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, err := audit.VerifyCheckpoint(noteVerifiers(t, client), brokertest.Origin, signed)
+		c, err := audit.VerifyCheckpoint(noteVerifiers(t, client), originOf(t, f), signed)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -150,7 +150,7 @@ func TestAuditProofs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := audit.VerifyReceipt(noteVerifiers(t, client), brokertest.Origin, entry, receipt); err != nil {
+	if _, _, err := audit.VerifyReceipt(noteVerifiers(t, client), originOf(t, f), entry, receipt); err != nil {
 		t.Error(err)
 	}
 	bundle, err := client.Tile(t.Context(), "entries/000.p/6")

@@ -245,3 +245,13 @@ func (w *workload) refused() (int, *release.Error) {
 	}
 	return status, e
 }
+
+// originOf returns the name of the audit log that the broker appends to.
+func originOf(t *testing.T, f *fixture) string {
+	t.Helper()
+	key, err := f.Data.Keys.LogOf(f.OwnSlot())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key.Origin
+}

@@ -61,7 +61,7 @@ func checkReceipt(t *testing.T, f *fixture, reply *release.Reply) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	receipt, _, err := audit.VerifyReceipt(noteVerifiers(t, client), brokertest.Origin, entry, []byte(reply.Receipt))
+	receipt, _, err := audit.VerifyReceipt(noteVerifiers(t, client), originOf(t, f), entry, []byte(reply.Receipt))
 	if err != nil || receipt.Index != explanation.Index {
 		t.Errorf("receipt of entry %d, decision at %d: %v", receipt.Index, explanation.Index, err)
 	}

@@ -104,7 +104,7 @@ func (l *Log) apply(p *plan) error {
 
 // settle finds out what became of a commit that was not confirmed, before another is built on what may be the wrong head.
 func (l *Log) settle() error {
-	if err := l.claimed(); err != nil {
+	if err := l.reclaimed(); err != nil {
 		return err
 	}
 	if !l.doubtful {

@@ -30,6 +30,16 @@ func (e *UnmadeError) Error() string {
 
 func (e *UnmadeError) Unwrap() error { return e.Err }
 
+// reclaimed is claimed before a commit: a claim that was not renewed in time, since the store could not be reached for a while, is renewed.
+func (l *Log) reclaimed() error {
+	if l.claimed() == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(l.base, l.config.CommitTimeout)
+	defer cancel()
+	return l.config.Claim.Renew(ctx)
+}
+
 // claimed returns an error when another process may append by now.
 func (l *Log) claimed() error {
 	if l.config.Claim == nil {

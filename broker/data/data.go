@@ -64,6 +64,8 @@ type Data struct {
 	Logs    *logs.Set
 	Nonces  *session.SharedKeys // of a shared store
 
+	check func(context.Context) error // of the store, see Check
+
 	stop   context.CancelFunc // of what goes on in the background
 	behind sync.WaitGroup
 }

@@ -79,6 +79,9 @@ func (c Config) openShared(ctx context.Context) (*Data, error) {
 // openOver opens the rest over a shared store, which it closes when it fails.
 func (c Config) openOver(ctx context.Context, inner store.Store) (_ *Data, err error) {
 	d := &Data{Shared: c.Shared, Purpose: c.purpose()}
+	if checked, ok := inner.(interface{ Check(context.Context) error }); ok {
+		d.check = checked.Check
+	}
 	defer func() {
 		if err == nil {
 			return
@@ -115,6 +118,14 @@ func (c Config) openOver(ctx context.Context, inner store.Store) (_ *Data, err e
 	d.behind.Go(func() { d.followKeys(background, c.Logger) })
 	d.behind.Go(func() { d.Nonces.Run(background, c.Logger) })
 	return d, nil
+}
+
+// Check says whether a shared store is what it was when it was opened, where the store can tell.
+func (d *Data) Check(ctx context.Context) error {
+	if d.check == nil {
+		return nil
+	}
+	return d.check(ctx)
 }
 
 // followKeys has the keys that other brokers rotate read again, as long as the store is open. A watch that ends with the store's connection is begun again.

@@ -45,6 +45,7 @@ type record struct {
 	Claimed  time.Time `json:"claimed"`
 	Renewed  time.Time `json:"renewed"`
 	Released bool      `json:"released"`
+	Begun    bool      `json:"begun"` // the slot's log was made: from then on one that is not there was wiped
 }
 
 func readClaim(ctx context.Context, s store.Store, slot int) (r record, version uint64, err error) {
@@ -129,7 +130,11 @@ func (c *claim) write(ctx context.Context, release bool) error {
 		if reading != nil {
 			return fmt.Errorf("%w: %w", store.ErrUnavailable, reading)
 		}
-		if version == 0 || have.Instance != c.record.Instance {
+		if version == 0 {
+			// Claims are not removed. Another slot, with another log, would only hide that something is wrong.
+			return fmt.Errorf("%w: the claim of slot %d is gone: the store is not what it was", store.ErrUnavailable, c.slot)
+		}
+		if have.Instance != c.record.Instance {
 			lost := fmt.Errorf("%w: the audit log of slot %d was taken over by another broker, %q", store.ErrUnavailable, c.slot, have.Name)
 			c.state.Lock()
 			c.lost = lost
@@ -139,6 +144,17 @@ func (c *claim) write(ctx context.Context, release bool) error {
 		c.version = version
 	}
 	return fmt.Errorf("%w: renewing the claim of slot %d: %v", store.ErrUnavailable, c.slot, err)
+}
+
+// begun notes in the claim that the slot's log is there.
+func (c *claim) begun(ctx context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.record.Begun {
+		return nil
+	}
+	c.record.Begun = true
+	return c.write(ctx, false)
 }
 
 // gone reports whether the claim is another's for good.
@@ -191,6 +207,7 @@ func take(ctx context.Context, s store.Store, instance, name string, now func() 
 	type candidate struct {
 		slot    int
 		version uint64
+		begun   bool
 	}
 	if len(name) > maxName {
 		name = name[:maxName]
@@ -213,7 +230,7 @@ func take(ctx context.Context, s store.Store, instance, name string, now func() 
 				}
 			}
 			how := r.free(version, now())
-			by[how] = append(by[how], candidate{slot, version})
+			by[how] = append(by[how], candidate{slot, version, r.Begun})
 		}
 		free := append(append(by[3], by[2]...), by[1]...)
 		if len(free) == 0 {
@@ -222,7 +239,7 @@ func take(ctx context.Context, s store.Store, instance, name string, now func() 
 		for _, f := range free {
 			begun := now()
 			c := &claim{store: s, slot: f.slot, now: now, renewed: begun, version: f.version + 1, record: record{
-				Schema: 1, Instance: instance, Name: name, Claimed: begun.UTC(), Renewed: begun.UTC(),
+				Schema: 1, Instance: instance, Name: name, Claimed: begun.UTC(), Renewed: begun.UTC(), Begun: f.begun,
 			}}
 			value, err := json.Marshal(c.record)
 			if err != nil {

@@ -9,12 +9,12 @@
 // In a store that several have, each has a log of its own, so that their commits are not in each other's way. A broker claims a slot, 1 to [MaxSlots], and
 // appends to "sys/audit-<slot>", whose origin is the store's with "/<slot>" behind it. The claim is the record
 //
-//	sys/brokers/<slot>    {"schema":1,"instance":"…","name":"…","claimed":"…","renewed":"…","released":false}
+//	sys/brokers/<slot>    {"schema":1,"instance":"…","name":"…","claimed":"…","renewed":"…","released":false,"begun":true}
 //
 // written by compare-and-swap. It is renewed every [Beat]. A broker that could not renew it for [Fence] commits nothing until it can; another takes
 // it when it was not renewed for [Lapse] and its clock may be [Skew] off. Who ends in order releases it. The logs of slots that were released or
 // have lapsed are gone on with, the lowest first, before a new one is begun: there are as many as brokers ran at the same time. The 65th broker at one time
-// is refused ([ErrNoSlot]).
+// is refused ([ErrNoSlot]). A log that was begun and is not there is not begun anew: it was wiped.
 //
 // A broker whose claim another took, because it was paused or could not reach the store for long, finds that out with its next renewal or commit. It then claims
 // another slot and goes on with that, without a restart; what it was about to commit fails.

@@ -132,11 +132,14 @@ func (s *Set) take(ctx context.Context) (*own, error) {
 	}
 	log, err := audit.Open(ctx, audit.Config{
 		Store: s.config.Store, Prefix: Prefix(c.slot), Origin: key.Origin, Signer: key.Signer, Verifiers: note.VerifierList(key.Verifier),
-		Create: true, Claim: c,
+		Create: !c.record.Begun, Claim: c,
 	})
+	if err == nil {
+		err = c.begun(ctx)
+	}
 	if err != nil {
 		// Nobody else should wait for the claim to lapse, nor find a log that is damaged only to fail as well: it stays claimed then.
-		if !errors.Is(err, audit.ErrDamaged) {
+		if !errors.Is(err, audit.ErrDamaged) && !errors.Is(err, audit.ErrNoLog) {
 			err = errors.Join(err, c.release(ctx))
 		}
 		return nil, fmt.Errorf("the audit log of slot %d: %w", c.slot, err)

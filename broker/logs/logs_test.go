@@ -1,12 +1,15 @@
 package logs
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -159,8 +162,15 @@ func TestTakenAtOnce(t *testing.T) {
 // TestFence has a broker that cannot renew its claim stop committing long before another may take it, and go on when it can.
 func TestFence(t *testing.T) {
 	steps, at := newSteps(t), newClock()
-	set := open(t, steps, at.now)
+	view := steps.Open()
+	reachable := &switched{Store: view}
+	set, err := Open(t.Context(), config(t, reachable, at.now))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { set.Close() })
 	at.add(Fence)
+	reachable.off.Store(true)
 	if _, err := set.Append(t.Context(), []byte("late")); !errors.Is(err, store.ErrUnavailable) || set.Check() == nil {
 		t.Errorf("without a renewal: %v", err)
 	}
@@ -168,9 +178,41 @@ func TestFence(t *testing.T) {
 	if other.Slot() != 2 {
 		t.Errorf("a claim that has not lapsed was taken")
 	}
-	set.renew(t.Context())
-	if _, err := set.Append(t.Context(), []byte("in time")); err != nil || set.Slot() != 1 {
+	reachable.off.Store(false) // the next commit renews it
+	if _, err := set.Append(t.Context(), []byte("in time")); err != nil || set.Slot() != 1 || set.Check() != nil {
 		t.Errorf("after a renewal: %v", err)
+	}
+}
+
+// switched is a store that cannot be written to while it is off.
+type switched struct {
+	store.Store
+	off atomic.Bool
+}
+
+func (s *switched) Apply(ctx context.Context, writes ...store.Write) error {
+	if s.off.Load() {
+		return fmt.Errorf("%w: switched off", store.ErrUnavailable)
+	}
+	return s.Store.Apply(ctx, writes...)
+}
+
+// TestClaimGone removes a broker's claim, as when its mount was wiped: it begins no other log, and says what is wrong.
+func TestClaimGone(t *testing.T) {
+	steps, at := newSteps(t), newClock()
+	set := open(t, steps, at.now)
+	s := steps.Open()
+	r, err := s.Get(t.Context(), claimKey(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Apply(t.Context(), store.Write{Key: r.Key, Version: r.Version}); err != nil {
+		t.Fatal(err)
+	}
+	set.renew(t.Context())
+	at.add(Fence)
+	if _, err := set.Append(t.Context(), []byte("x")); !errors.Is(err, store.ErrUnavailable) || set.Slot() != 1 || set.Check() == nil {
+		t.Errorf("slot %d: %v", set.Slot(), err)
 	}
 }
 

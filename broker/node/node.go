@@ -31,6 +31,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker/session"
 	"github.com/vouchsafe/vouchsafe/store"
 	"github.com/vouchsafe/vouchsafe/store/backup"
+	"github.com/vouchsafe/vouchsafe/store/vaultconn"
 )
 
 // Config is what a node is made of.
@@ -43,6 +44,9 @@ type Config struct {
 	Endorse *endorse.Shared
 	// Collateral is what the verifiers find collateral with, if that is fetched in the background: Run runs it, and metrics tell of it.
 	Collateral *collateral.Manager
+
+	// Vault is the connection of whatever is in Vault, which stays the caller's: metrics tell of it. Nil where nothing is.
+	Vault *vaultconn.Conn
 
 	URL    string // by which workloads reach the broker; default: from the address listened on
 	Build  string // name and version of the program
@@ -116,7 +120,7 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 	metrics := server.NewMetrics()
 	var shared *broker.Shared
 	if d.Shared != nil {
-		shared = &broker.Shared{NonceKeys: d.Nonces, Staleness: d.Shared.Staleness}
+		shared = &broker.Shared{NonceKeys: d.Nonces, Staleness: d.Shared.Staleness, Check: d.Check}
 	}
 	b, err := broker.New(ctx, broker.Config{
 		Purpose: d.Purpose, Store: d.Store, Logs: d.Logs, Shared: shared, Keys: d.Keys, Tokens: d.Tokens,
@@ -137,12 +141,15 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 	if err != nil {
 		return nil, err
 	}
+	now := c.Now
+	if now == nil {
+		now = time.Now
+	}
 	if c.Collateral != nil {
-		now := c.Now
-		if now == nil {
-			now = time.Now
-		}
 		metrics.WatchCollateral(c.Collateral, now)
+	}
+	if c.Vault != nil {
+		metrics.WatchVault(c.Vault, now)
 	}
 	return &Node{Broker: b, Data: d, URL: c.URL, server: s, listener: listener, collateral: c.Collateral}, nil
 }

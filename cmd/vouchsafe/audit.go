@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"strconv"
 	"strings"
 	"time"
@@ -16,18 +15,18 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker"
 	"github.com/vouchsafe/vouchsafe/broker/admin"
 	"github.com/vouchsafe/vouchsafe/broker/audit"
-	"github.com/vouchsafe/vouchsafe/internal/atomicfile"
 )
 
 func (p *program) auditCommand() *cobra.Command {
 	return group("admin", "audit", "Read, verify and prove the tamper-evident log",
-		p.auditTail(), p.auditVerify(), p.auditKey(), p.auditProve(), p.auditCheckReceipt())
+		p.auditTail(), p.auditVerify(), p.auditLogs(), p.auditKey(), p.auditProve(), p.auditCheckReceipt())
 }
 
 func (p *program) auditTail() *cobra.Command {
 	var (
 		lines  uint64
 		follow bool
+		which  int
 	)
 	c := &cobra.Command{
 		Use:   "tail",
@@ -39,8 +38,9 @@ Each entry is held against the log's tree as it is read.`,
 	}
 	c.Flags().Uint64VarP(&lines, "lines", "n", 20, "how `MANY` entries to begin with")
 	c.Flags().BoolVarP(&follow, "follow", "f", false, "wait for more")
+	addLogFlag(c, &which)
 	return p.administer(c, func(c *cobra.Command, a *admin.Client, _ []string) error {
-		log, err := readLog(c.Context(), a)
+		log, err := readLog(c.Context(), a, which)
 		if err != nil {
 			return err
 		}
@@ -63,7 +63,7 @@ Each entry is held against the log's tree as it is read.`,
 				return nil
 			case <-time.After(time.Second):
 			}
-			if log, err = readLog(c.Context(), a); err != nil {
+			if log, err = readLog(c.Context(), a, which); err != nil {
 				return err
 			}
 		}
@@ -105,9 +105,51 @@ type remoteLog struct {
 	size      uint64
 }
 
-// readLog asks the broker for its log's key and latest checkpoint.
-func readLog(ctx context.Context, a *admin.Client) (*remoteLog, error) {
-	key, err := a.LogKey(ctx)
+// ownLog stands for the log of the broker that is asked.
+const ownLog = -1
+
+func addLogFlag(c *cobra.Command, which *int) {
+	c.Flags().IntVar(which, "log", ownLog, "`NUMBER` of the log, of those that \"vouchsafe audit logs\" lists (default: that of the broker asked)")
+}
+
+// logReader reads one of the logs of a broker's store.
+type logReader struct {
+	a     *admin.Client
+	which int
+}
+
+func (l logReader) key(ctx context.Context) ([]byte, error) {
+	if l.which == ownLog {
+		return l.a.LogKey(ctx)
+	}
+	return l.a.LogKeyOf(ctx, l.which)
+}
+
+func (l logReader) receipt(ctx context.Context, index uint64) ([]byte, error) {
+	if l.which == ownLog {
+		return l.a.Receipt(ctx, index)
+	}
+	return l.a.ReceiptOf(ctx, l.which, index)
+}
+
+// fetch reads the log by the paths of C2SP tlog-tiles.
+func (l logReader) fetch(ctx context.Context, path string) ([]byte, error) {
+	tile, isTile := strings.CutPrefix(path, "tile/")
+	switch {
+	case isTile && l.which == ownLog:
+		return l.a.Tile(ctx, tile)
+	case isTile:
+		return l.a.TileOf(ctx, l.which, tile)
+	case l.which == ownLog:
+		return l.a.Checkpoint(ctx)
+	}
+	return l.a.CheckpointOf(ctx, l.which)
+}
+
+// readLog asks the broker for a log's key and latest checkpoint.
+func readLog(ctx context.Context, a *admin.Client, which int) (*remoteLog, error) {
+	from := logReader{a, which}
+	key, err := from.key(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +158,7 @@ func readLog(ctx context.Context, a *admin.Client) (*remoteLog, error) {
 		return nil, err
 	}
 	log := &remoteLog{verifiers: note.VerifierList(verifier), origin: verifier.Name()}
-	signed, err := a.Checkpoint(ctx)
+	signed, err := from.fetch(ctx, "checkpoint")
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +166,7 @@ func readLog(ctx context.Context, a *admin.Client) (*remoteLog, error) {
 	if err != nil {
 		return nil, no{err}
 	}
-	log.size, log.Remote = head.Size, audit.NewRemote(fetchFrom(a), head)
+	log.size, log.Remote = head.Size, audit.NewRemote(from.fetch, head)
 	return log, nil
 }
 
@@ -136,16 +178,6 @@ func logVerifier(text string) (note.Verifier, error) {
 	return verifier, nil
 }
 
-// fetchFrom reads a broker's log by the paths of C2SP tlog-tiles.
-func fetchFrom(a *admin.Client) audit.Fetch {
-	return func(ctx context.Context, path string) ([]byte, error) {
-		if path == "checkpoint" {
-			return a.Checkpoint(ctx)
-		}
-		return a.Tile(ctx, strings.TrimPrefix(path, "tile/"))
-	}
-}
-
 // verdict makes an error that says that the log is not in order exit with exitNo.
 func verdict(err error) error {
 	for _, bad := range []error{audit.ErrDamaged, audit.ErrForked, audit.ErrRolledBack, audit.ErrUnverified, audit.ErrProof, audit.ErrMalformed} {
@@ -154,122 +186,4 @@ func verdict(err error) error {
 		}
 	}
 	return err
-}
-
-func (p *program) auditVerify() *cobra.Command {
-	var state, keyFile string
-	c := &cobra.Command{
-		Use:   "verify [--state FILE]",
-		Short: "Compute the whole log again and compare it with what was signed",
-		Long: `Read the whole audit log, compute every hash of it from the entries, and compare with the signed checkpoint.
-
-With --state the log's key and checkpoint are kept in a file, and each later run proves that the log still contains everything that
-it contained before: a log that was cut, changed or replaced as a whole is found out. Keep the file away from the broker.
-
-Exit codes: 0 the log is in order; 1 it is not; 2 it could not be read.`,
-		Example: "  vouchsafe audit verify --state ~/vouchsafe.checkpoint",
-		Args:    cobra.NoArgs,
-	}
-	c.Flags().StringVar(&state, "state", "", "`FILE` that remembers the log's key and latest checkpoint")
-	c.Flags().StringVar(&keyFile, "key", "", "`FILE` with the log's key, instead of asking the broker for it")
-	return p.administer(c, func(c *cobra.Command, a *admin.Client, _ []string) error {
-		known, err := readState(state, keyFile)
-		if err != nil {
-			return err
-		}
-		if known.Key == "" {
-			text, err := a.LogKey(c.Context())
-			if err != nil {
-				return err
-			}
-			known.Key = strings.TrimSpace(string(text))
-		}
-		verifier, err := logVerifier(known.Key)
-		if err != nil {
-			return err
-		}
-		progress := p.progress("entries verified")
-		report, err := audit.Audit(c.Context(), fetchFrom(a), audit.AuditConfig{
-			Origin: verifier.Name(), Verifiers: note.VerifierList(verifier), Old: known.checkpoint(),
-			Each: func(index uint64, _ []byte) error { progress(index + 1); return nil },
-		})
-		if err != nil {
-			return verdict(err)
-		}
-		if state != "" {
-			known.Checkpoint = string(report.Signed)
-			if err := writeState(state, known); err != nil {
-				return err
-			}
-		}
-		return p.printReport(report, known.Key)
-	})
-}
-
-func (p *program) printReport(report audit.Report, key string) error {
-	if p.json() {
-		return p.printJSON(struct {
-			Origin  string `json:"origin"`
-			Entries uint64 `json:"entries"`
-			Bytes   uint64 `json:"bytes"`
-			Root    string `json:"root"`
-			Old     uint64 `json:"old_entries"`
-			Key     string `json:"key"`
-		}{report.Checkpoint.Origin, report.Checkpoint.Size, report.Bytes, report.Checkpoint.Root.String(), report.Old.Size, key})
-	}
-	_, err := fmt.Fprintf(p.out, "The log %s is in order: %d entries, root %s\n", report.Checkpoint.Origin, report.Checkpoint.Size, report.Checkpoint.Root)
-	if err == nil && report.Old.Size > 0 {
-		_, err = fmt.Fprintf(p.out, "It contains all %d entries of the checkpoint from before\n", report.Old.Size)
-	}
-	return err
-}
-
-// logState is what an auditor keeps between runs.
-type logState struct {
-	Key        string `json:"key"`
-	Checkpoint string `json:"checkpoint"`
-}
-
-// checkpoint returns the checkpoint that was kept, nil when there is none.
-func (s logState) checkpoint() []byte {
-	if s.Checkpoint == "" {
-		return nil
-	}
-	return []byte(s.Checkpoint)
-}
-
-func readState(path, keyFile string) (logState, error) {
-	var s logState
-	if path != "" {
-		text, err := readInput(nil, path, maxSettings)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return s, err
-		}
-		if err == nil {
-			if err := json.Unmarshal(text, &s); err != nil || s.Key == "" {
-				return s, fmt.Errorf("%s is not what \"vouchsafe audit verify --state\" wrote", path)
-			}
-		}
-	}
-	if keyFile == "" {
-		return s, nil
-	}
-	text, err := readInput(nil, keyFile, 4096)
-	if err != nil {
-		return s, err
-	}
-	key := strings.TrimSpace(string(text))
-	if s.Key != "" && s.Key != key {
-		return s, no{fmt.Errorf("the key in %s is not the one that %s remembers: this is another log", keyFile, path)}
-	}
-	s.Key = key
-	return s, nil
-}
-
-func writeState(path string, s logState) error {
-	text, err := json.MarshalIndent(s, "", "  ")
-	if err != nil {
-		return err
-	}
-	return atomicfile.Write(path, append(text, '\n'), 0o600)
 }

@@ -14,14 +14,16 @@ import (
 )
 
 func (p *program) auditKey() *cobra.Command {
+	var which int
 	c := &cobra.Command{
 		Use: "key", Short: "Print the key that the audit log verifies with", Args: cobra.NoArgs,
 		Long: `Print the key that the audit log's checkpoints and proofs verify with, as C2SP signed-note writes it. It stays the same for as long as the log
 does. "vouchsafe init" prints it too: where it matters, compare the two.`,
 		Example: "  vouchsafe audit key > broker.key",
 	}
+	addLogFlag(c, &which)
 	return p.administer(c, func(c *cobra.Command, a *admin.Client, _ []string) error {
-		text, err := a.LogKey(c.Context())
+		text, err := logReader{a, which}.key(c.Context())
 		if err != nil {
 			return err
 		}
@@ -38,7 +40,10 @@ does. "vouchsafe init" prints it too: where it matters, compare the two.`,
 }
 
 func (p *program) auditProve() *cobra.Command {
-	var output string
+	var (
+		output string
+		which  int
+	)
 	c := &cobra.Command{
 		Use:   "prove DECISION|INDEX",
 		Short: "Write the proof that a decision, or an entry, is in the log",
@@ -48,6 +53,7 @@ func (p *program) auditProve() *cobra.Command {
 		Args:    cobra.ExactArgs(1),
 	}
 	c.Flags().StringVar(&output, "output", "-", "`FILE` to write; - for standard output")
+	addLogFlag(c, &which)
 	return p.administer(c, func(c *cobra.Command, a *admin.Client, args []string) error {
 		index, err := strconv.ParseUint(args[0], 10, 64)
 		if err != nil {
@@ -55,9 +61,9 @@ func (p *program) auditProve() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			index = e.Index
+			index, which = e.Index, e.Log
 		}
-		log, err := readLog(c.Context(), a)
+		log, err := readLog(c.Context(), a, which)
 		if err != nil {
 			return err
 		}
@@ -71,7 +77,7 @@ func (p *program) auditProve() *cobra.Command {
 			}
 			entry = e.Data
 		}
-		receipt, err := a.Receipt(c.Context(), index)
+		receipt, err := logReader{a, which}.receipt(c.Context(), index)
 		if err != nil {
 			return err
 		}

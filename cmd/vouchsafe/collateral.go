@@ -59,7 +59,7 @@ func (s *settings) manager(what opening) (*collateral.Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.Collateral.open(s.Data, s.hooks(kinds), what, slog.New(slog.DiscardHandler))
+	return s.Collateral.open(s.Data, s.hooks(kinds), what, nil, slog.New(slog.DiscardHandler))
 }
 
 // open opens the folder. One that is not there is an error where it is only looked at.

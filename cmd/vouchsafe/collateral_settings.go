@@ -134,13 +134,13 @@ const (
 	toLook
 )
 
-// open opens the manager of collateral. Data is the data directory.
-func (s *collateralSettings) open(data string, h collateralHooks, what opening, logger *slog.Logger) (*collateral.Manager, error) {
+// open opens the manager of collateral. Data is the data directory. What is fetched is shared with other brokers by sharing, nil for none.
+func (s *collateralSettings) open(data string, h collateralHooks, what opening, sharing collateral.Shared, logger *slog.Logger) (*collateral.Manager, error) {
 	if err := s.check(); err != nil {
 		return nil, err
 	}
 	dir, err := s.folder(data)
-	if err != nil {
+	if err != nil && what != toServe { // a server whose store is elsewhere may have no data directory, and keeps it in memory
 		return nil, err
 	}
 	if _, err := os.Stat(data); s.Dir == "" && what == toServe && errors.Is(err, fs.ErrNotExist) {
@@ -151,7 +151,7 @@ func (s *collateralSettings) open(data string, h collateralHooks, what opening, 
 		return nil, err
 	}
 	return collateral.Open(collateral.Config{
-		Dir: dir, Publishers: publishers, MaxItems: s.MaxItems, ReadOnly: what == toLook, Command: what != toServe, Logger: logger,
+		Dir: dir, Publishers: publishers, MaxItems: s.MaxItems, ReadOnly: what == toLook, Command: what != toServe, Logger: logger, Shared: sharing,
 	})
 }
 

@@ -192,12 +192,12 @@ func TestCollateralSettings(t *testing.T) {
 		"fast":             {Fetch: []string{"amd"}, KDSInterval: -1},
 	} {
 		s.Dir = t.TempDir()
-		if _, err := s.open("", collateralHooks{}, toServe, nil); err == nil {
+		if _, err := s.open("", collateralHooks{}, toServe, nil, nil); err == nil {
 			t.Errorf("%s was accepted", what)
 		}
 	}
 	s := collateralSettings{Dir: t.TempDir()}
-	m, err := s.open("", collateralHooks{}, toServe, nil)
+	m, err := s.open("", collateralHooks{}, toServe, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/url"
@@ -29,11 +30,17 @@ import (
 type initFlags struct {
 	data, url, tokenFile, tlsHost string
 	seal                          sealSettings
+	config                        string
+	settings                      settings // of the file, if one is given
 }
+
+// inVault reports whether the store is to be made in Vault.
+func (f *initFlags) inVault() bool { return f.settings.Store.Kind == inVault }
 
 // initialised is what init made. Paths are as given.
 type initialised struct {
-	Data      string `json:"data"`
+	Data      string `json:"data,omitempty"`
+	Store     string `json:"store,omitempty"` // where it is, when it is not a file in the data directory
 	SealKey   string `json:"seal_key,omitempty"`
 	TokenFile string `json:"token_file"`
 	TokenID   string `json:"token_id"`
@@ -46,7 +53,7 @@ type initialised struct {
 func (p *program) initCommand() *cobra.Command {
 	var f initFlags
 	c := &cobra.Command{
-		Use:     "init --data DIR --url URL",
+		Use:     "init {--data DIR --url URL | --config FILE}",
 		GroupID: "run",
 		Short:   "Make the data directory of a new broker, and its first token",
 		Long: `Make the data directory of a new broker: a sealed store, signing keys, an empty audit log, and the first administrator's token, which
@@ -55,28 +62,72 @@ has every role but enroller. It is done once; a directory that has a store is re
 The store is sealed by a key file, made here unless it exists. By default it lies in the data directory, which protects backups and
 lost disks only if it is not on them too: better give --seal-key a path on another disk, or use --seal-passphrase-file.
 
---tls-host makes a certificate for the server, from an authority of its own whose certificate clients are then given.`,
+--tls-host makes a certificate for the server, from an authority of its own whose certificate clients are then given.
+
+--config reads data, url and seal from the server's settings, and flags override it. Where those put the store in Vault, that is where it is made, once for all
+brokers that will share it; the key of its seal must then be on each of their machines. What the token for Vault must be allowed,
+"vouchsafe vault policy --create" prints.`,
 		Example: `  vouchsafe init --data /var/lib/vouchsafe --url https://broker.example.org:8443 \
       --seal-key /etc/vouchsafe/seal.key --token-file /root/vouchsafe.token --tls-host broker.example.org`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			made, err := f.make(c.Context())
+			if err := f.read(); err != nil {
+				return err
+			}
+			made, err := f.make(c.Context(), p.errOut)
 			if err != nil {
 				return err
 			}
 			return p.printInitialised(made, &f)
 		},
 	}
-	c.Flags().StringVar(&f.data, "data", "", "data directory `DIR` to make (required)")
-	c.Flags().StringVar(&f.url, "url", "", "`URL` by which workloads will reach the broker; it names the audit log (required)")
+	c.Flags().StringVar(&f.data, "data", "", "data directory `DIR` to make")
+	c.Flags().StringVar(&f.url, "url", "", "`URL` by which workloads will reach the broker; it names the audit log")
 	c.Flags().StringVar(&f.tokenFile, "token-file", "", "new `FILE` for the first token (default admin.token in the data directory)")
 	c.Flags().StringVar(&f.tlsHost, "tls-host", "", "DNS `NAME` or IP address to make a certificate for")
+	c.Flags().StringVar(&f.config, "config", "", "YAML `FILE` with the server's settings")
 	addSealFlags(c, &f.seal)
-	_ = errors.Join(c.MarkFlagRequired("data"), c.MarkFlagRequired("url")) // the flags exist
 	return c
 }
 
-func (f *initFlags) make(ctx context.Context) (made *initialised, err error) {
+// read takes what no flag says from the server's settings.
+func (f *initFlags) read() error {
+	if f.config != "" {
+		s, err := readSettings(f.config)
+		if err != nil {
+			return err
+		}
+		if err := s.Store.check(); err != nil {
+			return fmt.Errorf("%s: %w", f.config, err)
+		}
+		f.settings = *s
+		orElse := func(flag *string, setting string) {
+			if *flag == "" {
+				*flag = setting
+			}
+		}
+		orElse(&f.data, s.Data)
+		orElse(&f.url, s.URL)
+		if f.seal == (sealSettings{}) {
+			f.seal = s.Seal
+		}
+	}
+	switch {
+	case f.data == "" && !f.inVault():
+		return errors.New("no data directory: say --data DIR, or data in the file of --config")
+	case f.url == "":
+		return errors.New("no URL by which workloads will reach the broker: say --url URL, or url in the file of --config")
+	case f.data == "" && f.tokenFile == "":
+		return errors.New("no file for the first token: say --token-file FILE")
+	case f.data == "" && f.seal == (sealSettings{}):
+		return errors.New("no key for the seal: say --seal-key FILE or --seal-passphrase-file FILE")
+	case f.data == "" && f.tlsHost != "":
+		return errors.New("--tls-host makes a certificate in the data directory: say --data DIR")
+	}
+	return nil
+}
+
+func (f *initFlags) make(ctx context.Context, log io.Writer) (made *initialised, err error) {
 	where, err := url.Parse(f.url)
 	if err != nil || where.Hostname() == "" || where.User != nil || where.Scheme != "https" && where.Scheme != "http" {
 		return nil, fmt.Errorf("--url is %q, not https://HOST[:PORT]", f.url)
@@ -88,11 +139,13 @@ func (f *initFlags) make(ctx context.Context) (made *initialised, err error) {
 		f.tokenFile = filepath.Join(f.data, "admin.token")
 	}
 	made = &initialised{Data: f.data, TokenFile: f.tokenFile}
-	if _, err := os.Stat(filepath.Join(f.data, data.StoreFile)); err == nil {
+	if _, err := os.Stat(filepath.Join(f.data, data.StoreFile)); err == nil && !f.inVault() {
 		return nil, no{fmt.Errorf("%s holds a broker's store already; nothing was changed", f.data)}
 	}
-	if err := os.MkdirAll(f.data, 0o700); err != nil {
-		return nil, err
+	if f.data != "" {
+		if err := os.MkdirAll(f.data, 0o700); err != nil {
+			return nil, err
+		}
 	}
 	sealed, err := f.newSeal(made)
 	if err != nil {
@@ -102,12 +155,29 @@ func (f *initFlags) make(ctx context.Context) (made *initialised, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("the first token's file: %w", err)
 	}
-	d, err := data.Create(ctx, data.Config{Dir: f.data, Purpose: store.Production, Seal: sealed, Origin: where.Host + "/vouchsafe"})
+	logger, err := f.settings.Log.logger(log)
+	if err != nil {
+		return nil, errors.Join(err, token.discard())
+	}
+	shared, conn, err := f.settings.shared(ctx, logger)
+	if err != nil {
+		return nil, errors.Join(err, token.discard())
+	}
+	if conn != nil {
+		defer func() { err = errors.Join(err, conn.Close()) }()
+		made.Store = shared.Where
+	}
+	d, err := data.Create(ctx, data.Config{
+		Dir: f.data, Shared: shared, Purpose: store.Production, Seal: sealed, Origin: where.Host + "/vouchsafe", Logger: logger,
+	})
+	if errors.Is(err, seal.ErrAlreadySealed) {
+		err = no{err}
+	}
 	if err != nil {
 		return nil, errors.Join(err, token.discard())
 	}
 	defer func() {
-		if err = errors.Join(err, d.Close()); err != nil {
+		if err = errors.Join(err, d.Close()); err != nil && !f.inVault() {
 			// A store whose first token nobody has is of no use.
 			err = errors.Join(err, os.Remove(filepath.Join(f.data, data.StoreFile)), os.Remove(f.tokenFile))
 		}
@@ -117,10 +187,22 @@ func (f *initFlags) make(ctx context.Context) (made *initialised, err error) {
 		return nil, errors.Join(err, token.discard())
 	}
 	if err := token.finish([]byte(text.Reveal() + "\n")); err != nil {
+		if f.inVault() { // so that the same call can be made again
+			err = errors.Join(err, forget(ctx, d, record.ID))
+		}
 		return nil, err
 	}
 	made.TokenID, made.LogKey = record.ID, d.Keys.LogVerifierText()
 	return made, f.certificate(made)
+}
+
+// forget removes the first token, which nobody has.
+func forget(ctx context.Context, d *data.Data, id string) error {
+	_, gone, err := d.Tokens.PrepareRevoke(ctx, id)
+	if err != nil {
+		return err
+	}
+	return d.Store.Apply(ctx, gone)
 }
 
 // newSeal opens the seal that was named, or makes a key file.
@@ -145,8 +227,12 @@ func firstToken(ctx context.Context, d *data.Data, issuer string) (access.Token,
 	if err != nil {
 		return access.Token{}, access.Record{}, err
 	}
+	var shared *broker.Shared
+	if d.Shared != nil {
+		shared = &broker.Shared{NonceKeys: d.Nonces, Staleness: d.Shared.Staleness}
+	}
 	b, err := broker.New(ctx, broker.Config{
-		Purpose: store.Production, Store: d.Store, Log: d.Log, Keys: d.Keys, Tokens: d.Tokens, Issuer: issuer,
+		Purpose: store.Production, Store: d.Store, Logs: d.Logs, Shared: shared, Keys: d.Keys, Tokens: d.Tokens, Issuer: issuer,
 		Verifiers: []attest.Verifier{amd}, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -172,7 +258,11 @@ func (p *program) printInitialised(made *initialised, f *initFlags) error {
 	if p.json() {
 		return p.printJSON(made)
 	}
-	fmt.Fprintf(p.out, "Data directory     %s\n", made.Data)
+	if made.Store != "" {
+		fmt.Fprintf(p.out, "Store              %s\n", made.Store)
+	} else {
+		fmt.Fprintf(p.out, "Data directory     %s\n", made.Data)
+	}
 	if made.SealKey != "" {
 		fmt.Fprintf(p.out, "Seal key           %s\n", made.SealKey)
 		fmt.Fprint(p.out, "                   without it nothing in the store can be read: keep a copy elsewhere\n")
@@ -199,6 +289,13 @@ func (p *program) printInitialised(made *initialised, f *initFlags) error {
 	trust := ""
 	if made.CACert != "" {
 		trust = " VOUCHSAFE_CACERT=" + quote(made.CACert)
+	}
+	if made.Store != "" {
+		fmt.Fprint(p.out, "                   every broker that shares the store has a log of its own, with a key of its own: \"vouchsafe audit logs\" lists them\n")
+		_, err := fmt.Fprintf(p.out, "\nRun as many brokers as you like, each with the seal's key:\n  vouchsafe server --config %s\n"+
+			"\nAdminister them:\n  export VOUCHSAFE_ADDR=%s%s VOUCHSAFE_TOKEN_FILE=%s\n  vouchsafe token list\n",
+			quote(f.config), quote(f.url), trust, quote(made.TokenFile))
+		return err
 	}
 	_, err := fmt.Fprintf(p.out, "\nRun it:\n  vouchsafe server --data %s --listen %s --url %s%s%s\n"+
 		"\nAdminister it:\n  export VOUCHSAFE_ADDR=%s%s VOUCHSAFE_TOKEN_FILE=%s\n  vouchsafe token list\n",

@@ -12,6 +12,7 @@ import (
 
 	"github.com/vouchsafe/vouchsafe/broker/node"
 	"github.com/vouchsafe/vouchsafe/store/bolt"
+	"github.com/vouchsafe/vouchsafe/store/vault"
 )
 
 func (p *program) serverCommand() *cobra.Command {
@@ -100,9 +101,16 @@ func (p *program) serve(ctx context.Context, s *settings) error {
 	if !s.HTTP && (s.TLS.Certificate == "" || s.TLS.Key == "") {
 		return errors.New("no certificate: say --tls-cert and --tls-key, or tls in the configuration; \"vouchsafe init --tls-host\" makes one")
 	}
-	c, err := s.node(logger)
+	c, err := s.node(ctx, logger)
 	if err != nil {
 		return err
+	}
+	if c.Vault != nil {
+		defer func() {
+			if err := c.Vault.Close(); err != nil {
+				logger.WarnContext(ctx, "the connection to Vault could not be ended in order", "cause", err)
+			}
+		}()
 	}
 	n, err := node.Open(ctx, c)
 	if err != nil {
@@ -123,6 +131,8 @@ func startError(err error, listen, dir string) error {
 		return told{locked.Error(), err}
 	case errors.As(err, &purpose):
 		return told{purpose.Error(), err}
+	case errors.Is(err, vault.ErrNoStore):
+		return told{err.Error() + ": with the same --config", err}
 	case errors.Is(err, bolt.ErrNoStore):
 		return told{fmt.Sprintf("there is no store in %s: make one with \"vouchsafe init --data %s --url URL\"", dir, quote(dir)), err}
 	case errors.As(err, new(*net.AddrError)):

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -12,10 +13,12 @@ import (
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/attest/collateral"
 	"github.com/vouchsafe/vouchsafe/attest/snp"
 	"github.com/vouchsafe/vouchsafe/attest/tpm"
 	"github.com/vouchsafe/vouchsafe/broker"
 	"github.com/vouchsafe/vouchsafe/broker/data"
+	"github.com/vouchsafe/vouchsafe/broker/endorse"
 	"github.com/vouchsafe/vouchsafe/broker/node"
 	"github.com/vouchsafe/vouchsafe/store/seal"
 )
@@ -40,6 +43,7 @@ type settings struct {
 	Tokens     tokenSettings      `yaml:"tokens"`
 	Collateral collateralSettings `yaml:"collateral"`
 
+	Store storeSettings `yaml:"store"`
 	Vault vaultSettings `yaml:"vault"`
 
 	Log loggerSettings `yaml:"log"`
@@ -131,8 +135,14 @@ func (s *settings) below(folder string) {
 }
 
 // node makes the configuration of a node, reading what the settings name.
-func (s *settings) node(logger *slog.Logger) (node.Config, error) {
+func (s *settings) node(ctx context.Context, logger *slog.Logger) (node.Config, error) {
 	fail := func(err error) (node.Config, error) { return node.Config{}, err }
+	if err := s.Store.check(); err != nil {
+		return fail(err)
+	}
+	if s.Data == "" && s.Store.Kind != inVault {
+		return fail(errNoData)
+	}
 	sealed, err := s.Seal.open(s.Data)
 	if err != nil {
 		return fail(err)
@@ -141,7 +151,12 @@ func (s *settings) node(logger *slog.Logger) (node.Config, error) {
 	if err != nil {
 		return fail(err)
 	}
-	items, err := s.Collateral.open(s.Data, s.hooks(kinds), toServe, logger)
+	var sharing collateral.Shared
+	endorsed := endorse.Later()
+	if s.Store.Kind == inVault {
+		sharing = endorsed
+	}
+	items, err := s.Collateral.open(s.Data, s.hooks(kinds), toServe, sharing, logger)
 	if err != nil {
 		return fail(err)
 	}
@@ -151,7 +166,8 @@ func (s *settings) node(logger *slog.Logger) (node.Config, error) {
 	}
 	c := node.Config{
 		Collateral: items, Logger: logger,
-		Data: data.Config{Dir: s.Data, Seal: sealed},
+		Endorse: endorsed,
+		Data:    data.Config{Dir: s.Data, Seal: sealed, Logger: logger},
 		Verifiers: func(d *data.Data) ([]attest.Verifier, error) {
 			return set.build(broker.NewEnrolments(d.Store))
 		},
@@ -162,7 +178,11 @@ func (s *settings) node(logger *slog.Logger) (node.Config, error) {
 			RefusalsPerSecond: s.Limits.RefusalsPerSecond, Secrets: s.Limits.Secrets,
 		},
 	}
-	c.Enroller, err = enroller(s.TPM.MakerRoots, set.tpm.RevocationLists)
+	if c.Enroller, err = enroller(s.TPM.MakerRoots, set.tpm.RevocationLists); err != nil {
+		return fail(err)
+	}
+	// The last, because it is to be closed again.
+	c.Data.Shared, c.Vault, err = s.shared(ctx, logger)
 	return c, err
 }
 
@@ -215,14 +235,17 @@ func readRevocationLists(files []string) ([]*x509.RevocationList, error) {
 	return lists, nil
 }
 
+// errNoData says that nobody said where the store, or the key of its seal, is.
+var errNoData = errors.New("no data directory: say --data DIR, or data in the configuration; of a store in Vault, say where the key of its seal is")
+
 // defaultKeyFile is the name of the seal's key in the data directory, when it is kept there.
 const defaultKeyFile = "seal.key"
 
 // open returns the seal that opens a data directory.
 func (s *sealSettings) open(dir string) (seal.Seal, error) {
 	switch {
-	case dir == "":
-		return nil, errors.New("no data directory: say --data DIR, or data in the configuration")
+	case dir == "" && s.KeyFile == "" && s.PassphraseFile == "":
+		return nil, errNoData
 	case s.KeyFile != "" && s.PassphraseFile != "":
 		return nil, errors.New("a store has one seal: give a key file or a passphrase file")
 	case s.PassphraseFile != "":

@@ -79,7 +79,8 @@ var layers = []layer{
 		"broker", "broker/access", "broker/data", "broker/localca", "broker/node",
 	}},
 	{"broker/node/internal/testbroker", []string{"broker/..."}}, // the program that tests of node kill
-	{"broker/brokertest", []string{"attest", "policy", "store", "client", "broker/..."}},
+	{"internal/vaulttest", []string{"store"}},
+	{"broker/brokertest", []string{"attest", "policy", "store", "client", "broker/...", "internal/vaulttest"}},
 
 	{"internal", []string{"attest", "policy", "store", "client", "broker/...", "internal/strictjson", "internal/cli"}}, // tests and generators
 	{"examples", []string{"attest", "client"}},
