@@ -25,6 +25,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker/dev"
 	"github.com/vouchsafe/vouchsafe/client"
 	"github.com/vouchsafe/vouchsafe/client/virtualdevice"
+	"github.com/vouchsafe/vouchsafe/internal/vaulttest"
 	"github.com/vouchsafe/vouchsafe/internal/vectors"
 )
 
@@ -78,6 +79,28 @@ func fetch() int {
 
 // TestScripts runs the program, built as it ships, as people and scripts do; see testdata/script.
 func TestScripts(t *testing.T) {
+	runScripts(t, "script", func(*testscript.Env) error { return nil })
+}
+
+// TestVaultScripts does so with a store in a real Vault, where there is one; see testdata/vault.
+func TestVaultScripts(t *testing.T) {
+	server := vaulttest.Start(t, vaulttest.WithTLS())
+	mount := server.Mount(t, "kv", map[string]string{"version": "2"})
+	runScripts(t, "vault", func(env *testscript.Env) error {
+		settings := fmt.Sprintf(`data: data
+url: https://localhost
+tls: {certificate: data/tls/server.pem, key: data/tls/server.key}
+seal: {key_file: seal.key}
+store: {kind: vault, mount: %s}
+vault: {address: %q, ca_cert: %s, auth: {method: token, token_file: vault.token}, keep_token: true}
+`, mount, server.Address, server.CAFile)
+		return errors.Join(os.WriteFile(filepath.Join(env.WorkDir, "server.yaml"), []byte(settings), 0o600),
+			os.WriteFile(filepath.Join(env.WorkDir, "vault.token"), []byte(server.RootToken+"\n"), 0o600))
+	})
+}
+
+// runScripts runs the scripts of a folder below testdata.
+func runScripts(t *testing.T, folder string, prepare func(*testscript.Env) error) {
 	bin := t.TempDir()
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", bin, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -85,7 +108,7 @@ func TestScripts(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	testscript.Run(t, testscript.Params{
-		Dir:                 filepath.Join("testdata", "script"),
+		Dir:                 filepath.Join("testdata", folder),
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
@@ -98,7 +121,7 @@ func TestScripts(t *testing.T) {
 			}
 			env.Setenv("MEASURE", measure)
 			env.Setenv("ATTEST", filepath.Dir(measure))
-			return nil
+			return prepare(env)
 		},
 		Condition: func(condition string) (bool, error) {
 			if condition == "vectors" {
