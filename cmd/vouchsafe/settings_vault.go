@@ -78,5 +78,5 @@ func (s *vaultSettings) config(logger *slog.Logger) (vaultconn.Config, error) {
 
 // vaultNeeds is what these settings use Vault for.
 func (s *settings) vaultNeeds() rights.Needs {
-	return rights.Needs{Store: s.storeRights()}
+	return rights.Needs{Store: s.storeRights(), Seal: s.Seal.Transit.rights()}
 }
