@@ -132,6 +132,15 @@ func (p *program) migrate(ctx context.Context, from, to string, check bool) (don
 		return nil, err
 	}
 	defer closing(source.close)
+	read, err := data.OpenSealed(ctx, source.config, false)
+	if err != nil {
+		return nil, fmt.Errorf("the source: %w", err)
+	}
+	defer closing(read.Close)
+	// Before anything is made at the target.
+	if err := errors.Join(migrate.Check(ctx, read), data.Idle(ctx, read)); err != nil {
+		return nil, fmt.Errorf("the source: %w", err)
+	}
 	target, err := openTarget(ctx, to, check)
 	if err != nil {
 		return nil, err
@@ -141,14 +150,6 @@ func (p *program) migrate(ctx context.Context, from, to string, check bool) (don
 		if target.config.Where() == source.config.Where() {
 			return nil, no{fmt.Errorf("--from and --to are one store, %s", source.config.Where())}
 		}
-	}
-	read, err := data.OpenSealed(ctx, source.config, false)
-	if err != nil {
-		return nil, fmt.Errorf("the source: %w", err)
-	}
-	defer closing(read.Close)
-	if err := migrate.Check(ctx, read); err != nil {
-		return nil, fmt.Errorf("the source: %w", err)
 	}
 	done = &migrated{Check: check}
 	show := map[migrate.Stage]func(uint64){
@@ -235,7 +236,7 @@ func (p *program) printMigrated(done *migrated) error {
 	if done.Resumed {
 		resumed = ", after an earlier run that was stopped"
 	}
-	fmt.Fprintf(p.out, "%d records of %d bytes are in %s%s\n", done.Records, done.Bytes, done.To, resumed)
+	fmt.Fprintf(p.out, "%s: has the %d records of %d bytes now%s\n", done.To, done.Records, done.Bytes, resumed)
 	fmt.Fprintf(p.out, "Compared, every record: SHA-256 of all is %s\n", done.Digest)
 	for _, l := range done.Logs {
 		fmt.Fprintf(p.out, "Audit log %s is in order: %d entries\n", l.Origin, l.Entries)
