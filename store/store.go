@@ -13,8 +13,8 @@
 //
 // Apply is durable when it returns nil: it survives the process and the machine being killed. An atomic store applies all of its
 // writes or none, even across a crash; [bolt] is one. A store that is not applies them in order, each durable before
-// the next, so that a crash leaves a prefix. So may a conflict with a write that another process makes at the same time. Callers therefore order writes
-// so that every prefix is a consistent state: what makes the rest reachable comes last.
+// the next, so that a crash leaves a prefix. So may a write that another process makes at the same time, and then the error wraps ErrUnavailable.
+// Callers therefore order writes so that every prefix is a consistent state: what makes the rest reachable comes last.
 //
 // A Get that starts after an Apply returned sees it. List pages are ordered by key bytes. An error that wraps
 // [ErrUnavailable] means that nothing is known to be wrong with the request; the caller may try again later. After such an error from

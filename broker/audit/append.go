@@ -29,7 +29,7 @@ func (l *Log) Append(ctx context.Context, entry []byte, writes ...store.Write) (
 
 // AppendFunc is Append for an entry that holds its own index. The function is called when the entry's place is known, perhaps more than
 // once, each time with another index, of which the last one holds. It runs where all appends pass: it must be quick, must not use the log, and
-// keeps nothing from one call to the next. When it returns an error, nothing is recorded and AppendFunc returns that error. The log keeps entry.
+// keeps nothing from one call to the next. On a store that is not atomic its writes are made at the same time, in no order. When it returns an error, nothing is recorded and AppendFunc returns that error. The log keeps entry.
 func (l *Log) AppendFunc(ctx context.Context,
 	build func(index uint64) (entry []byte, writes []store.Write, err error)) (Receipt, error) {
 	return l.append(ctx, &request{build: build})
@@ -70,7 +70,7 @@ func (l *Log) append(ctx context.Context, r *request) (Receipt, error) {
 		return Receipt{}, o.err
 	}
 	if !l.atomic && len(r.writes) > 0 {
-		if err := l.effect(ctx, r.writes); err != nil {
+		if err := l.effect(ctx, r.writes, r.build != nil); err != nil {
 			return Receipt{}, &UnmadeError{Index: uint64(o.index), Err: err}
 		}
 	}

@@ -41,7 +41,7 @@ import (
 const (
 	guests     = 64
 	knownChips = 8
-	vendorWait = 15 * time.Second
+	vendorWait = 45 * time.Second
 	secretName = "payments/db/password"
 	secretText = "correct horse"
 )

@@ -79,10 +79,11 @@ var layers = []layer{
 		"broker", "broker/access", "broker/data", "broker/localca", "broker/node",
 	}},
 	{"broker/node/internal/testbroker", []string{"broker/..."}}, // the program that tests of node kill
-	{"internal/vaulttest", []string{"store"}},
+	{"internal/testserver", nil},
+	{"internal/vaulttest", []string{"store", "internal/testserver"}},
 	{"broker/brokertest", []string{"attest", "policy", "store", "client", "broker/...", "internal/vaulttest"}},
 
-	{"internal", []string{"attest", "policy", "store", "client", "broker/...", "internal/strictjson", "internal/cli"}}, // tests and generators
+	{"internal", []string{"internal/testserver", "attest", "policy", "store", "client", "broker/...", "internal/strictjson", "internal/cli"}}, // tests and generators
 	{"examples", []string{"attest", "client"}},
 	{"cmd", []string{"attest", "policy", "store", "client", "broker/...", "internal/strictjson", "internal/atomicfile", "internal/cli", "internal/harden"}},
 }

@@ -243,20 +243,22 @@ func (r *rewrap) read(ctx context.Context, key string) (w store.Write, old bool,
 	return store.Write{Key: key, Version: record.Version, Value: record.Value}, id < ring.current.id, nil
 }
 
-// flush writes the batch, and after a conflict each record of it alone.
+// flush writes the batch, and after a conflict, or where that is no faster, each record of it alone.
 func (r *rewrap) flush(ctx context.Context) error {
 	batch := r.batch
 	r.batch, r.bytes = nil, 0
 	if len(batch) == 0 {
 		return nil
 	}
-	err := r.store.Apply(ctx, batch...)
-	if err == nil {
-		r.result.Rewrapped += len(batch)
-		return nil
-	}
-	if !errors.Is(err, store.ErrConflict) {
-		return err
+	if r.store.Atomic() { // on another store a batch costs as much as its writes, and a conflict in it leaves a part
+		err := r.store.Apply(ctx, batch...)
+		if err == nil {
+			r.result.Rewrapped += len(batch)
+			return nil
+		}
+		if !errors.Is(err, store.ErrConflict) {
+			return err
+		}
 	}
 	for _, w := range batch {
 		err := r.store.Apply(ctx, w)
@@ -264,8 +266,7 @@ func (r *rewrap) flush(ctx context.Context) error {
 		case err == nil:
 			r.result.Rewrapped++
 		case errors.Is(err, store.ErrConflict):
-			// Whoever changed it, or the part of the batch that a store without atomic Apply made, wrote it with a newer
-			// key, unless that was another process which has yet to look at the header: its key is within Grace and is
+			// Whoever changed it wrote it with a newer key, unless that was another process which has yet to look at the header: its key is within Grace and is
 			// kept.
 		default:
 			return err

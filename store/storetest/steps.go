@@ -127,8 +127,12 @@ func (v *View) Apply(ctx context.Context, writes ...store.Write) error {
 			return &store.ConflictError{Key: w.Key, Have: have.Version, Want: w.Version}
 		}
 	}
-	for _, w := range writes {
-		if err := v.step(ctx, w); err != nil {
+	for i, w := range writes {
+		err := v.step(ctx, w)
+		if i > 0 && errors.Is(err, store.ErrConflict) { // a conflict would say that nothing was written
+			return fmt.Errorf("%w: %d writes were made, and then: %v", store.ErrUnavailable, i, err)
+		}
+		if err != nil {
 			return err
 		}
 	}
