@@ -34,6 +34,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker/session"
 	"github.com/vouchsafe/vouchsafe/store"
 	"github.com/vouchsafe/vouchsafe/store/bolt"
+	"github.com/vouchsafe/vouchsafe/store/migrate"
 	"github.com/vouchsafe/vouchsafe/store/seal"
 )
 
@@ -193,6 +194,9 @@ func wasShared(ctx context.Context, s store.Store, none error) (bool, error) {
 // openParts opens the seal, the keys and the tokens over a store.
 func (c Config) openParts(ctx context.Context, d *Data, inner store.Store) (err error) {
 	if d.Store, err = seal.Open(ctx, inner, c.Seal, c.seal()); err != nil {
+		return err
+	}
+	if err := migrate.Check(ctx, d.Store); err != nil {
 		return err
 	}
 	if d.Keys, err = keys.Open(ctx, keys.Config{Store: d.Store, Origin: c.Origin, Rand: c.Rand, Now: c.Now}); err != nil {

@@ -100,6 +100,7 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 			err = errors.Join(err, d.Close())
 		}
 	}()
+	c.renewSeal(ctx, d)
 	if c.Endorse != nil && d.Shared != nil {
 		c.Endorse.Bind(d.Store)
 	}
@@ -156,6 +157,17 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 	return &Node{Broker: b, Data: d, URL: c.URL, server: s, listener: listener, collateral: c.Collateral}, nil
 }
 
+// renewSeal has the store's root key wrapped by the newest version of the seal's key. That it cannot be now is no failure: what there is opens the store too.
+func (c *Config) renewSeal(ctx context.Context, d *data.Data) {
+	renewed, err := d.Store.RenewSeal(ctx)
+	switch {
+	case err != nil:
+		c.Logger.WarnContext(ctx, "whether the seal's key has a newer version could not be found out, or the store not be sealed with it", "cause", err)
+	case renewed:
+		c.Logger.InfoContext(ctx, "the store is sealed with the newest version of the seal's key; older ones are not needed any more")
+	}
+}
+
 // address is the URL of the address listened on, for a broker that was given no other.
 func (c *Config) address(listening net.Addr) string {
 	scheme := "https"
@@ -184,8 +196,11 @@ func (c *Config) routes(b *broker.Broker, d *data.Data) (map[string]http.Handler
 			if err := d.Store.Rotate(ctx); err != nil {
 				return err
 			}
-			_, err := d.Store.Rewrap(ctx, nil)
-			return err
+			if _, err := d.Store.Rewrap(ctx, nil); err != nil {
+				return err
+			}
+			c.renewSeal(ctx, d)
+			return nil
 		},
 	}
 	if d.Bolt != nil {

@@ -60,7 +60,9 @@ func (p *program) initCommand() *cobra.Command {
 has every role but enroller. It is done once; a directory that has a store is refused.
 
 The store is sealed by a key file, made here unless it exists. By default it lies in the data directory, which protects backups and
-lost disks only if it is not on them too: better give --seal-key a path on another disk, or use --seal-passphrase-file.
+lost disks only if it is not on them too: better give --seal-key a path on another disk, or use --seal-passphrase-file. --seal-transit
+seals it with a key that stays in Vault's transit engine (make it first: "vault write -f transit/keys/vouchsafe"); the settings of --config say
+where Vault is.
 
 --tls-host makes a certificate for the server, from an authority of its own whose certificate clients are then given.
 
@@ -120,7 +122,7 @@ func (f *initFlags) read() error {
 	case f.data == "" && f.tokenFile == "":
 		return errors.New("no file for the first token: say --token-file FILE")
 	case f.data == "" && f.seal == (sealSettings{}):
-		return errors.New("no key for the seal: say --seal-key FILE or --seal-passphrase-file FILE")
+		return errors.New("no key for the seal: say --seal-key FILE, --seal-passphrase-file FILE or --seal-transit KEY")
 	case f.data == "" && f.tlsHost != "":
 		return errors.New("--tls-host makes a certificate in the data directory: say --data DIR")
 	}
@@ -147,7 +149,20 @@ func (f *initFlags) make(ctx context.Context, log io.Writer) (made *initialised,
 			return nil, err
 		}
 	}
-	sealed, err := f.newSeal(made)
+	logger, err := f.settings.Log.logger(log)
+	if err != nil {
+		return nil, err
+	}
+	f.settings.Seal = f.seal
+	conn, err := f.settings.connect(ctx, logger)
+	if err != nil {
+		return nil, err
+	}
+	if conn != nil {
+		defer func() { err = errors.Join(err, conn.Close()) }()
+	}
+	made.SealKey, _ = f.seal.makes(f.data)
+	sealed, err := f.seal.create(f.data, conn)
 	if err != nil {
 		return nil, err
 	}
@@ -155,16 +170,8 @@ func (f *initFlags) make(ctx context.Context, log io.Writer) (made *initialised,
 	if err != nil {
 		return nil, fmt.Errorf("the first token's file: %w", err)
 	}
-	logger, err := f.settings.Log.logger(log)
-	if err != nil {
-		return nil, errors.Join(err, token.discard())
-	}
-	shared, conn, err := f.settings.shared(ctx, logger)
-	if err != nil {
-		return nil, errors.Join(err, token.discard())
-	}
-	if conn != nil {
-		defer func() { err = errors.Join(err, conn.Close()) }()
+	shared := f.settings.shared(conn)
+	if shared != nil {
 		made.Store = shared.Where
 	}
 	d, err := data.Create(ctx, data.Config{
@@ -203,22 +210,6 @@ func forget(ctx context.Context, d *data.Data, id string) error {
 		return err
 	}
 	return d.Store.Apply(ctx, gone)
-}
-
-// newSeal opens the seal that was named, or makes a key file.
-func (f *initFlags) newSeal(made *initialised) (seal.Seal, error) {
-	if f.seal.PassphraseFile != "" {
-		return f.seal.open(f.data)
-	}
-	made.SealKey = f.seal.KeyFile
-	if made.SealKey == "" {
-		made.SealKey = filepath.Join(f.data, defaultKeyFile)
-	}
-	key, err := seal.CreateKeyFile(made.SealKey, nil)
-	if errors.Is(err, os.ErrExist) {
-		return seal.NewKeyFile(made.SealKey)
-	}
-	return key, err
 }
 
 // firstToken makes a token in a broker that serves nobody yet. A broker needs a verifier; that of SNP needs nothing else.
@@ -278,6 +269,11 @@ func (p *program) printInitialised(made *initialised, f *initFlags) error {
 	switch {
 	case f.seal.PassphraseFile != "":
 		sealFlag = " --seal-passphrase-file " + quote(f.seal.PassphraseFile)
+	case f.seal.Transit.used():
+		sealFlag = " --config " + quote(f.config)
+		if f.settings.Seal.Transit != f.seal.Transit {
+			sealFlag += " --seal-transit " + f.seal.Transit.String()
+		}
 	case f.seal.KeyFile != "":
 		sealFlag = " --seal-key " + quote(f.seal.KeyFile)
 	}

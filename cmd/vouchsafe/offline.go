@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
@@ -71,7 +72,7 @@ A data directory that has a store already is refused.`,
 }
 
 func (p *program) storeCommand() *cobra.Command {
-	return group("offline", "store", "Check a data directory", p.storeCheck())
+	return group("offline", "store", "Check a store, and move it to another place or seal", p.storeCheck(), p.storeMigrate(), p.storeReseal())
 }
 
 // checked is what "store check" found.
@@ -90,12 +91,12 @@ type damage struct {
 
 func (p *program) storeCheck() *cobra.Command {
 	var (
-		dir         string
+		dir, file   string
 		sealed      sealSettings
 		development bool
 	)
 	c := &cobra.Command{
-		Use:   "check --data DIR",
+		Use:   "check {--data DIR | --config FILE}",
 		Short: "Check every page, record and log entry of a store",
 		Long: `Check a store that no broker has open: the structure of its file, that every record decrypts as what it says it is, and that the audit
 log is what its checkpoint stands for. Nothing is changed.
@@ -108,10 +109,31 @@ Exit codes: 0 in order; 1 something is damaged; 2 it cannot be opened.`,
 			if development {
 				purpose = store.Development
 			}
-			key, err := sealed.open(dir)
+			s, err := settingsOf(file)
 			if err != nil {
 				return err
 			}
+			if dir != "" {
+				s.Data = dir
+			}
+			if sealed != (sealSettings{}) {
+				s.Seal = sealed
+			}
+			if s.Store.Kind == inVault {
+				return errors.New("the store is in Vault: \"vouchsafe vault doctor\" looks after the engine, and \"vouchsafe audit verify\" after the logs")
+			}
+			conn, err := s.connect(c.Context(), slog.New(slog.DiscardHandler))
+			if err != nil {
+				return err
+			}
+			if conn != nil {
+				defer conn.Close() //nolint:errcheck // it says nothing
+			}
+			key, err := s.Seal.open(s.Data, conn)
+			if err != nil {
+				return err
+			}
+			dir = s.Data
 			found, err := p.check(c.Context(), data.Config{Dir: dir, Purpose: purpose, Seal: key})
 			if err != nil {
 				return err
@@ -119,10 +141,10 @@ Exit codes: 0 in order; 1 something is damaged; 2 it cannot be opened.`,
 			return p.printChecked(found)
 		},
 	}
-	c.Flags().StringVar(&dir, "data", "", "data directory `DIR` (required)")
+	c.Flags().StringVar(&dir, "data", "", "data directory `DIR`")
+	c.Flags().StringVar(&file, "config", "", "YAML `FILE` with the server's settings")
 	c.Flags().BoolVar(&development, "dev", false, "it is the data of a development broker")
 	addSealFlags(c, &sealed)
-	_ = c.MarkFlagRequired("data") // the flag exists
 	return c
 }
 

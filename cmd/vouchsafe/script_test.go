@@ -99,6 +99,34 @@ vault: {address: %q, ca_cert: %s, auth: {method: token, token_file: vault.token}
 	})
 }
 
+// TestSealScripts moves and seals stores, in files and in a real Vault; see testdata/seal.
+func TestSealScripts(t *testing.T) {
+	server := vaulttest.Start(t, vaulttest.WithTLS())
+	mount, engine := server.Mount(t, "kv", map[string]string{"version": "2"}), server.Mount(t, "transit", nil)
+	server.Write(t, engine+"/keys/vouchsafe", nil)
+	runScripts(t, "seal", func(env *testscript.Env) error {
+		prefix := filepath.Base(env.WorkDir)
+		common := fmt.Sprintf(`url: https://localhost
+tls: {certificate: %s/tls/server.pem, key: %[1]s/tls/server.key}
+vault: {address: %q, ca_cert: %s, auth: {method: token, token_file: vault.token}, keep_token: true}
+`, map[bool]string{true: "sealed", false: "data"}[strings.Contains(prefix, "transit")], server.Address, server.CAFile)
+		key := fmt.Sprintf("seal: {transit: {mount: %s, key: vouchsafe}}\n", engine)
+		errs := []error{os.WriteFile(filepath.Join(env.WorkDir, "vault.token"), []byte(server.RootToken+"\n"), 0o600)}
+		for name, text := range map[string]string{
+			"file.yaml":      "data: data\nseal: {key_file: seal.key}\n",
+			"vault.yaml":     fmt.Sprintf("store: {kind: vault, mount: %s, prefix: %s}\n", mount, prefix) + key,
+			"back.yaml":      "data: back\n" + key,
+			"transit.yaml":   "data: sealed\n" + key,
+			"keyfile.yaml":   "data: sealed\nseal: {key_file: other.key}\n",
+			"elsewhere.yaml": "data: elsewhere\n" + key,
+			"nokey.yaml":     "data: sealed\n" + strings.Replace(key, "vouchsafe", "another", 1),
+		} {
+			errs = append(errs, os.WriteFile(filepath.Join(env.WorkDir, name), []byte(text+common), 0o600))
+		}
+		return errors.Join(errs...)
+	})
+}
+
 // runScripts runs the scripts of a folder below testdata.
 func runScripts(t *testing.T, folder string, prepare func(*testscript.Env) error) {
 	bin := t.TempDir()

@@ -4,16 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/vouchsafe/vouchsafe/broker/node"
 	sources "github.com/vouchsafe/vouchsafe/broker/source/vault"
+	"github.com/vouchsafe/vouchsafe/store"
 	"github.com/vouchsafe/vouchsafe/store/bolt"
 	"github.com/vouchsafe/vouchsafe/store/vault"
+	"github.com/vouchsafe/vouchsafe/store/vaultconn"
 )
 
 func (p *program) serverCommand() *cobra.Command {
@@ -66,11 +70,6 @@ up within seconds. It serves both protocols, /metrics, /healthz and /readyz.`,
 	return c
 }
 
-func addSealFlags(c *cobra.Command, s *sealSettings) {
-	c.Flags().StringVar(&s.KeyFile, "seal-key", "", "key `FILE` that seals the store (default seal.key in the data directory)")
-	c.Flags().StringVar(&s.PassphraseFile, "seal-passphrase-file", "", "`FILE` with the passphrase that seals the store")
-}
-
 // override puts the flags that were given in the place of the file's settings.
 func override(c *cobra.Command, s, flags *settings) {
 	for name, set := range map[string]func(){
@@ -84,6 +83,7 @@ func override(c *cobra.Command, s, flags *settings) {
 		"http":                 func() { s.HTTP = flags.HTTP },
 		"seal-key":             func() { s.Seal = flags.Seal },
 		"seal-passphrase-file": func() { s.Seal = flags.Seal },
+		"seal-transit":         func() { s.Seal = flags.Seal },
 	} {
 		if c.Flags().Changed(name) {
 			set()
@@ -102,24 +102,72 @@ func (p *program) serve(ctx context.Context, s *settings) error {
 	if !s.HTTP && (s.TLS.Certificate == "" || s.TLS.Key == "") {
 		return errors.New("no certificate: say --tls-cert and --tls-key, or tls in the configuration; \"vouchsafe init --tls-host\" makes one")
 	}
-	c, err := s.node(ctx, logger)
+	var conn *vaultconn.Conn
+	err = s.await(ctx, logger, "Vault", func() (err error) {
+		if conn, err = s.connect(ctx, logger); err == nil && conn == nil && s.Vault.used() { // secrets may lie there
+			conn, err = s.Vault.connect(ctx, logger)
+		}
+		return err
+	})
+	if errors.Is(err, errStopped) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	if c.Vault != nil {
-		c.Sources = sources.Sources(c.Vault)
+	if conn != nil {
 		defer func() {
-			if err := c.Vault.Close(); err != nil {
+			if err := conn.Close(); err != nil {
 				logger.WarnContext(ctx, "the connection to Vault could not be ended in order", "cause", err)
 			}
 		}()
 	}
-	n, err := node.Open(ctx, c)
+	c, err := s.node(conn, logger)
+	if err != nil {
+		return err
+	}
+	if conn != nil {
+		c.Sources = sources.Sources(conn)
+	}
+	var n *node.Node
+	err = s.await(ctx, logger, "the store and its seal", func() (err error) {
+		n, err = node.Open(ctx, c)
+		return err
+	})
+	if errors.Is(err, errStopped) {
+		return nil
+	}
 	if err != nil {
 		return startError(err, s.Listen, s.Data)
 	}
 	logger.InfoContext(ctx, "serving", "address", n.Addr().String(), "url", n.URL, "kinds", n.Broker.Kinds(), "version", version())
 	return errors.Join(n.Run(ctx), n.Close())
+}
+
+// Pauses between attempts to start while Vault is away: short ones first, since it may be just starting too.
+const (
+	firstPause   = time.Second
+	longestPause = 30 * time.Second
+)
+
+// errStopped ends a wait because the program is to end.
+var errStopped = errors.New("stopped while waiting")
+
+// await does what needs Vault, again and again while Vault cannot be asked, so that brokers and Vault may be started in any order. What
+// Vault refuses for good, such as a login, is an error at once.
+func (s *settings) await(ctx context.Context, logger *slog.Logger, what string, do func() error) error {
+	for pause := firstPause; ; pause = min(2*pause, longestPause) {
+		err := do()
+		if err == nil || !s.usesVault() && !s.Vault.used() || !errors.Is(err, store.ErrUnavailable) || errors.Is(err, vaultconn.ErrLogin) {
+			return err
+		}
+		logger.WarnContext(ctx, "waiting for "+what+" before serving", "vault", s.Vault.Address, "cause", err, "again_in", pause)
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return errStopped
+		}
+	}
 }
 
 // startError says what to do about the usual reasons for which a broker does not start.

@@ -2,12 +2,9 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"path/filepath"
 	"time"
@@ -20,7 +17,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker/data"
 	"github.com/vouchsafe/vouchsafe/broker/endorse"
 	"github.com/vouchsafe/vouchsafe/broker/node"
-	"github.com/vouchsafe/vouchsafe/store/seal"
+	"github.com/vouchsafe/vouchsafe/store/vaultconn"
 )
 
 // settings are the members of a server's configuration file; docs/reference/server-config.md explains each. There is none by which development evidence
@@ -52,11 +49,6 @@ type settings struct {
 type tlsSettings struct {
 	Certificate string `yaml:"certificate"`
 	Key         string `yaml:"key"`
-}
-
-type sealSettings struct {
-	KeyFile        string `yaml:"key_file"`
-	PassphraseFile string `yaml:"passphrase_file"`
 }
 
 type snpSettings struct {
@@ -135,7 +127,7 @@ func (s *settings) below(folder string) {
 }
 
 // node makes the configuration of a node, reading what the settings name.
-func (s *settings) node(ctx context.Context, logger *slog.Logger) (node.Config, error) {
+func (s *settings) node(conn *vaultconn.Conn, logger *slog.Logger) (node.Config, error) {
 	fail := func(err error) (node.Config, error) { return node.Config{}, err }
 	if err := s.Store.check(); err != nil {
 		return fail(err)
@@ -143,7 +135,7 @@ func (s *settings) node(ctx context.Context, logger *slog.Logger) (node.Config, 
 	if s.Data == "" && s.Store.Kind != inVault {
 		return fail(errNoData)
 	}
-	sealed, err := s.Seal.open(s.Data)
+	sealed, err := s.Seal.open(s.Data, conn)
 	if err != nil {
 		return fail(err)
 	}
@@ -178,13 +170,8 @@ func (s *settings) node(ctx context.Context, logger *slog.Logger) (node.Config, 
 			RefusalsPerSecond: s.Limits.RefusalsPerSecond, Secrets: s.Limits.Secrets,
 		},
 	}
-	if c.Enroller, err = enroller(s.TPM.MakerRoots, set.tpm.RevocationLists); err != nil {
-		return fail(err)
-	}
-	// The last, because it is to be closed again.
-	if c.Data.Shared, c.Vault, err = s.shared(ctx, logger); err == nil && c.Vault == nil && s.Vault.used() { // secrets may lie there
-		c.Vault, err = s.Vault.connect(ctx, logger)
-	}
+	c.Vault, c.Data.Shared = conn, s.shared(conn)
+	c.Enroller, err = enroller(s.TPM.MakerRoots, set.tpm.RevocationLists)
 	return c, err
 }
 
@@ -235,48 +222,4 @@ func readRevocationLists(files []string) ([]*x509.RevocationList, error) {
 		lists = append(lists, list)
 	}
 	return lists, nil
-}
-
-// errNoData says that nobody said where the store, or the key of its seal, is.
-var errNoData = errors.New("no data directory: say --data DIR, or data in the configuration; of a store in Vault, say where the key of its seal is")
-
-// defaultKeyFile is the name of the seal's key in the data directory, when it is kept there.
-const defaultKeyFile = "seal.key"
-
-// open returns the seal that opens a data directory.
-func (s *sealSettings) open(dir string) (seal.Seal, error) {
-	switch {
-	case dir == "" && s.KeyFile == "" && s.PassphraseFile == "":
-		return nil, errNoData
-	case s.KeyFile != "" && s.PassphraseFile != "":
-		return nil, errors.New("a store has one seal: give a key file or a passphrase file")
-	case s.PassphraseFile != "":
-		passphrase, err := readPassphrase(s.PassphraseFile)
-		if err != nil {
-			return nil, err
-		}
-		defer clear(passphrase)
-		return seal.NewPassphrase(passphrase, seal.PassphraseConfig{})
-	case s.KeyFile != "":
-		return seal.NewKeyFile(s.KeyFile)
-	default:
-		key, err := seal.NewKeyFile(filepath.Join(dir, defaultKeyFile))
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("%w: say --seal-key FILE or --seal-passphrase-file FILE (seal in the configuration) for a store that is sealed otherwise", err)
-		}
-		return key, err
-	}
-}
-
-// readPassphrase reads the first line of a file, without its end.
-func readPassphrase(path string) ([]byte, error) {
-	text, err := readInput(nil, path, 4096)
-	if err != nil {
-		return nil, err
-	}
-	line, rest, _ := bytes.Cut(text, []byte("\n"))
-	if len(bytes.TrimSpace(rest)) > 0 {
-		return nil, fmt.Errorf("%s has more than one line; a passphrase is one", path)
-	}
-	return bytes.TrimSuffix(line, []byte("\r")), nil
 }

@@ -58,21 +58,28 @@ func (s *storeSettings) check() error {
 	return nil
 }
 
-// shared connects to Vault and returns the store in it; nothing where the store is a file. The connection is the caller's to close.
-func (s *settings) shared(ctx context.Context, logger *slog.Logger) (*data.Shared, *vaultconn.Conn, error) {
-	if err := s.Store.check(); err != nil {
-		return nil, nil, err
+// usesVault reports whether the store or its seal is in Vault.
+func (s *settings) usesVault() bool { return s.Store.Kind == inVault || s.Seal.Transit.used() }
+
+// connect connects to Vault, nil where nothing is there. The connection is the caller's to close.
+func (s *settings) connect(ctx context.Context, logger *slog.Logger) (*vaultconn.Conn, error) {
+	if err := errors.Join(s.Store.check(), s.Seal.check()); err != nil {
+		return nil, err
 	}
-	if s.Store.Kind != inVault {
-		return nil, nil, nil
+	if !s.usesVault() {
+		return nil, nil
 	}
 	c, err := s.Vault.config(logger)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	conn, err := vaultconn.Open(ctx, c)
-	if err != nil {
-		return nil, nil, err
+	return vaultconn.Open(ctx, c)
+}
+
+// shared returns the store in Vault, nil where the store is a file.
+func (s *settings) shared(conn *vaultconn.Conn) *data.Shared {
+	if s.Store.Kind != inVault {
+		return nil
 	}
 	staleness := data.DefaultStaleness
 	if s.Store.Staleness != nil {
@@ -80,7 +87,7 @@ func (s *settings) shared(ctx context.Context, logger *slog.Logger) (*data.Share
 	}
 	shared := data.Vault(data.InVault{Conn: conn, Address: s.Vault.Address, Mount: s.Store.Mount, Prefix: s.Store.Prefix, Staleness: staleness})
 	shared.Name = s.Store.Name
-	return shared, conn, nil
+	return shared
 }
 
 // storeRights is what the store needs of Vault, nil where it is not there.

@@ -103,5 +103,5 @@ func (s *vaultSettings) connectDev(ctx context.Context, logger *slog.Logger) (*v
 
 // vaultNeeds is what these settings use Vault for.
 func (s *settings) vaultNeeds() rights.Needs {
-	return rights.Needs{Store: s.storeRights()}
+	return rights.Needs{Store: s.storeRights(), Seal: s.Seal.Transit.rights()}
 }

@@ -5,7 +5,7 @@
 //
 // There are three layers, and only the first is outside the store:
 //
-//	seal       what the operator holds: a key file, a passphrase, later a TPM or a key service ([Seal])
+//	seal       what the operator holds: a key file, a passphrase, a key in Vault ([Seal])
 //	root key   32 random bytes, wrapped by the seal; wraps the data keys and authenticates the header
 //	data keys  32 random bytes each; the newest encrypts what is written, older ones still decrypt
 //
@@ -52,7 +52,7 @@
 // Random nonces of 96 bits may be used with one key 2^32 times (NIST SP 800-38D, 8.3). Encryptions are set aside in the
 // header before they are made, so the count holds across crashes and replicas, and a key is replaced by a new one after
 // [MaxSeals]. [Store.Rotate] does so at any time, [Store.Rewrap] encrypts older records again and drops keys that
-// nothing needs, and [Store.Reseal] changes the seal. A record that is rewrapped has a version one higher, so a writer
+// nothing needs, [Store.Reseal] changes the seal, and [Store.RenewSeal] has a seal whose own key was replaced by a newer version wrap the root key again. A record that is rewrapped has a version one higher, so a writer
 // that read it before gets a conflict, as after any write.
 //
 // Several processes may share a store that allows it: one that writes looks at the header at least every [RefreshEvery],

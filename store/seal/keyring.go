@@ -79,6 +79,9 @@ func (s *Store) load(ctx context.Context, old *keyring) (*keyring, error) {
 	var root *rootKey
 	if old != nil && old.id == id && bytes.Equal(old.root.wrapped, h.Root) {
 		root = old.root
+	} else if old != nil && old.id == id && h.verify(old.root) == nil {
+		// The same root key, wrapped again: its MAC says so, and the seal need not be asked.
+		root = &rootKey{wrapped: h.Root, wrap: old.root.wrap, mac: old.root.mac}
 	} else if root, err = openRoot(ctx, s.seal, h, id); err != nil {
 		return nil, err
 	}
@@ -140,20 +143,9 @@ func makeRoot(ctx context.Context, seal Seal, random io.Reader, id storeID) (*ro
 	if _, err := io.ReadFull(random, raw); err != nil {
 		return nil, fmt.Errorf("make a root key: %w", err)
 	}
-	wrapped, err := seal.Wrap(ctx, raw, rootBind(id))
+	wrapped, err := wrapSure(ctx, seal, raw, rootBind(id))
 	if err != nil {
-		return nil, fmt.Errorf("seal with %s: %w", sealedBy(seal), err)
-	}
-	if len(wrapped) == 0 || len(wrapped) > MaxWrapped {
-		return nil, fmt.Errorf("seal with %s: it wraps a key in %d bytes, not 1 to %d", sealedBy(seal), len(wrapped), MaxWrapped)
-	}
-	again, err := seal.Unwrap(ctx, wrapped, rootBind(id))
-	defer clear(again)
-	if err == nil && !bytes.Equal(again, raw) {
-		err = errors.New("it is another key")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("seal with %s: it does not give back the key that it wrapped: %w", sealedBy(seal), err)
+		return nil, err
 	}
 	root, err := newRootKey(raw, id)
 	if err != nil {
@@ -161,6 +153,26 @@ func makeRoot(ctx context.Context, seal Seal, random io.Reader, id storeID) (*ro
 	}
 	root.wrapped = wrapped
 	return root, nil
+}
+
+// wrapSure wraps a root key, and makes sure that the seal can give it back.
+func wrapSure(ctx context.Context, seal Seal, raw, bind []byte) ([]byte, error) {
+	wrapped, err := seal.Wrap(ctx, raw, bind)
+	if err != nil {
+		return nil, fmt.Errorf("seal with %s: %w", sealedBy(seal), err)
+	}
+	if len(wrapped) == 0 || len(wrapped) > MaxWrapped {
+		return nil, fmt.Errorf("seal with %s: it wraps a key in %d bytes, not 1 to %d", sealedBy(seal), len(wrapped), MaxWrapped)
+	}
+	again, err := seal.Unwrap(ctx, wrapped, bind)
+	defer clear(again)
+	if err == nil && !bytes.Equal(again, raw) {
+		err = errors.New("it is another key")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("seal with %s: it does not give back the key that it wrapped: %w", sealedBy(seal), err)
+	}
+	return wrapped, nil
 }
 
 // addKey retires the current data key and puts a new one in use.

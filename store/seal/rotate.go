@@ -3,6 +3,7 @@ package seal
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/vouchsafe/vouchsafe/store"
@@ -62,6 +63,53 @@ func (s *Store) Reseal(ctx context.Context, seal Seal) error {
 		s.seal = seal
 	}
 	return err
+}
+
+// RenewSeal has the seal wrap the root key again when its own key has a newer version than the one that wrapped it, and reports whether it did so. A
+// seal without versions has nothing to renew. The root key stays, so other processes with the store need not ask the seal.
+func (s *Store) RenewSeal(ctx context.Context) (renewed bool, err error) {
+	s.admin.Lock()
+	defer s.admin.Unlock()
+	if s.ring.Load() == nil {
+		return false, store.ErrClosed
+	}
+	aging, ok := s.seal.(Aging)
+	if !ok {
+		return false, nil
+	}
+	ring, err := s.load(ctx, s.ring.Load())
+	if err != nil {
+		return false, err
+	}
+	if outdated, err := aging.Outdated(ctx, ring.header.Root); err != nil || !outdated {
+		return false, err
+	}
+	_, err = s.update(ctx, func(h *header, ring *keyring) (*rootKey, error) {
+		root, err := rewrapRoot(ctx, aging, h, ring)
+		if err == nil {
+			h.Root = root.wrapped
+		}
+		return root, err
+	})
+	return err == nil, err
+}
+
+// rewrapRoot wraps the root key of a header again, and makes sure that the seal gives it back.
+func rewrapRoot(ctx context.Context, seal Seal, h *header, ring *keyring) (*rootKey, error) {
+	bind := rootBind(ring.id)
+	if have := sealedBy(seal); have != h.Seal {
+		return nil, fmt.Errorf("%w: it needs %s, and this is %s", ErrWrongSeal, h.Seal, have)
+	}
+	raw, err := seal.Unwrap(ctx, h.Root, bind)
+	if err != nil {
+		return nil, fmt.Errorf("open the seal with %s: %w", h.Seal, err)
+	}
+	defer clear(raw)
+	wrapped, err := wrapSure(ctx, seal, raw, bind)
+	if err != nil {
+		return nil, err
+	}
+	return &rootKey{wrapped: wrapped, wrap: ring.root.wrap, mac: ring.root.mac}, nil
 }
 
 // RewrapResult is what Rewrap did.

@@ -355,3 +355,77 @@ func TestPassphraseStore(t *testing.T) {
 		t.Errorf("resealed: %q", r.Value)
 	}
 }
+
+// versioned is a seal whose key has versions, as key services have: what it wraps says which made it.
+type versioned struct {
+	keys   []*seal.KeyFile
+	asked  int
+	oldest int
+}
+
+func (v *versioned) Kind() string  { return "versioned" }
+func (v *versioned) KeyID() string { return "k" }
+
+func (v *versioned) Wrap(ctx context.Context, key, bind []byte) ([]byte, error) {
+	last := len(v.keys) - 1
+	wrapped, err := v.keys[last].Wrap(ctx, key, bind)
+	return append([]byte{byte(last)}, wrapped...), err
+}
+
+func (v *versioned) Unwrap(ctx context.Context, wrapped, bind []byte) ([]byte, error) {
+	v.asked++
+	if int(wrapped[0]) < v.oldest {
+		return nil, seal.ErrWrongSeal
+	}
+	return v.keys[wrapped[0]].Unwrap(ctx, wrapped[1:], bind)
+}
+
+func (v *versioned) Outdated(_ context.Context, wrapped []byte) (bool, error) {
+	return int(wrapped[0]) < len(v.keys)-1, nil
+}
+
+func TestRenewSeal(t *testing.T) {
+	v := &versioned{keys: []*seal.KeyFile{keyFile(t)}}
+	s, inner := sealed(t, v, seal.Config{Exclusive: true})
+	put(t, s, "default/a", 0, "secret")
+	now := newClock()
+	other := open(t, inner, v, seal.Config{Now: now.Now})
+	renew := func(want bool) {
+		t.Helper()
+		if got, err := s.RenewSeal(t.Context()); err != nil || got != want {
+			t.Fatalf("renewed %v, %v", got, err)
+		}
+	}
+	renew(false)
+	v.keys = append(v.keys, keyFile(t))
+	renew(true)
+	renew(false)
+	v.oldest = 1
+	if got := get(t, open(t, inner, v, seal.Config{}), "default/a"); string(got.Value) != "secret" {
+		t.Errorf("got %q", got.Value)
+	}
+	// A process that has the store open takes the renewed header without asking the seal.
+	asked := v.asked
+	now.Advance(seal.RefreshEvery)
+	put(t, other, "default/b", 0, "other")
+	if err := other.Rotate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if v.asked != asked {
+		t.Errorf("the seal was asked %d times", v.asked-asked)
+	}
+	if got := get(t, s, "default/b"); string(got.Value) != "other" {
+		t.Errorf("got %q", got.Value)
+	}
+
+	plain, _ := sealed(t, keyFile(t), seal.Config{})
+	if renewed, err := plain.RenewSeal(t.Context()); renewed || err != nil {
+		t.Errorf("a key file has no versions: %v, %v", renewed, err)
+	}
+	if err := plain.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := plain.RenewSeal(t.Context()); !errors.Is(err, store.ErrClosed) {
+		t.Errorf("after Close: %v", err)
+	}
+}

@@ -25,6 +25,13 @@ type Seal interface {
 	Unwrap(ctx context.Context, wrapped, bind []byte) ([]byte, error)
 }
 
+// Aging is a Seal whose key has versions, so that what an older one wrapped should be wrapped again some time.
+type Aging interface {
+	Seal
+	// Outdated reports whether Wrap would use a newer version of the key than wrapped was made with. Errors are those of Unwrap.
+	Outdated(ctx context.Context, wrapped []byte) (bool, error)
+}
+
 // The errors of this package, wrapped with what they concern.
 var (
 	ErrWrongSeal     = errors.New("the store is sealed with another key")

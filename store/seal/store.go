@@ -114,6 +114,16 @@ func Open(ctx context.Context, inner store.Store, seal Seal, c Config) (*Store, 
 // MaxValue is the largest value in bytes that the store takes.
 func (s *Store) MaxValue() int { return MaxValue }
 
+// ID returns the id that the store was given when it was sealed, 16 random bytes in hexadecimal, or nothing when it is closed. A copy of a store has the
+// id of its original.
+func (s *Store) ID() string {
+	ring := s.ring.Load()
+	if ring == nil {
+		return ""
+	}
+	return ring.header.Store
+}
+
 // Atomic is what the inner store's is.
 func (s *Store) Atomic() bool { return s.inner.Atomic() }
 

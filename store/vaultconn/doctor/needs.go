@@ -42,7 +42,7 @@ func (e *examination) store(ctx context.Context) {
 }
 
 // sealing are the types of transit keys that take associated data.
-var sealing = []string{"aes256-gcm96", "aes128-gcm96", "chacha20-poly1305", "xchacha20-poly1305"}
+var sealing = []string{"aes256-gcm96", "aes128-gcm96", "chacha20-poly1305"}
 
 func (e *examination) seal(ctx context.Context) {
 	k := e.needs.Seal
@@ -55,6 +55,8 @@ func (e *examination) seal(ctx context.Context) {
 		Type       string `json:"type"`
 		Deletable  bool   `json:"deletion_allowed"`
 		Exportable bool   `json:"exportable"`
+		Backup     bool   `json:"allow_plaintext_backup"`
+		Derived    bool   `json:"derived"`
 		Latest     int64  `json:"latest_version"`
 	}
 	switch {
@@ -64,6 +66,10 @@ func (e *examination) seal(ctx context.Context) {
 		e.add(name, Fail, policyCommand, "it cannot be looked at: %v", err)
 	case !slices.Contains(sealing, key.Type):
 		e.add(name, Fail, create+"-2 type=aes256-gcm96", "its type is %s, which does not bind what it encrypts to what it is for", key.Type)
+	case key.Derived:
+		e.add(name, Fail, create+"-2", "it is a derived key, which needs a context that a seal does not have")
+	case key.Backup:
+		e.add(name, Warn, "", "%s, version %d; it allows a backup in plain, so that it may have left Vault", key.Type, key.Latest)
 	case key.Exportable:
 		e.add(name, Warn, "", "%s, version %d; it is exportable, so that it may have left Vault", key.Type, key.Latest)
 	case key.Deletable:

@@ -100,9 +100,8 @@ func (n *Needs) Rights() []Right {
 	}
 	if s := n.Seal; s != nil {
 		rights = append(rights,
-			Right{Path: s.Mount + "/encrypt/" + s.Key, Capabilities: []string{"update"}, Why: "to seal the store's data key"},
+			Right{Path: s.Mount + "/encrypt/" + s.Key, Capabilities: []string{"update"}, Why: "to seal the store's root key, when it is made and after the transit key was rotated"},
 			Right{Path: s.Mount + "/decrypt/" + s.Key, Capabilities: []string{"update"}, Why: "to open it, once at each start"},
-			Right{Path: s.Mount + "/rewrap/" + s.Key, Capabilities: []string{"update"}, Why: "to seal it anew after the transit key was rotated"},
 			Right{Path: s.Mount + "/keys/" + s.Key, Capabilities: []string{"read"}, Why: "to see the key's type and its latest version, which is not the key"})
 	}
 	for _, k := range n.KV {
