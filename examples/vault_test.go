@@ -5,6 +5,7 @@ import (
 	"encoding/pem"
 	"net"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/vouchsafe/vouchsafe/attest/tpm/tpmtest"
@@ -80,4 +81,15 @@ func TestMigrate(t *testing.T) {
 	p := withVault(t, "migrate", vaulttest.Start(t, vaulttest.WithTLS()), []string{"TPM=" + host.Addr()})
 	p.trust(host)
 	p.follow()
+}
+
+// TestPlugin follows examples/plugin: a real Vault runs the plugin, which releases to a pretended TEE.
+func TestPlugin(t *testing.T) {
+	need(t, "bash", "jq", "go")
+	vault := vaulttest.Start(t, vaulttest.WithTLS())
+	source, err := filepath.Abs("../broker/vaultplugin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	withVault(t, "plugin", vault, nil, "../../broker/vaultplugin", source, "/etc/vault.d/plugins", vault.PluginDir).follow()
 }
