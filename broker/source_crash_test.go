@@ -27,7 +27,7 @@ func TestIssuedSurvivesCrashes(t *testing.T) {
 				t.Run(fmt.Sprintf("%s write %d, answer lost %v", fault, at, lost), func(t *testing.T) {
 					c := newClock()
 					s := newIssuer(c.now)
-					b := brokertest.Start(t, brokertest.Config{Now: c.now, Sources: []source.Source{s}})
+					b := brokertest.Start(t, brokertest.Config{Now: c.now, Sources: []source.Source{s}, OwnFile: true})
 					b.ApplyPolicy(brokertest.AllowVirtual("a/*"))
 					putIssued(t, b, "a/i")
 					crashing, broken := crashing(t, b, s, c)
@@ -213,7 +213,7 @@ func TestIssuedIsKeptByTheNext(t *testing.T) {
 func TestIssuedWhenNothingCanBeRecorded(t *testing.T) {
 	c := newClock()
 	s := newIssuer(c.now)
-	b := brokertest.Start(t, brokertest.Config{Now: c.now, Sources: []source.Source{s}})
+	b := brokertest.Start(t, brokertest.Config{Now: c.now, Sources: []source.Source{s}, OwnFile: true})
 	b.ApplyPolicy(brokertest.AllowVirtual("a/*"))
 	putIssued(t, b, "a/i")
 	if err := b.Data.Log.Close(); err != nil {

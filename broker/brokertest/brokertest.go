@@ -54,6 +54,8 @@ type Config struct {
 	// Shared is the store, where it is to be one that brokers share; default: what the environment variable VOUCHSAFE_TEST_STORE says, a file
 	// otherwise.
 	Shared *data.Shared
+	// OwnFile makes it a file, whatever the variable says: for tests that put a store of theirs on top.
+	OwnFile bool
 }
 
 // Broker is a running broker.
@@ -154,7 +156,7 @@ func (b *Broker) open(c Config) {
 	} else {
 		b.seal, err = seal.CreateKeyFile(filepath.Join(c.Dir, "seal.key"), rand.Reader)
 		b.check(err, "seal")
-		if b.shared = c.Shared; b.shared == nil {
+		if b.shared = c.Shared; b.shared == nil && !c.OwnFile {
 			b.shared = sharedStore(b.tb, c.Dir)
 		}
 		settings.Shared, settings.Seal = b.shared, b.seal
