@@ -28,7 +28,7 @@ const patience = 60 * time.Second
 // A page is an example that is followed as its README says: every block of commands, in order, in a copy of the example's folder. Each block is a shell
 // of its own, which stops at the first command that fails; what one exports, those after it have. A note before a block says what is expected:
 //
-//	stays: PORT     it is a server, which goes on in the background; the port is listened on
+//	stays: PORT     it is a server, which goes on in the background; the port is listened on, and a file is there if one is named behind it
 //	stopped         the server in the background is ended first, as by Ctrl-C
 //	prints: TEXT    the text is in what it prints
 //	fails: TEXT     its last command fails, and says this
@@ -158,9 +158,10 @@ func (p *page) shell(commands string) *exec.Cmd {
 	return c
 }
 
-// serve starts a server and waits until it listens.
-func (p *page) serve(where, command, port string) {
+// serve starts a server and waits until it listens, and has made a file if one is named.
+func (p *page) serve(where, command, ready string) {
 	p.t.Helper()
+	port, file, _ := strings.Cut(ready, " ")
 	p.server, p.serverIn = p.shell("exec "+command), new(bytes.Buffer)
 	p.server.Cancel = func() error { return p.server.Process.Signal(os.Interrupt) }
 	p.server.WaitDelay = patience
@@ -171,7 +172,9 @@ func (p *page) serve(where, command, port string) {
 	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		if c, err := net.Dial("tcp", "localhost:"+port); err == nil {
 			_ = c.Close()
-			return
+			if _, err := os.Stat(filepath.Join(p.dir, file)); err == nil {
+				return
+			}
 		}
 		if time.Now().After(end) || p.server.Process.Signal(syscall.Signal(0)) != nil {
 			p.t.Fatalf("%s: nothing listens on port %s%s", where, port, p.said())

@@ -54,7 +54,7 @@ func vaultCommand(args []string, in io.Reader, out io.Writer) error {
 		return fmt.Errorf("%w %q", errUsage, args)
 	}
 	var secret *api.Secret
-	field := flag("field", "")
+	field, format := flag("field", ""), flag("format", "")
 	switch verb := strings.Join(words[:2], " "); {
 	case verb == "secrets enable" && len(words) == 3:
 		options := map[string]string{}
@@ -104,6 +104,8 @@ func vaultCommand(args []string, in io.Reader, out io.Writer) error {
 			return fmt.Errorf("there is no field %s", field)
 		}
 		_, err = fmt.Fprintf(out, "%v", secret.Data[field])
+	case format == "json" && words[0] == "list" && secret != nil:
+		err = json.NewEncoder(out).Encode(secret.Data["keys"])
 	case secret != nil:
 		encoder := json.NewEncoder(out)
 		encoder.SetIndent("", "  ")
@@ -112,9 +114,12 @@ func vaultCommand(args []string, in io.Reader, out io.Writer) error {
 	return err
 }
 
-// pairs reads NAME=VALUE; a value @FILE is what the file holds, and - what standard input does.
+// pairs reads NAME=VALUE; a value @FILE is what the file holds, and - what standard input does. A - alone is a JSON object there.
 func pairs(words []string, in io.Reader) (map[string]any, error) {
 	data := map[string]any{}
+	if len(words) == 1 && words[0] == "-" {
+		return data, json.NewDecoder(in).Decode(&data)
+	}
 	for _, word := range words {
 		name, value, ok := strings.Cut(word, "=")
 		if !ok {
