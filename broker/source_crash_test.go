@@ -203,6 +203,80 @@ func TestIssuedIsKeptByTheNext(t *testing.T) {
 	s.awaitWorking(t, 0)
 }
 
+// TestIssuedEndsBesideDamage: a record or a lease that cannot be read, or something that cannot be ended, are no reason not to end the rest.
+func TestIssuedEndsBesideDamage(t *testing.T) {
+	for name, damaged := range map[string]func(lease string) string{
+		"a record":      func(string) string { return "sys/issued/default/a/a/x.0" },
+		"its lease":     func(lease string) string { return "default/lease/a/i/" + lease },
+		"another's end": nil, // see below
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newClock()
+			s := newIssuer(c.now)
+			b := brokertest.Start(t, brokertest.Config{Now: c.now})
+			b.ApplyPolicy(brokertest.AllowVirtual("a/*"))
+			config := configOf(t, b)
+			config.Sources, config.Now = []source.Source{s}, c.now
+			first, err := broker.New(t.Context(), config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := first.PutSecret(t.Context(), b.Admin, ns, broker.PutSecret{Name: "a/i", Source: &source.Document{Kind: "test-issuer"}}); err != nil {
+				t.Fatal(err)
+			}
+			g := newGuest(t, first, b.Device)
+			if name == "another's end" {
+				// What an answer was lost of, which sorts first, and cannot be ended.
+				text := fmt.Sprintf(`{"namespace":"default","secret":"a/b","version":1,"lease":"x.0","kind":"test-issuer","place":{"name":"place","exclusive":true},"asked":%q}`,
+					c.now().UTC().Add(-time.Hour).Format(time.RFC3339))
+				s.set(func() { s.works["stuck"] = c.now().Add(-time.Hour) })
+				if err := b.Data.Store.Apply(t.Context(), store.Write{Key: "sys/issued/default/a/b/x.0", Value: []byte(text)}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r, err := g.fetch("a/i")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var from source.Source = s
+			left := 0
+			if name == "another's end" {
+				from, left = stuckIssuer{s}, 1
+			}
+			config.Sources = []source.Source{from}
+			next, err := broker.New(t.Context(), config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if damaged != nil {
+				w := store.Write{Key: damaged(r.Results[0].Lease.ID), Value: []byte("{")}
+				if before, err := b.Data.Store.Get(t.Context(), w.Key); err == nil {
+					w.Version = before.Version
+				}
+				if err := b.Data.Store.Apply(t.Context(), w); err != nil {
+					t.Fatal(err)
+				}
+			}
+			ctx, stop := context.WithCancel(t.Context())
+			ended := make(chan struct{})
+			go func() { _ = next.TendLeases(ctx); close(ended) }()
+			defer func() { stop(); <-ended }()
+			c.add(r.Results[0].Lease.Expires.Sub(c.now()) + time.Minute)
+			s.awaitWorking(t, left)
+		})
+	}
+}
+
+// stuckIssuer cannot end one of those that it issued.
+type stuckIssuer struct{ *issuer }
+
+func (s stuckIssuer) Revoke(ctx context.Context, handle string) error {
+	if handle == "stuck" {
+		return &source.Failure{Err: source.ErrRejected, Detail: "stuck"}
+	}
+	return s.issuer.Revoke(ctx, handle)
+}
+
 // TestIssuedWhenNothingCanBeRecorded: what was issued for a release that cannot be recorded is ended though the store is gone, and its record is deleted
 // when the store is back.
 func TestIssuedWhenNothingCanBeRecorded(t *testing.T) {

@@ -62,32 +62,46 @@ func (b *Broker) TendLeases(ctx context.Context) error {
 }
 
 // sweep looks at the records below a prefix, and has those ended whose reason to be is gone. The reasons are not marked in the records when they
-// arise, but found in what they follow from, so that no crash between the one and the other can lose one.
+// arise, but found in what they follow from, so that no crash between the one and the other can lose one. One of which that cannot be found keeps none of the
+// others from being ended: the error is that of the first.
 func (b *Broker) sweep(ctx context.Context, prefix string) error {
-	return each(ctx, b.store, prefix, func(key string) error {
+	var first error
+	err := each(ctx, b.store, prefix, func(key string) error {
 		record, at, err := load[issueRecord](ctx, b.store, key)
-		if errors.Is(err, store.ErrNotFound) {
-			return nil // ended since it was listed
-		}
-		if err != nil {
+		switch {
+		case errors.Is(err, store.ErrNotFound): // ended since it was listed
+			return nil
+		case errors.Is(err, store.ErrCorrupt):
+		case err != nil:
 			return err
+		default:
+			err = b.look(ctx, &issue{key: key, at: at, record: record})
 		}
-		i := &issue{key: key, at: at, record: record}
-		if record.Handle == "" {
-			if b.now().Sub(record.Asked) < orphanAge || b.issues.knows(key) {
-				return nil
-			}
-			return b.endOrphan(ctx, i)
+		if err != nil && first == nil {
+			first = fmt.Errorf("%s: %w", key, err)
 		}
-		reason, err := b.reasonToEnd(ctx, i)
-		if err != nil {
-			return err
-		}
-		if !b.issues.found(i, reason) {
-			return fmt.Errorf("%d issued are kept already", maxIssued)
-		}
-		return nil
+		return ctx.Err()
 	})
+	if err != nil {
+		return err
+	}
+	return first
+}
+
+// look looks at one record, and keeps or ends what it is of.
+func (b *Broker) look(ctx context.Context, i *issue) error {
+	if i.record.Handle == "" {
+		if b.now().Sub(i.record.Asked) < orphanAge || b.issues.knows(i.key) {
+			return nil
+		}
+		return b.endOrphan(ctx, i)
+	}
+	reason, err := b.reasonToEnd(ctx, i)
+	// Also where that is not known it ends in its time.
+	if !b.issues.found(i, reason) && err == nil {
+		err = fmt.Errorf("%d issued are kept already", maxIssued)
+	}
+	return err
 }
 
 // reasonToEnd says why something that was issued is to end now, "" if it is not.
