@@ -65,7 +65,11 @@ func (b *Broker) TendLeases(ctx context.Context) error {
 // arise, but found in what they follow from, so that no crash between the one and the other can lose one. One of which that cannot be found keeps none of the
 // others from being ended: the error is that of the first.
 func (b *Broker) sweep(ctx context.Context, prefix string) error {
-	var first error
+	var (
+		first error
+		lost  int
+		known knownHandles
+	)
 	err := each(ctx, b.store, prefix, func(key string) error {
 		record, at, err := load[issueRecord](ctx, b.store, key)
 		switch {
@@ -75,7 +79,10 @@ func (b *Broker) sweep(ctx context.Context, prefix string) error {
 		case err != nil:
 			return err
 		default:
-			err = b.look(ctx, &issue{key: key, at: at, record: record})
+			if record.Handle == "" && !b.issues.knows(key) {
+				lost++
+			}
+			err = b.look(ctx, &issue{key: key, at: at, record: record}, &known)
 		}
 		if err != nil && first == nil {
 			first = fmt.Errorf("%s: %w", key, err)
@@ -85,16 +92,39 @@ func (b *Broker) sweep(ctx context.Context, prefix string) error {
 	if err != nil {
 		return err
 	}
+	if prefix == issuedRoot {
+		b.issues.foundLost(lost - known.ended)
+	}
 	return first
 }
 
+// knownHandles are those of all records, read once for many searches. What a search finds was issued a minute before they were read, or earlier, and so had its record.
+type knownHandles struct {
+	read    time.Time
+	byPlace map[string]map[string]bool
+	err     error
+
+	ended int // records that the searches were for and that are deleted
+}
+
+// knownFor is how long they are gone by.
+const knownFor = 20 * time.Second
+
+func (h *knownHandles) at(ctx context.Context, b *Broker, place string) (map[string]bool, error) {
+	if now := b.now(); h.read.IsZero() || now.Sub(h.read) > knownFor || now.Before(h.read) {
+		h.read = now
+		h.byPlace, h.err = b.issues.handles(ctx)
+	}
+	return h.byPlace[place], h.err
+}
+
 // look looks at one record, and keeps or ends what it is of.
-func (b *Broker) look(ctx context.Context, i *issue) error {
+func (b *Broker) look(ctx context.Context, i *issue, known *knownHandles) error {
 	if i.record.Handle == "" {
 		if b.now().Sub(i.record.Asked) < orphanAge || b.issues.knows(i.key) {
 			return nil
 		}
-		return b.endOrphan(ctx, i)
+		return b.endOrphan(ctx, i, known)
 	}
 	reason, err := b.reasonToEnd(ctx, i)
 	// Also where that is not known it ends in its time.
@@ -247,11 +277,11 @@ func (b *Broker) ended(kind, result string) {
 
 // endOrphan ends what may have been issued before a crash, or to a request whose answer was lost. At a place that others use too, nobody can say whose
 // a lease is, and ending another's would be worse than leaving one that nobody holds to end by itself: that is said, and counted.
-func (b *Broker) endOrphan(ctx context.Context, i *issue) error {
+func (b *Broker) endOrphan(ctx context.Context, i *issue, all *knownHandles) error {
 	r := &i.record
 	issuer, ok := b.issues.sources[r.Kind].(source.Issuer)
 	if ok && r.Place.Exclusive {
-		known, err := b.issues.handles(ctx, r.Place.Name)
+		known, err := all.at(ctx, b, r.Place.Name)
 		if err != nil {
 			return err
 		}
@@ -286,6 +316,9 @@ func (b *Broker) endOrphan(ctx context.Context, i *issue) error {
 	err := b.store.Apply(ctx, store.Write{Key: i.key, Version: i.at})
 	if errors.Is(err, store.ErrConflict) {
 		err = nil
+	}
+	if err == nil {
+		all.ended++
 	}
 	return err
 }
