@@ -88,6 +88,7 @@ type issueBook struct {
 	mu     sync.Mutex
 	kept   map[string]*issue // by key
 	asking int               // intents whose outcome is not known yet
+	lost   int               // records of those whose outcome was never known, of all brokers, as far as was seen
 	look   []string          // prefixes of records to look at again
 	wake   chan struct{}
 }
@@ -109,7 +110,7 @@ func (k *issueBook) issues() bool {
 // intend writes down what is about to be asked for.
 func (k *issueBook) intend(ctx context.Context, q question, v *SecretVersion, place source.Place, now time.Time) (*issue, error) {
 	k.mu.Lock()
-	full := len(k.kept)+k.asking >= maxIssued
+	full := len(k.kept)+k.asking+k.lost >= maxIssued
 	if !full {
 		k.asking++
 	}
@@ -183,6 +184,7 @@ func (k *issueBook) abandon(all []*issue) {
 	k.mu.Lock()
 	for _, i := range all {
 		if i.unknown {
+			k.lost++
 			continue // its record says so, until it is old enough that no answer to the request is on its way
 		}
 		i.reason = "not released"
@@ -293,12 +295,18 @@ func (k *issueBook) knows(key string) bool {
 	return k.kept[key] != nil
 }
 
-// handles returns the handles that are kept at a place.
-func (k *issueBook) handles(ctx context.Context, place string) (map[string]bool, error) {
-	all := map[string]bool{}
+// handles returns the handles that are known, of all brokers, by the name of their place.
+func (k *issueBook) handles(ctx context.Context) (map[string]map[string]bool, error) {
+	all := map[string]map[string]bool{}
+	add := func(r *issueRecord) {
+		if all[r.Place.Name] == nil {
+			all[r.Place.Name] = map[string]bool{}
+		}
+		all[r.Place.Name][r.Handle] = true
+	}
 	k.mu.Lock()
 	for _, i := range k.kept {
-		all[i.record.Handle] = true
+		add(&i.record)
 	}
 	k.mu.Unlock()
 	err := each(ctx, k.store, issuedRoot, func(key string) error {
@@ -306,12 +314,19 @@ func (k *issueBook) handles(ctx context.Context, place string) (map[string]bool,
 		if errors.Is(err, store.ErrNotFound) {
 			return nil
 		}
-		if err == nil && record.Place.Name == place {
-			all[record.Handle] = true
+		if err == nil {
+			add(&record)
 		}
 		return err
 	})
 	return all, err
+}
+
+// foundLost says how many records there are of what nobody knows whether it was issued.
+func (k *issueBook) foundLost(n int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.lost = n
 }
 
 // Issued returns how much is kept that sources issued, and how much of it is being ended, for metrics.

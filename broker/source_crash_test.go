@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -206,6 +207,168 @@ func TestIssuedIsKeptByTheNext(t *testing.T) {
 	}
 	c.add(r.Results[0].Lease.Expires.Sub(c.now()) + time.Minute)
 	s.awaitWorking(t, 0)
+}
+
+// TestIssuedEndsBesideDamage: a record or a lease that cannot be read, or something that cannot be ended, are no reason not to end the rest.
+func TestIssuedEndsBesideDamage(t *testing.T) {
+	for name, damaged := range map[string]func(lease string) string{
+		"a record":      func(string) string { return "sys/issued/default/a/a/x.0" },
+		"its lease":     func(lease string) string { return "default/lease/a/i/" + lease },
+		"another's end": nil, // see below
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newClock()
+			s := newIssuer(c.now)
+			b := brokertest.Start(t, brokertest.Config{Now: c.now})
+			b.ApplyPolicy(brokertest.AllowVirtual("a/*"))
+			config := configOf(t, b)
+			config.Sources, config.Now = []source.Source{s}, c.now
+			first, err := broker.New(t.Context(), config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := first.PutSecret(t.Context(), b.Admin, ns, broker.PutSecret{Name: "a/i", Source: &source.Document{Kind: "test-issuer"}}); err != nil {
+				t.Fatal(err)
+			}
+			g := newGuest(t, first, b.Device)
+			if name == "another's end" {
+				// What an answer was lost of, which sorts first, and cannot be ended.
+				text := fmt.Sprintf(`{"namespace":"default","secret":"a/b","version":1,"lease":"x.0","kind":"test-issuer","place":{"name":"place","exclusive":true},"asked":%q}`,
+					c.now().UTC().Add(-time.Hour).Format(time.RFC3339))
+				s.set(func() { s.works["stuck"] = c.now().Add(-time.Hour) })
+				if err := b.Data.Store.Apply(t.Context(), store.Write{Key: "sys/issued/default/a/b/x.0", Value: []byte(text)}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r, err := g.fetch("a/i")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var from source.Source = s
+			left := 0
+			if name == "another's end" {
+				from, left = stuckIssuer{s}, 1
+			}
+			config.Sources = []source.Source{from}
+			next, err := broker.New(t.Context(), config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if damaged != nil {
+				w := store.Write{Key: damaged(r.Results[0].Lease.ID), Value: []byte("{")}
+				if before, err := b.Data.Store.Get(t.Context(), w.Key); err == nil {
+					w.Version = before.Version
+				}
+				if err := b.Data.Store.Apply(t.Context(), w); err != nil {
+					t.Fatal(err)
+				}
+			}
+			ctx, stop := context.WithCancel(t.Context())
+			ended := make(chan struct{})
+			go func() { _ = next.TendLeases(ctx); close(ended) }()
+			defer func() { stop(); <-ended }()
+			c.add(r.Results[0].Lease.Expires.Sub(c.now()) + time.Minute)
+			s.awaitWorking(t, left)
+		})
+	}
+}
+
+// TestIssuedUnknownIsBounded: where a source does not answer, what may have been issued is written down so often and not for ever, and looking through it afterwards
+// reads each record a few times, not each for each.
+func TestIssuedUnknownIsBounded(t *testing.T) {
+	const most, early = 10_000, 200 // the first as maxIssued
+	c := newClock()
+	s := newIssuer(c.now)
+	b := brokertest.Start(t, brokertest.Config{Now: c.now})
+	b.ApplyPolicy(brokertest.AllowVirtual("a/*"))
+	for i := 0; i < most; {
+		var writes []store.Write
+		for range 500 {
+			secret, asked := "a/late", c.now().Add(time.Hour)
+			if i < early {
+				secret, asked = "a/early", c.now()
+			}
+			text := fmt.Sprintf(`{"namespace":"default","secret":%q,"version":1,"lease":"x.%d","kind":"test-issuer","place":{"name":"place","exclusive":true},"asked":%q}`,
+				secret, i, asked.UTC().Format(time.RFC3339))
+			writes = append(writes, store.Write{Key: fmt.Sprintf("sys/issued/default/%s/x.%d", secret, i), Value: []byte(text)})
+			i++
+		}
+		if err := b.Data.Store.Apply(t.Context(), writes...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.Data.Log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	counted := &counting{Store: b.Data.Store}
+	config := configOf(t, b)
+	config.Store, config.Sources, config.Now, config.Logs, config.Log = counted, []source.Source{s}, c.now, nil, logOver(t, b, counted)
+	core, err := broker.New(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := core.PutSecret(t.Context(), b.Admin, ns, broker.PutSecret{Name: "a/i", Source: &source.Document{Kind: "test-issuer"}}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { _ = core.TendLeases(ctx); close(ended) }()
+	defer func() { stop(); <-ended }()
+	g := newGuest(t, core, b.Device)
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		if _, err = g.fetch("a/i"); err != nil {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("more was asked for than is kept")
+		}
+	}
+	issued := len(s.working())
+	if _, err := g.fetch("a/i"); err == nil || len(s.working()) != issued {
+		t.Errorf("%v, and %d were issued after %d", err, len(s.working()), issued)
+	}
+	before := counted.reads.Load()
+	c.add(6 * time.Minute)
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		left, err := b.Data.Store.List(t.Context(), "sys/issued/default/a/early/", "", 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if reads := counted.reads.Load() - before; len(left) == 0 && reads < 10*most {
+			break
+		} else if time.Now().After(end) {
+			t.Fatalf("%d records are left, after %d reads", len(left), reads)
+		}
+	}
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		if _, err = g.fetch("a/i"); err == nil {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
+}
+
+// counting counts reads.
+type counting struct {
+	store.Store
+	reads atomic.Int64
+}
+
+func (s *counting) Get(ctx context.Context, key string) (store.Record, error) {
+	s.reads.Add(1)
+	return s.Store.Get(ctx, key)
+}
+
+// stuckIssuer cannot end one of those that it issued.
+type stuckIssuer struct{ *issuer }
+
+func (s stuckIssuer) Revoke(ctx context.Context, handle string) error {
+	if handle == "stuck" {
+		return &source.Failure{Err: source.ErrRejected, Detail: "stuck"}
+	}
+	return s.issuer.Revoke(ctx, handle)
 }
 
 // TestIssuedWhenNothingCanBeRecorded: what was issued for a release that cannot be recorded is ended though the store is gone, and its record is deleted

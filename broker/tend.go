@@ -62,32 +62,76 @@ func (b *Broker) TendLeases(ctx context.Context) error {
 }
 
 // sweep looks at the records below a prefix, and has those ended whose reason to be is gone. The reasons are not marked in the records when they
-// arise, but found in what they follow from, so that no crash between the one and the other can lose one.
+// arise, but found in what they follow from, so that no crash between the one and the other can lose one. One of which that cannot be found keeps none of the
+// others from being ended: the error is that of the first.
 func (b *Broker) sweep(ctx context.Context, prefix string) error {
-	return each(ctx, b.store, prefix, func(key string) error {
+	var (
+		first error
+		lost  int
+		known knownHandles
+	)
+	err := each(ctx, b.store, prefix, func(key string) error {
 		record, at, err := load[issueRecord](ctx, b.store, key)
-		if errors.Is(err, store.ErrNotFound) {
-			return nil // ended since it was listed
-		}
-		if err != nil {
+		switch {
+		case errors.Is(err, store.ErrNotFound): // ended since it was listed
+			return nil
+		case errors.Is(err, store.ErrCorrupt):
+		case err != nil:
 			return err
-		}
-		i := &issue{key: key, at: at, record: record}
-		if record.Handle == "" {
-			if b.now().Sub(record.Asked) < orphanAge || b.issues.knows(key) {
-				return nil
+		default:
+			if record.Handle == "" && !b.issues.knows(key) {
+				lost++
 			}
-			return b.endOrphan(ctx, i)
+			err = b.look(ctx, &issue{key: key, at: at, record: record}, &known)
 		}
-		reason, err := b.reasonToEnd(ctx, i)
-		if err != nil {
-			return err
+		if err != nil && first == nil {
+			first = fmt.Errorf("%s: %w", key, err)
 		}
-		if !b.issues.found(i, reason) {
-			return fmt.Errorf("%d issued are kept already", maxIssued)
-		}
-		return nil
+		return ctx.Err()
 	})
+	if err != nil {
+		return err
+	}
+	if prefix == issuedRoot {
+		b.issues.foundLost(lost - known.ended)
+	}
+	return first
+}
+
+// knownHandles are those of all records, read once for many searches. What a search finds was issued a minute before they were read, or earlier, and so had its record.
+type knownHandles struct {
+	read    time.Time
+	byPlace map[string]map[string]bool
+	err     error
+
+	ended int // records that the searches were for and that are deleted
+}
+
+// knownFor is how long they are gone by.
+const knownFor = 20 * time.Second
+
+func (h *knownHandles) at(ctx context.Context, b *Broker, place string) (map[string]bool, error) {
+	if now := b.now(); h.read.IsZero() || now.Sub(h.read) > knownFor || now.Before(h.read) {
+		h.read = now
+		h.byPlace, h.err = b.issues.handles(ctx)
+	}
+	return h.byPlace[place], h.err
+}
+
+// look looks at one record, and keeps or ends what it is of.
+func (b *Broker) look(ctx context.Context, i *issue, known *knownHandles) error {
+	if i.record.Handle == "" {
+		if b.now().Sub(i.record.Asked) < orphanAge || b.issues.knows(i.key) {
+			return nil
+		}
+		return b.endOrphan(ctx, i, known)
+	}
+	reason, err := b.reasonToEnd(ctx, i)
+	// Also where that is not known it ends in its time.
+	if !b.issues.found(i, reason) && err == nil {
+		err = fmt.Errorf("%d issued are kept already", maxIssued)
+	}
+	return err
 }
 
 // reasonToEnd says why something that was issued is to end now, "" if it is not.
@@ -233,11 +277,11 @@ func (b *Broker) ended(kind, result string) {
 
 // endOrphan ends what may have been issued before a crash, or to a request whose answer was lost. At a place that others use too, nobody can say whose
 // a lease is, and ending another's would be worse than leaving one that nobody holds to end by itself: that is said, and counted.
-func (b *Broker) endOrphan(ctx context.Context, i *issue) error {
+func (b *Broker) endOrphan(ctx context.Context, i *issue, all *knownHandles) error {
 	r := &i.record
 	issuer, ok := b.issues.sources[r.Kind].(source.Issuer)
 	if ok && r.Place.Exclusive {
-		known, err := b.issues.handles(ctx, r.Place.Name)
+		known, err := all.at(ctx, b, r.Place.Name)
 		if err != nil {
 			return err
 		}
@@ -272,6 +316,9 @@ func (b *Broker) endOrphan(ctx context.Context, i *issue) error {
 	err := b.store.Apply(ctx, store.Write{Key: i.key, Version: i.at})
 	if errors.Is(err, store.ErrConflict) {
 		err = nil
+	}
+	if err == nil {
+		all.ended++
 	}
 	return err
 }

@@ -163,6 +163,33 @@ func IsReserved(segment string) bool {
 	return false
 }
 
+// insertable reports whether a character can be in what is put in.
+func insertable(c rune) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-' || c == '.'
+}
+
+// CheckApart refuses a template in which the value of one claim could go on where that of another begins: of a-b and c, and of a and b-c, the text
+// ${claims.x}-${claims.y} makes one name, so that a workload that chooses what one of them says could have what is another's. What stands between two claims has
+// a character that no value has.
+func (t *Template) CheckApart() error {
+	last := "" // the claim before, if nothing is between it and the next
+	for _, p := range t.parts {
+		switch {
+		case p.placeholder == "":
+			if strings.ContainsFunc(p.literal, func(c rune) bool { return !insertable(c) }) {
+				last = ""
+			}
+		case !strings.HasPrefix(p.placeholder, nameClaims+"."):
+		case last != "" && last != p.placeholder:
+			return fmt.Errorf("where ${%.80s} ends and ${%.80s} begins cannot be told from the text that they make: "+
+				"put one of @ : + ~ between them, or make them segments of their own", last, p.placeholder)
+		default:
+			last = p.placeholder
+		}
+	}
+	return nil
+}
+
 func checkInserted(value string) *Refusal {
 	switch {
 	case value == "":
@@ -171,8 +198,7 @@ func checkInserted(value string) *Refusal {
 		return &Refusal{Code: RefusedLong, Detail: fmt.Sprintf("it has %d bytes, over %d", len(value), MaxInserted)}
 	}
 	for i := range len(value) {
-		c := value[i]
-		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-' || c == '.') {
+		if !insertable(rune(value[i])) {
 			return &Refusal{Code: RefusedByte, Detail: fmt.Sprintf("it has a character, at byte %d, that is none of A-Z a-z 0-9 _ - .", i)}
 		}
 	}

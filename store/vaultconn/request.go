@@ -25,6 +25,14 @@ type Request struct {
 	Query  url.Values // may be nil
 	Body   any        // encoded as JSON, or a json.RawMessage; nil for none
 	Wrap   time.Duration
+
+	// Once has the request sent once at most, also where it is a GET and the connection breaks: for paths whose read makes something.
+	Once bool
+}
+
+// reads reports whether nothing comes of it that the request is made twice, or of one whose answer is lost.
+func (r *Request) reads() bool {
+	return !r.Once && (r.Method == http.MethodGet || r.Method == methodList)
 }
 
 // Response is what Vault answered. Data is as it came, so that numbers and strings are byte for byte what is stored.
@@ -114,7 +122,7 @@ func unavailable(caller context.Context, err error) error {
 // nor looks whether the token is good.
 func (c *Conn) exchange(ctx context.Context, r Request, token string, credentials ...string) (*answer, error) {
 	a, err := c.attempt(ctx, r, token, credentials)
-	if (r.Method == http.MethodGet || r.Method == methodList) && ctx.Err() == nil && broken(err) {
+	if r.reads() && ctx.Err() == nil && broken(err) {
 		a, err = c.attempt(ctx, r, token, credentials)
 	}
 	var failed *Error
@@ -145,12 +153,15 @@ func (c *Conn) attempt(ctx context.Context, r Request, token string, credentials
 	fail := func(status int, unknown bool, err error, messages ...string) (*answer, error) {
 		return nil, &Error{
 			Method: r.Method, Path: r.Path, Status: status, Messages: scrub(messages, credentials...),
-			Unknown: unknown && r.Method != http.MethodGet && r.Method != methodList, Err: err,
+			Unknown: unknown && !r.reads(), Err: err,
 		}
 	}
 	request, err := c.encode(r, token)
 	if err != nil {
 		return fail(0, false, ErrRejected, err.Error())
+	}
+	if r.Once {
+		ctx = context.WithValue(ctx, onceKey{}, true)
 	}
 	got, err := c.client.RawRequestWithContext(ctx, request) //nolint:staticcheck // the Logical API escapes paths otherwise
 	if got != nil {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -87,6 +88,9 @@ func (t *transport) renew() error {
 
 // RoundTrip implements http.RoundTripper.
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Context().Value(onceKey{}) != nil {
+		r = once(r)
+	}
 	answer, err := t.connection.Load().RoundTrip(r)
 	if err != nil {
 		return nil, err
@@ -100,6 +104,18 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	answer.Body = &boundedBody{ReadCloser: answer.Body, left: most}
 	return answer, nil
+}
+
+// onceKey is of the value in a context that says that a request is sent once at most.
+type onceKey struct{}
+
+// once returns a request that net/http does not send a second time. A GET without a body it would, when the connection breaks on which it was sent.
+func once(r *http.Request) *http.Request {
+	r = r.Clone(r.Context())
+	if r.GetBody = nil; r.Body == nil || r.Body == http.NoBody {
+		r.Body = io.NopCloser(strings.NewReader("")) // of which net/http finds out, but for sending it again, that it is empty
+	}
+	return r
 }
 
 func (t *transport) close() { t.connection.Load().CloseIdleConnections() }

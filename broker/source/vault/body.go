@@ -71,6 +71,9 @@ func parseNode(raw json.RawMessage, secret, at string, depth int) (*node, error)
 			return nil, fmt.Errorf("%.100s: %w", at, err)
 		}
 		t, err := source.Parse(text, secret)
+		if err == nil {
+			err = t.CheckApart()
+		}
 		if err != nil {
 			return nil, fmt.Errorf("%.100s: %w", at, err)
 		}

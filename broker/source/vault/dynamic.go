@@ -105,7 +105,7 @@ func (d *Dynamic) fill(parameters json.RawMessage, r source.Request) (f filled, 
 	if f.dynamicParameters, err = parseDynamic(parameters, r.Secret); err != nil {
 		return f, &source.Failure{Err: source.ErrRejected, Detail: "the document is no longer understood", Cause: err}
 	}
-	f.request.Method = http.MethodGet
+	f.request.Method, f.request.Once = http.MethodGet, true // what is asked for twice is issued twice, and one of the two nobody would know of
 	if f.request.Path, err = f.path.render(r); err != nil {
 		return f, err
 	}
@@ -134,8 +134,9 @@ func (d *Dynamic) Fetch(ctx context.Context, parameters json.RawMessage, r sourc
 	if err != nil {
 		return source.Value{}, failure(err, f.request)
 	}
+	nothing := &source.Failure{Err: source.ErrValue, Detail: what(f.request) + ": Vault's answer says nothing of what was issued", Unknown: true}
 	if answer == nil {
-		return source.Value{}, unreadable(f.request)
+		return source.Value{}, nothing
 	}
 	defer clear(answer.Data)
 	var issued source.Value
@@ -143,7 +144,7 @@ func (d *Dynamic) Fetch(ctx context.Context, parameters json.RawMessage, r sourc
 		issued.Lease = &source.Lease{Handle: answer.LeaseID, Duration: time.Duration(answer.LeaseDuration) * time.Second}
 	}
 	if len(answer.Data) == 0 || string(answer.Data) == "null" {
-		return issued, unreadable(f.request)
+		return issued, nothing
 	}
 	value, err := f.part.of(answer.Data, what(f.request))
 	if err == nil && f.wrap > 0 {

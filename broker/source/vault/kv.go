@@ -129,6 +129,9 @@ func (k *KV) Fetch(ctx context.Context, parameters json.RawMessage, _ source.Req
 		return source.Value{}, unreadable(request)
 	}
 	defer clear(answer.Data)
+	if answer.LeaseID != "" {
+		return source.Value{}, k.issued(ctx, request, answer.LeaseID)
+	}
 	object, version := answer.Data, ""
 	if p.KV != 1 {
 		var data struct {
@@ -151,6 +154,15 @@ func (k *KV) Fetch(ctx context.Context, parameters json.RawMessage, _ source.Req
 	}
 	value, err := p.part.of(object, what(request))
 	return source.Value{Bytes: value, Version: version}, err
+}
+
+// issued ends what an engine issued where a KV secret was asked for, and says that there is none: nothing would end it later.
+func (k *KV) issued(ctx context.Context, r vaultconn.Request, lease string) error {
+	f := &source.Failure{Err: source.ErrRejected, Detail: what(r) + ": an engine that issues answered, and no KV: the kind of such a secret is " + KindDynamic}
+	if err := revoke(ctx, k.conn, lease); err != nil {
+		f.Detail, f.Cause = f.Detail+"; what it issued could not be ended, and ends by itself", err
+	}
+	return f
 }
 
 // Probe implements source.Source. It asks for rights and metadata, and not for the value: for subkeys, which Vault answers with null in the place of every
@@ -248,7 +260,7 @@ func failure(err error, r vaultconn.Request) error {
 	return f
 }
 
-// unknown reports whether a request may have been acted upon though it failed. vaultconn.Error.Unknown is about writes, and engines issue on reads, too.
+// unknown reports whether a request may have been acted upon though it failed.
 func unknown(err error) bool {
 	var answered *vaultconn.Error
 	if !errors.As(err, &answered) {

@@ -18,10 +18,14 @@ const maxLooked = 1000
 
 // Revoke implements source.Issuer. Vault answers once it is done: until then what was issued may still work, and a failure is a failure.
 func (d *Dynamic) Revoke(ctx context.Context, handle string) error {
+	return revoke(ctx, d.conn, handle)
+}
+
+func revoke(ctx context.Context, conn *vaultconn.Conn, handle string) error {
 	request := vaultconn.Request{
 		Method: http.MethodPut, Path: "sys/leases/revoke", Body: map[string]any{"lease_id": handle, "sync": true},
 	}
-	if _, err := d.conn.Do(ctx, request); err != nil {
+	if _, err := conn.Do(ctx, request); err != nil {
 		return failure(err, request)
 	}
 	return nil

@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -75,7 +76,7 @@ func parsePath(text, secret string) (*pathTemplate, error) {
 		case i == 0:
 			return nil, fmt.Errorf("path %.100q: its first segment, the engine's mount, is written out", text)
 		default:
-			if err := literalsAround(s); err != nil {
+			if err := errors.Join(literalsAround(s), s.CheckApart()); err != nil {
 				return nil, fmt.Errorf("path %.100q: %w", text, err)
 			}
 		}

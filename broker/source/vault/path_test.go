@@ -169,3 +169,29 @@ func TestDocuments(t *testing.T) {
 		t.Errorf("%s, %v", got, err)
 	}
 }
+
+// TestTwoClaimsAreToldApart: two workloads whose claims differ never come to one place, whatever one of them says of itself.
+func TestTwoClaimsAreToldApart(t *testing.T) {
+	d := vault.NewDynamic(nil)
+	const host, role = "${claims.tpm.host}", `${claims.init_data_claims["role"]}`
+	for between, good := range map[string]bool{
+		"": false, "-": false, ".": false, "_x-": false, "${secret[0]}": false, "${decision}": false,
+		"/": true, ":": true, "-@-": true, "/a/": true,
+	} {
+		for where, document := range map[string]map[string]any{
+			"path": {"path": "db/creds/" + host + between + role},
+			"body": {"path": "db/creds/x", "method": "write", "body": map[string]any{"a": []string{host + between + role}}},
+		} {
+			text, err := json.Marshal(document)
+			check(t, err)
+			if _, err := d.Check(text, "a/b"); (err == nil) != good {
+				t.Errorf("%s, %q between: %v", where, between, err)
+			}
+		}
+	}
+	text, err := json.Marshal(map[string]any{"path": "db/creds/" + host + "-${secret[0]}-" + host})
+	check(t, err)
+	if _, err := d.Check(text, "a/b"); err != nil {
+		t.Errorf("one claim twice: %v", err)
+	}
+}
