@@ -279,7 +279,7 @@ func TestIssuedUnknownIsBounded(t *testing.T) {
 	const most, early = 10_000, 200 // the first as maxIssued
 	c := newClock()
 	s := newIssuer(c.now)
-	b := brokertest.Start(t, brokertest.Config{Now: c.now})
+	b := brokertest.Start(t, brokertest.Config{Now: c.now, OwnFile: true})
 	b.ApplyPolicy(brokertest.AllowVirtual("a/*"))
 	for i := 0; i < most; {
 		var writes []store.Write
