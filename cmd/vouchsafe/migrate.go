@@ -92,7 +92,7 @@ func (p *program) storeMigrate() *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use:   "migrate --from FILE --to FILE [--check]",
-		Short: "Move everything in a store to another store, such as from a file to Vault or back",
+		Short: "Move a store from a file to Vault, or back",
 		Long: `Move everything in a broker's store to another store: from a file to Vault, back, or to another file or seal. Both are said by files of server
 settings, of which data, store, seal and vault count; so --to is the file that the broker will be started with afterwards.
 
@@ -148,7 +148,7 @@ func (p *program) migrate(ctx context.Context, from, to string, check bool) (don
 	if target != nil {
 		defer closing(target.close)
 		if target.config.Where() == source.config.Where() {
-			return nil, no{fmt.Errorf("--from and --to are one store, %s", source.config.Where())}
+			return nil, no{fmt.Errorf("--from and --to are one store: %s", source.config.Where())}
 		}
 	}
 	done = &migrated{Check: check}
@@ -241,6 +241,6 @@ func (p *program) printMigrated(done *migrated) error {
 	for _, l := range done.Logs {
 		fmt.Fprintf(p.out, "Audit log %s is in order: %d entries\n", l.Origin, l.Entries)
 	}
-	_, err := fmt.Fprintf(p.out, "Start brokers on it from now on, and put %s away.\n", done.From)
+	_, err := fmt.Fprintf(p.out, "Start brokers on it from now on, and put the store %s away.\n", done.From)
 	return err
 }

@@ -123,7 +123,7 @@ func Run(ctx context.Context, c Config) (Report, error) {
 	m := &migration{Config: c, source: c.Source, target: c.Target, pauses: defaultPauses[:]}
 	m.report = Report{From: c.From, To: c.To}
 	if err := m.run(ctx); err != nil {
-		return m.report, fmt.Errorf("migrate from %s to %s: %w", c.From, c.To, err)
+		return m.report, fmt.Errorf("migrate from the store %s to the store %s: %w", c.From, c.To, err)
 	}
 	return m.report, nil
 }
