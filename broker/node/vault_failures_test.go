@@ -5,6 +5,9 @@ package node_test
 import (
 	"context"
 	"net/http"
+	"os"
+	"regexp"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -23,6 +26,7 @@ type vaultFailure struct {
 	shows    func(before, now float64) bool
 	cluster  bool
 	notReady bool // /readyz says so
+	always   bool // in ordinary runs, too
 }
 
 func isDown(_, now float64) bool       { return now == 0 }
@@ -30,23 +34,24 @@ func rises(before, now float64) bool   { return now > before }
 func rises20(before, now float64) bool { return now > before+20 }
 
 const (
-	seriesUp        = "vouchsafe_vault_up"
-	seriesLogins    = `vouchsafe_vault_logins_total{result="ok"}`
-	seriesForbidden = `vouchsafe_vault_request_seconds_count*result="forbidden"`
+	seriesUp          = "vouchsafe_vault_up"
+	seriesLogins      = `vouchsafe_vault_logins_total{result="ok"}`
+	seriesForbidden   = `vouchsafe_vault_request_seconds_count*result="forbidden"`
+	seriesUnavailable = `vouchsafe_vault_request_seconds_count*result="unavailable"`
 )
 
 func vaultFailures() []vaultFailure {
 	return []vaultFailure{
 		{
-			name: "killed", metric: seriesUp, shows: isDown, during: 500 * time.Millisecond,
+			name: "killed", always: true, metric: seriesUp, shows: isDown, during: 500 * time.Millisecond,
 			harm: func(r *vaultRig) { r.active.Kill(r.t) }, mend: func(r *vaultRig) { r.active.Restart(r.t) },
 		},
 		{
-			name: "sealed", metric: seriesUp, shows: isDown, during: time.Second, notReady: true,
+			name: "sealed", always: true, metric: seriesUp, shows: isDown, during: time.Second, notReady: true,
 			harm: func(r *vaultRig) { r.active.Seal(r.t) }, mend: func(r *vaultRig) { r.active.Unseal(r.t) },
 		},
 		{
-			name: "token revoked", metric: seriesLogins, shows: rises, during: 500 * time.Millisecond, serves: true,
+			name: "token revoked", always: true, metric: seriesLogins, shows: rises, during: 500 * time.Millisecond, serves: true,
 			harm: revokeTokens,
 		},
 		{
@@ -70,7 +75,7 @@ func vaultFailures() []vaultFailure {
 			harm: func(r *vaultRig) { r.permit(noRights) }, mend: func(r *vaultRig) { r.permit(r.rights()) },
 		},
 		{
-			name: "mount moved away", metric: seriesForbidden, shows: rises, during: time.Second, notReady: true,
+			name: "mount moved away", metric: seriesUnavailable, shows: rises, during: time.Second, notReady: true,
 			harm: func(r *vaultRig) { r.remount(r.mount, "elsewhere") }, mend: func(r *vaultRig) { r.remount("elsewhere", r.mount) },
 		},
 		{
@@ -100,7 +105,12 @@ func (r *vaultRig) remount(from, to string) {
 // Retry-After. What was answered is recorded, once; nothing was released without a record; nothing piles up; a metric shows it; and all goes on without a restart.
 func TestVaultFailures(t *testing.T) {
 	for _, f := range vaultFailures() {
-		t.Run(f.name, func(t *testing.T) { f.run(t) })
+		t.Run(f.name, func(t *testing.T) {
+			if !f.always && os.Getenv("VOUCHSAFE_VAULT_FAILURES") == "" {
+				t.Skip("half a minute: set VOUCHSAFE_VAULT_FAILURES=1, as \"make accept\" does")
+			}
+			f.run(t)
+		})
 	}
 }
 
@@ -134,6 +144,8 @@ func (f vaultFailure) run(t *testing.T) {
 	var bounds sync.WaitGroup
 	var most, heap, pending float64
 	bounds.Go(func() { most, heap, pending = r.bounds(watching) })
+	defer bounds.Wait() // also where the test ends early
+	defer seen()
 	eventually(t, 20*time.Second, f.metric+" shows it", func() bool {
 		now, found := r.metric(f.metric)
 		return found && f.shows(before, now)
@@ -175,4 +187,29 @@ func (f vaultFailure) run(t *testing.T) {
 		t.Errorf("it piles up: %v goroutines, %.0f MiB, %v appends", most, heap/(1<<20), pending)
 	}
 	r.addUp(a)
+}
+
+// TestVaultFailuresPage holds docs/vault-failures.md to the rows: each is there with its metric, and no other is.
+func TestVaultFailuresPage(t *testing.T) {
+	page, err := os.ReadFile("../../docs/vault-failures.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := map[string]string{} // name → line
+	for line := range strings.Lines(string(page)) {
+		if match := regexp.MustCompile("`broker/node\\.TestVaultFailures/(\\w+)`").FindStringSubmatch(line); match != nil {
+			told[match[1]] = line
+		}
+	}
+	for _, f := range vaultFailures() {
+		name := strings.ReplaceAll(f.name, " ", "_")
+		metric := regexp.MustCompile(`^vouchsafe_vault_(up|logins_total|request_seconds)`).FindString(f.metric)
+		if metric == "" || !strings.Contains(told[name], metric) {
+			t.Errorf("the page does not tell of %s with its metric %s", name, f.metric)
+		}
+		delete(told, name)
+	}
+	for name := range told {
+		t.Errorf("the page names %s, which there is not", name)
+	}
 }
