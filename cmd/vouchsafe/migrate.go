@@ -92,7 +92,7 @@ func (p *program) storeMigrate() *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use:   "migrate --from FILE --to FILE [--check]",
-		Short: "Move everything in a store to another store, such as from a file to Vault or back",
+		Short: "Move a whole store elsewhere, as from a file to Vault",
 		Long: `Move everything in a broker's store to another store: from a file to Vault, back, or to another file or seal. Both are said by files of server
 settings, of which data, store, seal and vault count; so --to is the file that the broker will be started with afterwards.
 
