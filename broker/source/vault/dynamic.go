@@ -79,6 +79,9 @@ func parseDynamic(parameters json.RawMessage, secret string) (p dynamicParameter
 		if p.wrap, err = time.ParseDuration(p.Wrap); err != nil || p.wrap < time.Second || p.wrap > MaxWrap || p.wrap%time.Second != 0 {
 			return p, fmt.Errorf("wrap %.32q is not a duration of whole seconds, from 1s to %s", p.Wrap, MaxWrap)
 		}
+		if p.part.Encoding != "" { // what is wrapped is JSON, whose texts cannot have every byte
+			return p, errors.New("wrap and encoding exclude each other: what is unwrapped is as Vault issued it, to be decoded by the workload")
+		}
 	}
 	return p, p.part.check()
 }

@@ -114,6 +114,7 @@ func TestDocuments(t *testing.T) {
 		`{"path": "d/x", "method": "write", "body": {"a": [1, "${nothing}"]}}`: "body.a[1]",
 		`{"path": "d/x", "method": "write", "body": {"a": 1, "a": 2}}`:         "a",
 		`{"path": "d/x", "wrap": "1ms"}`:                                       "not a duration",
+		`{"path": "d/x", "wrap": "5m", "field": "f", "encoding": "base64"}`:    "exclude each other",
 		`{"path": "d/x", "wrap": "48h"}`:                                       "not a duration",
 		`{"path": "d/x", "wrap": "soon"}`:                                      "not a duration",
 		`{"path": "d/x", "encoding": "base64"}`:                                "name the field",
