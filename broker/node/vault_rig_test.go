@@ -43,6 +43,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/store/seal"
 	"github.com/vouchsafe/vouchsafe/store/vault"
 	"github.com/vouchsafe/vouchsafe/store/vaultconn"
+	"github.com/vouchsafe/vouchsafe/store/vaultconn/rights"
 )
 
 // vaultRig is a node over TLS whose store is in a Vault that a test may harm, which it reaches through a proxy and logs in to by AppRole.
@@ -71,11 +72,8 @@ const (
 
 // rights is the policy of the broker's token.
 func (r *vaultRig) rights() string {
-	var out strings.Builder
-	for _, right := range vault.Rights(r.mount, "") {
-		fmt.Fprintf(&out, "path %q { capabilities = [%q] }\n", right.Path, strings.Join(right.Capabilities, `", "`))
-	}
-	return strings.ReplaceAll(out.String(), `\"`, `"`)
+	needs := rights.Store{Mount: r.mount, Prefix: vault.DefaultPrefix}
+	return rights.HCL(needs.Rights())
 }
 
 // permit gives the broker's token other rights.

@@ -97,7 +97,7 @@ func (s *settings) storeRights() *rights.Store {
 	}
 	prefix := s.Store.Prefix
 	if prefix == "" {
-		prefix = rights.DefaultPrefix
+		prefix = vault.DefaultPrefix
 	}
 	return &rights.Store{Mount: s.Store.Mount, Prefix: prefix}
 }

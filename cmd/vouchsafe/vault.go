@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/vouchsafe/vouchsafe/store/vault"
 	"github.com/vouchsafe/vouchsafe/store/vaultconn"
 	"github.com/vouchsafe/vouchsafe/store/vaultconn/doctor"
 	"github.com/vouchsafe/vouchsafe/store/vaultconn/rights"
@@ -31,7 +32,7 @@ type vaultFlags struct {
 func (f *vaultFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.config, "config", "", "YAML `FILE` with the server's settings")
 	c.Flags().StringVar(&f.mount, "mount", "", "`MOUNT` of the KV engine, version 2, that holds the store")
-	c.Flags().StringVar(&f.prefix, "prefix", rights.DefaultPrefix, "`FOLDER` of the store in it")
+	c.Flags().StringVar(&f.prefix, "prefix", vault.DefaultPrefix, "`FOLDER` of the store in it")
 	c.Flags().BoolVar(&f.create, "create", false, "also what is needed once, to make the store")
 	c.Flags().StringVar(&f.transit, "transit-key", "", "`NAME` of the transit key that seals the store")
 	c.Flags().StringVar(&f.transitAt, "transit-mount", "transit", "`MOUNT` of its engine")

@@ -32,7 +32,7 @@
 //
 // [Open] demands that the engine keeps one version of each secret (max_versions 1), so that what was replaced is gone, and deletes none by itself
 // (delete_version_after 0s). It sets the former when it creates a store and nothing else is in the engine; else it says what to run, since for others it would
-// cost older versions. A limit for single secrets, as "vault kv metadata put" sets, is not looked at. [Rights] says what the broker's token has to be allowed.
+// cost older versions. A limit for single secrets, as "vault kv metadata put" sets, is not looked at. [rights.Store] says what the broker's token has to be allowed.
 //
 // # Writes
 //

@@ -14,6 +14,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/internal/vaulttest"
 	"github.com/vouchsafe/vouchsafe/store"
 	"github.com/vouchsafe/vouchsafe/store/vaultconn"
+	"github.com/vouchsafe/vouchsafe/store/vaultconn/rights"
 )
 
 // unavailable holds that every call fails in the way that means "try again", and that none says a record is not there.
@@ -286,13 +287,9 @@ func TestMountDeleted(t *testing.T) {
 }
 
 // token makes a token that has these rights and no others.
-func token(t *testing.T, server *vaulttest.Server, name string, rights []Right) string {
+func token(t *testing.T, server *vaulttest.Server, name string, may []rights.Right) string {
 	t.Helper()
-	var rules strings.Builder
-	for _, r := range rights {
-		fmt.Fprintf(&rules, "path %q { capabilities = [\"%s\"] }\n", r.Path, strings.Join(r.Capabilities, `", "`))
-	}
-	if err := server.Client(t).Sys().PutPolicyWithContext(t.Context(), name, rules.String()); err != nil {
+	if err := server.Client(t).Sys().PutPolicyWithContext(t.Context(), name, rights.HCL(may)); err != nil {
 		t.Fatal(err)
 	}
 	secret, err := server.Client(t).Auth().Token().CreateWithContext(t.Context(), &api.TokenCreateRequest{Policies: []string{name}})
@@ -306,13 +303,13 @@ func token(t *testing.T, server *vaulttest.Server, name string, rights []Right) 
 func TestRights(t *testing.T) {
 	server := vaulttest.Shared(t)
 	on := server.Mount(t, "kv", map[string]string{"version": "2"})
-	rights, create := Rights(on, ""), CreateRights(on, "")
-	both := append(append([]Right{}, rights[:len(rights)-1]...), create...)
-	maker := connect(t, server.Address, token(t, server, on+"-create", both), 0)
+	needs := rights.Store{Mount: on, Prefix: DefaultPrefix}
+	create := rights.Store{Mount: on, Prefix: DefaultPrefix, Create: true}
+	maker := connect(t, server.Address, token(t, server, on+"-create", create.Rights()), 0)
 	if _, err := Open(t.Context(), Config{Conn: maker, Mount: on, Create: true}); err != nil {
 		t.Fatalf("create: %v", err)
 	}
-	user := token(t, server, on, rights)
+	user := token(t, server, on, needs.Rights())
 	s, err := Open(t.Context(), Config{Conn: connect(t, server.Address, user, 0), Mount: on, PollEvery: 20 * time.Millisecond})
 	if err != nil {
 		t.Fatalf("open: %v", err)
@@ -335,13 +332,13 @@ func TestRights(t *testing.T) {
 	apply(t, s, store.Write{Key: "default/b", Version: 2})
 	works(t, s)
 
-	token(t, server, on, []Right{{"nothing", []string{"read"}}}) // the policy changes under the token
+	token(t, server, on, []rights.Right{{Path: "nothing", Capabilities: []string{"read"}}}) // the policy changes under the token
 	unavailable(t, s, vaultconn.ErrForbidden)
 	_, err = s.Get(t.Context(), "default/a")
 	if err == nil || !strings.Contains(err.Error(), "/data/"+DefaultPrefix+"/default/a") || strings.Contains(err.Error(), user) {
 		t.Errorf("the error does not say which path is meant, or says the token: %v", err)
 	}
-	token(t, server, on, rights)
+	token(t, server, on, needs.Rights())
 	works(t, s)
 
 	if err := server.Client(t).Auth().Token().RevokeTreeWithContext(t.Context(), user); err != nil {

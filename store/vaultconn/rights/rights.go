@@ -53,9 +53,6 @@ type Needs struct {
 	Given   bool // the token is given to the broker, which then does not revoke it
 }
 
-// DefaultPrefix is the folder of a store where no other is named.
-const DefaultPrefix = "vouchsafe"
-
 // Check says what is wrong with the paths.
 func (n *Needs) Check() error {
 	var errs []error
@@ -96,7 +93,7 @@ func (n *Needs) Rights() []Right {
 		Path: "sys/capabilities-self", Capabilities: []string{"update"}, Why: `for "vouchsafe vault doctor" and the checks of sources: what the token may do`,
 	})
 	if s := n.Store; s != nil {
-		rights = append(rights, s.rights()...)
+		rights = append(rights, s.Rights()...)
 	}
 	if s := n.Seal; s != nil {
 		rights = append(rights,
@@ -112,7 +109,8 @@ func (n *Needs) Rights() []Right {
 	return append(rights, n.issuing()...)
 }
 
-func (s *Store) rights() []Right {
+// Rights returns what the store alone takes: enough for all that package store/vault does, also where the mount is disabled and enabled again, and nothing more.
+func (s *Store) Rights() []Right {
 	rights := []Right{
 		{Path: s.Mount + "/data/" + s.Prefix + "/*", Capabilities: []string{"create", "read", "update"}, Why: "the store's records, written with check-and-set"},
 		{Path: s.Mount + "/subkeys/" + s.Prefix + "/*", Capabilities: []string{"read"}, Why: "versions of records without their values"},
