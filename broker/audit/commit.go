@@ -128,22 +128,30 @@ func (l *Log) settle() error {
 // reload makes the stored head the one to go on from, if it is another. Readers do not see it until a commit on top of it succeeded, since before that
 // it may not be durable.
 func (l *Log) reload(ctx context.Context) error {
+	s, err := l.since(ctx, l.tip)
+	if err == nil {
+		l.tip = s
+	}
+	return err
+}
+
+// since returns the stored state of the log: the known one where its head is stored still, else another that has all in it that was shown.
+func (l *Log) since(ctx context.Context, known *state) (*state, error) {
 	record, err := l.config.Store.Get(ctx, l.records.head())
 	if err != nil {
-		return readError(l.records.head(), err)
+		return nil, readError(l.records.head(), err)
 	}
-	if record.Version == l.tip.version && bytes.Equal(record.Value, l.tip.signed) {
-		return nil
+	if record.Version == known.version && bytes.Equal(record.Value, known.signed) {
+		return known, nil
 	}
 	s, err := l.records.load(ctx, l.config.Verifiers, l.config.Origin)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := l.continues(ctx, s); err != nil {
-		return err
+		return nil, err
 	}
-	l.tip = s
-	return nil
+	return s, nil
 }
 
 // continues makes sure that what was shown once is a part of the log as it is stored now.

@@ -266,20 +266,9 @@ func (l *Log) Refresh(ctx context.Context) error {
 	}
 	l.refreshing.Lock()
 	defer l.refreshing.Unlock()
-	record, err := l.config.Store.Get(ctx, l.records.head())
-	if err != nil {
-		return readError(l.records.head(), err)
+	s, err := l.since(ctx, l.current.Load())
+	if err == nil {
+		l.show(s)
 	}
-	if now := l.current.Load(); record.Version == now.version && bytes.Equal(record.Value, now.signed) {
-		return nil
-	}
-	s, err := l.records.load(ctx, l.config.Verifiers, l.config.Origin)
-	if err != nil {
-		return err
-	}
-	if err := l.continues(ctx, s); err != nil {
-		return err
-	}
-	l.show(s)
-	return nil
+	return err
 }

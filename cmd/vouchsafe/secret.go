@@ -299,14 +299,7 @@ func (p *program) secretLeases() *cobra.Command {
 		Long: "List who holds which version of a secret, or of every secret below a path, until when.",
 	}
 	return p.administer(c, func(c *cobra.Command, a *admin.Client, args []string) error {
-		query := wire.LeasesQuery{}
-		if len(args) > 0 {
-			query.Secret = args[0]
-		}
-		all, err := pages(func(after string) (wire.List[broker.Lease], error) {
-			query.After = after
-			return a.Leases(c.Context(), query)
-		})
+		all, err := leasesOf(c.Context(), a, args)
 		if err != nil || p.json() {
 			return p.orJSON(all, err)
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -197,14 +198,7 @@ func (p *program) leaseList() *cobra.Command {
 		Long: "List who holds which version of a secret, or of every secret below a path, until when.",
 	}
 	return p.administer(c, func(c *cobra.Command, a *admin.Client, args []string) error {
-		query := wire.LeasesQuery{}
-		if len(args) > 0 {
-			query.Secret = args[0]
-		}
-		all, err := pages(func(after string) (wire.List[broker.Lease], error) {
-			query.After = after
-			return a.Leases(c.Context(), query)
-		})
+		all, err := leasesOf(c.Context(), a, args)
 		if err != nil || p.json() {
 			return p.orJSON(all, err)
 		}
@@ -217,6 +211,18 @@ func (p *program) leaseList() *cobra.Command {
 				row(l.ID, l.Secret, l.Version, orDash(l.Source), state, when(l.Expires))
 			}
 		})
+	})
+}
+
+// leasesOf returns the leases of the secret that args name, or of all below it; of every secret where they name none.
+func leasesOf(ctx context.Context, a *admin.Client, args []string) ([]broker.Lease, error) {
+	query := wire.LeasesQuery{}
+	if len(args) > 0 {
+		query.Secret = args[0]
+	}
+	return pages(func(after string) (wire.List[broker.Lease], error) {
+		query.After = after
+		return a.Leases(ctx, query)
 	})
 }
 
