@@ -78,16 +78,8 @@ func (c *Config) publishers() ([]collateral.Publisher, error) {
 		all = append(all, p)
 	}
 	if sets := c.keySets(); len(sets) > 0 {
-		if p, err = jwks.New(jwks.Config{Verifiers: sets, Client: of(collateral.JWKS)}); err != nil {
+		if p, err = jwks.New(jwks.Config{Verifiers: sets, Usable: token.CheckKeySet, Client: of(collateral.JWKS)}); err != nil {
 			return nil, err
-		}
-		usable := p.Check
-		p.Check = func(name collateral.Name, e *attest.Endorsement, now time.Time) (collateral.Validity, error) {
-			v, err := usable(name, e, now)
-			if err == nil {
-				err = token.CheckKeySet(e.Data)
-			}
-			return v, err
 		}
 		all = append(all, p)
 	}

@@ -202,16 +202,8 @@ func (s *collateralSettings) publishers(h collateralHooks) ([]collateral.Publish
 		all = append(all, p)
 	}
 	if len(h.verifiers) > 0 {
-		if p, err = jwks.New(jwks.Config{Verifiers: h.verifiers, Client: of(collateral.JWKS)}); err != nil {
+		if p, err = jwks.New(jwks.Config{Verifiers: h.verifiers, Usable: token.CheckKeySet, Client: of(collateral.JWKS)}); err != nil {
 			return nil, err
-		}
-		usable := p.Check
-		p.Check = func(name collateral.Name, e *attest.Endorsement, now time.Time) (collateral.Validity, error) {
-			v, err := usable(name, e, now)
-			if err == nil {
-				err = token.CheckKeySet(e.Data)
-			}
-			return v, err
 		}
 		all = append(all, p)
 	}

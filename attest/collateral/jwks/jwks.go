@@ -43,14 +43,17 @@ type Verifier struct {
 // Config says whose keys are kept.
 type Config struct {
 	Verifiers []Verifier
-	Client    *collateral.Client // nil: nothing is fetched
-	Interval  time.Duration      // default 1 s
+	// Usable says whether a set is one that its reader can use, so that one which it cannot never takes the place of one that it can. It is called after the
+	// checks of this package. Default: every set is.
+	Usable   func(set []byte) error
+	Client   *collateral.Client // nil: nothing is fetched
+	Interval time.Duration      // default 1 s
 }
 
 // New returns the publisher of key sets. All of them are always wanted where they are fetched.
 func New(c Config) (collateral.Publisher, error) {
 	p := collateral.Publisher{Vendor: collateral.JWKS, Interval: c.Interval, Workers: 2}
-	s := &source{client: c.Client, verifiers: map[string]verifier{}}
+	s := &source{client: c.Client, usable: c.Usable, verifiers: map[string]verifier{}}
 	for _, v := range c.Verifiers {
 		name := "jwks/" + v.Name
 		if _, err := collateral.ParseName(name); err != nil {
@@ -102,6 +105,7 @@ func (v *Verifier) parse() (verifier, error) {
 
 type source struct {
 	client    *collateral.Client
+	usable    func([]byte) error // may be nil
 	verifiers map[string]verifier
 }
 
@@ -165,6 +169,9 @@ func (s *source) check(name collateral.Name, e *attest.Endorsement, _ time.Time)
 	}
 	if err := Check(e.Data); err != nil {
 		return collateral.Validity{}, fmt.Errorf("jwks: %s: %w", name, err)
+	}
+	if s.usable != nil {
+		return collateral.Validity{}, s.usable(e.Data)
 	}
 	return collateral.Validity{}, nil
 }

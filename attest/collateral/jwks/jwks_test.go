@@ -5,6 +5,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/attest/collateral"
 	"github.com/vouchsafe/vouchsafe/attest/collateral/jwks"
 	"github.com/vouchsafe/vouchsafe/attest/collateral/vendortest"
@@ -152,6 +154,29 @@ func TestFetch(t *testing.T) {
 	}
 	if _, err := p.Source.Fetch(t.Context(), name(t, "jwks/unknown")); err == nil {
 		t.Error("the keys of a verifier that is not configured were fetched")
+	}
+}
+
+// TestUsable: a set that its reader cannot use is not kept, and one that this package refuses is not shown to the reader.
+func TestUsable(t *testing.T) {
+	shown := 0
+	unusable := errors.New("of no use")
+	p, err := jwks.New(jwks.Config{Verifiers: []jwks.Verifier{{Name: "a", URL: "https://x.test/keys"}}, Usable: func([]byte) error {
+		shown++
+		return unusable
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func(set []byte) error {
+		_, err := p.Check(name(t, "jwks/a"), &attest.Endorsement{Data: set}, time.Now())
+		return err
+	}
+	if err := check(keySet(t, true)); err == nil || shown != 0 {
+		t.Errorf("a private key: %v, shown %d times", err, shown)
+	}
+	if err := check(keySet(t, false)); !errors.Is(err, unusable) || shown != 1 {
+		t.Errorf("%v, shown %d times", err, shown)
 	}
 }
 
