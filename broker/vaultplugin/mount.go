@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 	"golang.org/x/mod/sumdb/note"
 
@@ -263,9 +264,30 @@ func (m *Mount) Config(ctx context.Context, storage logical.Storage) (Config, er
 	return readConfig(ctx, storage)
 }
 
-// Warm makes the core before the first request, so that what a process left that was killed is put right early. Where it cannot, the first request tries again:
+// Factory returns what makes mounts of backends that fresh makes; name is what a failure to make one is said with.
+func Factory(name string, fresh func() *framework.Backend) logical.Factory {
+	return func(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
+		b := fresh()
+		if err := b.Setup(ctx, conf); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		return b, nil
+	}
+}
+
+// WarmAtStart has the core made when Vault initialises the mount, on the node that writes.
+func (m *Mount) WarmAtStart(b *framework.Backend) {
+	b.InitializeFunc = func(ctx context.Context, req *logical.InitializationRequest) error {
+		if b.WriteSafeReplicationState() {
+			m.warm(ctx, req.Storage)
+		}
+		return nil
+	}
+}
+
+// warm makes the core before the first request, so that what a process left that was killed is put right early. Where it cannot, the first request tries again:
 // a mount that is not configured, or a node that does not serve requests, is no reason for Vault not to start.
-func (m *Mount) Warm(ctx context.Context, storage logical.Storage) {
+func (m *Mount) warm(ctx context.Context, storage logical.Storage) {
 	_, release, err := m.use(ctx, storage)
 	if err == nil {
 		release()

@@ -2,7 +2,7 @@ package authmethod
 
 import (
 	"context"
-	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,13 +15,7 @@ import (
 
 // Factory returns what makes a mount. Version is what Vault is told runs, such as "v1.4.0".
 func Factory(o vaultplugin.Options, version string) logical.Factory {
-	return func(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
-		b := New(o, version)
-		if err := b.Setup(ctx, conf); err != nil {
-			return nil, fmt.Errorf("authmethod: %w", err)
-		}
-		return b, nil
-	}
+	return vaultplugin.Factory("authmethod", func() *framework.Backend { return New(o, version) })
 }
 
 // backend is a mount of the auth method.
@@ -38,11 +32,7 @@ type backend struct {
 
 // Routes are the method's paths that lead to the core.
 func Routes() []vaultplugin.Route {
-	var all []vaultplugin.Route
-	for _, some := range [][]vaultplugin.Route{vaultplugin.Challenges(), vaultplugin.Rules(), vaultplugin.Records(), vaultplugin.Hosts()} {
-		all = append(all, some...)
-	}
-	return all
+	return slices.Concat(vaultplugin.Challenges(), vaultplugin.Rules(), vaultplugin.Records(), vaultplugin.Hosts())
 }
 
 // New returns the backend of a mount.
@@ -64,12 +54,7 @@ func New(o vaultplugin.Options, version string) *framework.Backend {
 		AuthRenew:    b.renew,
 		PeriodicFunc: b.prune,
 		Clean:        func(context.Context) { b.mount.Close() },
-		InitializeFunc: func(ctx context.Context, req *logical.InitializationRequest) error {
-			if b.WriteSafeReplicationState() {
-				b.mount.Warm(ctx, req.Storage)
-			}
-			return nil
-		},
 	}
+	b.mount.WarmAtStart(b.Backend)
 	return b.Backend
 }

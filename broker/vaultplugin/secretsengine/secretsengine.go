@@ -9,7 +9,7 @@ package secretsengine
 
 import (
 	"context"
-	"fmt"
+	"slices"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -20,24 +20,14 @@ import (
 
 // Factory returns what makes a mount. Version is what Vault is told runs, such as "v1.4.0".
 func Factory(o vaultplugin.Options, version string) logical.Factory {
-	return func(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
-		b := New(o, version)
-		if err := b.Setup(ctx, conf); err != nil {
-			return nil, fmt.Errorf("secretsengine: %w", err)
-		}
-		return b, nil
-	}
+	return vaultplugin.Factory("secretsengine", func() *framework.Backend { return New(o, version) })
 }
 
 // Routes are the engine's paths that lead to the core.
 func Routes() []vaultplugin.Route {
-	var all []vaultplugin.Route
-	for _, some := range [][]vaultplugin.Route{
+	return slices.Concat(
 		vaultplugin.Challenges(), vaultplugin.Releases(), vaultplugin.Secrets(), vaultplugin.Rules(), vaultplugin.Records(), vaultplugin.Hosts(),
-	} {
-		all = append(all, some...)
-	}
-	return all
+	)
 }
 
 // New returns the backend of a mount.
@@ -53,11 +43,6 @@ func New(o vaultplugin.Options, version string) *framework.Backend {
 		PathsSpecial: &logical.Paths{Unauthenticated: vaultplugin.Unauthenticated(routes), SealWrapStorage: logicalstore.SealWrapped()},
 		Clean:        func(context.Context) { m.Close() },
 	}
-	b.InitializeFunc = func(ctx context.Context, req *logical.InitializationRequest) error {
-		if b.WriteSafeReplicationState() {
-			m.Warm(ctx, req.Storage)
-		}
-		return nil
-	}
+	m.WarmAtStart(b)
 	return b
 }
