@@ -10,10 +10,6 @@ import (
 	"github.com/vouchsafe/vouchsafe/store"
 )
 
-// watchBuffer is how many events wait for a slow receiver before it is told to read again: more than a busy transaction
-// makes.
-const watchBuffer = 1024
-
 // maxWatchers bounds the receivers of one store; a broker has a handful.
 const maxWatchers = 1024
 
@@ -24,16 +20,15 @@ type Feed struct {
 	closed bool
 }
 
-// watcher is one receiver. Its channel has one place more than watchBuffer, which only the empty event takes.
+// watcher is one who watches.
 type watcher struct {
+	Receiver
 	prefix string
-	events chan store.Event
-	lost   bool // the empty event is the last in the channel, or was taken since
 }
 
 // Watch returns a channel of the events below a prefix, which is closed when ctx ends or the feed is closed.
 func (f *Feed) Watch(ctx context.Context, prefix string) (<-chan store.Event, error) {
-	one := &watcher{prefix: prefix, events: make(chan store.Event, watchBuffer+1)}
+	one := &watcher{NewReceiver(), prefix}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
@@ -47,7 +42,7 @@ func (f *Feed) Watch(ctx context.Context, prefix string) (<-chan store.Event, er
 	}
 	f.all[one] = struct{}{}
 	context.AfterFunc(ctx, func() { f.remove(one) })
-	return one.events, nil
+	return one.Events(), nil
 }
 
 func (f *Feed) remove(one *watcher) {
@@ -55,7 +50,7 @@ func (f *Feed) remove(one *watcher) {
 	defer f.mu.Unlock()
 	if _, ok := f.all[one]; ok {
 		delete(f.all, one)
-		close(one.events)
+		one.Close()
 	}
 }
 
@@ -66,7 +61,7 @@ func (f *Feed) Publish(events []store.Event) {
 	for one := range f.all {
 		for _, e := range events {
 			if strings.HasPrefix(e.Key, one.prefix) {
-				one.send(e)
+				one.Send(e)
 			}
 		}
 	}
@@ -77,21 +72,8 @@ func (f *Feed) ReadAgain() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for one := range f.all {
-		one.send(store.Event{})
+		one.Send(store.Event{})
 	}
-}
-
-// send is called with the lock held, so that nobody else sends: what len says can only have become less.
-func (w *watcher) send(e store.Event) {
-	if w.lost && len(w.events) > 0 {
-		return // the receiver has yet to take the empty event, and will read after it
-	}
-	w.lost = false
-	if len(w.events) == watchBuffer {
-		e = store.Event{}
-	}
-	w.lost = e.Key == ""
-	w.events <- e
 }
 
 // Close closes every channel, and Watch returns store.ErrClosed from then on.
@@ -100,7 +82,7 @@ func (f *Feed) Close() {
 	defer f.mu.Unlock()
 	f.closed = true
 	for one := range f.all {
-		close(one.events)
+		one.Close()
 	}
 	f.all = nil
 }

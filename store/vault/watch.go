@@ -9,10 +9,8 @@ import (
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/store"
+	"github.com/vouchsafe/vouchsafe/store/feed"
 )
-
-// watchBuffer is how many events wait for a slow receiver before it is told to read again.
-const watchBuffer = 1024
 
 // maxWatchers bounds the receivers of one store, each of which costs requests.
 const maxWatchers = 64
@@ -34,11 +32,10 @@ type watchers struct {
 	closed bool
 }
 
-// watcher is one receiver. Its channel has one place more than watchBuffer, which only the empty event takes.
+// watcher is one receiver.
 type watcher struct {
+	feed.Receiver
 	prefix string
-	events chan store.Event
-	lost   bool // the empty event is the last in the channel, or was taken since
 
 	ready   bool                // what was there when it began is known
 	known   map[string]change   // what the receiver has been told, or need not be; deletions until the next poll
@@ -55,7 +52,7 @@ func (s *Store) Watch(ctx context.Context, prefix string) (<-chan store.Event, e
 		return nil, err
 	}
 	defer s.leave()
-	w := &watcher{prefix: prefix, events: make(chan store.Event, watchBuffer+1), known: make(map[string]change)}
+	w := &watcher{Receiver: feed.NewReceiver(), prefix: prefix, known: make(map[string]change)}
 	if err := s.watch.add(w); err != nil {
 		return nil, err
 	}
@@ -64,7 +61,7 @@ func (s *Store) Watch(ctx context.Context, prefix string) (<-chan store.Event, e
 		return nil, fmt.Errorf("watch %q: %w", prefix, err)
 	}
 	go s.follow(ctx, w)
-	return w.events, nil
+	return w.Events(), nil
 }
 
 // follow looks for changes until the context or the store ends. Where Vault cannot be asked the next time counts.
@@ -141,7 +138,7 @@ func (ws *watchers) remove(w *watcher) {
 	defer ws.mu.Unlock()
 	if _, ok := ws.all[w]; ok {
 		delete(ws.all, w)
-		close(w.events)
+		w.Close()
 	}
 }
 
@@ -150,7 +147,7 @@ func (ws *watchers) close() {
 	defer ws.mu.Unlock()
 	ws.closed = true
 	for w := range ws.all {
-		close(w.events)
+		w.Close()
 	}
 	ws.all = nil
 }
@@ -170,7 +167,7 @@ func (ws *watchers) publish(c change) {
 		w.known[c.key] = c
 		w.touched[c.key] = struct{}{}
 		if w.ready {
-			w.send(store.Event{Key: c.key, Version: c.version})
+			w.Send(store.Event{Key: c.key, Version: c.version})
 		}
 	}
 }
@@ -208,7 +205,7 @@ func (ws *watchers) compare(w *watcher, found []change) {
 			w.known[c.key] = c
 		}
 		if w.ready {
-			w.send(store.Event{Key: c.key, Version: c.version})
+			w.Send(store.Event{Key: c.key, Version: c.version})
 		}
 	}
 	w.ready = true
@@ -223,20 +220,7 @@ func (ws *watchers) tooMany(w *watcher) {
 	}
 	clear(w.known)
 	if w.ready {
-		w.send(store.Event{})
+		w.Send(store.Event{})
 	}
 	w.ready = true
-}
-
-// send is called with the lock held, so that nobody else sends: what len says can only have become less.
-func (w *watcher) send(e store.Event) {
-	if w.lost && len(w.events) > 0 {
-		return // the receiver has yet to take the empty event, and will read after it
-	}
-	w.lost = false
-	if len(w.events) == watchBuffer {
-		e = store.Event{}
-	}
-	w.lost = e.Key == ""
-	w.events <- e
 }
