@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
 	"os"
 	"os/exec"
 	"os/user"
@@ -204,12 +203,6 @@ func (s *Server) stop() {
 		}
 	}
 	_ = s.keeper.End()
-}
-
-// URL is how a role connects: "postgres://USER:PASSWORD@ADDRESS/DATABASE?sslmode=disable". Vault's database engine takes it with "{{username}}" and
-// "{{password}}" in these places: see VaultURL.
-func (s *Server) URL(role, password string) string {
-	return (&url.URL{Scheme: "postgres", User: url.UserPassword(role, password), Host: s.Address, Path: Database, RawQuery: "sslmode=disable"}).String()
 }
 
 // VaultURL is the connection_url for Vault's database engine.

@@ -47,7 +47,7 @@ const patience = time.Minute
 
 func start(t testing.TB, program string, opts ...Option) *Server {
 	t.Helper()
-	o := options{storage: "inmem", level: "info"}
+	o := options{storage: "inmem"}
 	for _, option := range opts {
 		option(&o)
 	}
@@ -95,10 +95,7 @@ func (s *Server) first() error {
 
 // prepare makes folders, the certificate and what keeps the process.
 func (s *Server) prepare() error {
-	s.PluginDir = s.options.plugins
-	if s.PluginDir == "" {
-		s.PluginDir = filepath.Join(s.dir, "plugins")
-	}
+	s.PluginDir = filepath.Join(s.dir, "plugins")
 	if s.options.folder == "" {
 		s.options.folder = filepath.Join(s.dir, "data")
 	}
@@ -156,7 +153,7 @@ func (s *Server) begin() error {
 // run starts the process and waits until it listens.
 func (s *Server) run(listen, cluster string) error {
 	arguments := []string{
-		"-listen=" + listen, "-storage=" + s.options.storage, "-data=" + s.options.folder, "-plugins=" + s.PluginDir, "-log-level=" + s.options.level,
+		"-listen=" + listen, "-storage=" + s.options.storage, "-data=" + s.options.folder, "-plugins=" + s.PluginDir, "-log-level=info",
 	}
 	if cluster != "" {
 		arguments = append(arguments, "-cluster="+cluster, "-node=node"+s.options.node)

@@ -31,9 +31,7 @@ type options struct {
 	storage, folder string
 	node            string
 	leader          *Server
-	plugins         string
 	audit           bool
-	level           string
 }
 
 // WithTLS serves HTTPS, with a certificate of an authority of this server's own: see [Server.CAFile] and [Server.CAPool].
@@ -49,14 +47,8 @@ func WithRaft(dir string) Option {
 	return func(o *options) { o.storage, o.folder = "raft", dir }
 }
 
-// WithPlugins says where external plugins are; without it they are in a folder of the test's, [Server.PluginDir].
-func WithPlugins(dir string) Option { return func(o *options) { o.plugins = dir } }
-
 // WithAuditLog turns on an audit device of Vault's, which writes to [Server.AuditLog].
 func WithAuditLog() Option { return func(o *options) { o.audit = true } }
-
-// WithLogLevel sets how much the server says when a test fails: "trace", "debug" or, as it is without, "info".
-func WithLogLevel(level string) Option { return func(o *options) { o.level = level } }
 
 // Start runs a server of t's own, initialised and unsealed, until t ends. It skips t where there is no program of it.
 func Start(t testing.TB, opts ...Option) *Server {
@@ -83,7 +75,7 @@ func Shared(t testing.TB) *Server {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := &Server{program: path, dir: dir, options: options{storage: "inmem", level: "info"}}
+		s := &Server{program: path, dir: dir, options: options{storage: "inmem"}}
 		if err := s.first(); err != nil {
 			s.stop()
 			t.Fatalf("vaulttest: %v\n%s", err, s.output(0))

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vouchsafe/vouchsafe/internal/vaulttest"
 	"github.com/vouchsafe/vouchsafe/store"
 	"github.com/vouchsafe/vouchsafe/store/vaultconn"
 )
@@ -512,7 +513,7 @@ func TestNothingIsLeft(t *testing.T) {
 // otherCA returns a file with an authority that vouches for nobody here.
 func otherCA(t *testing.T) string {
 	t.Helper()
-	return authority(t).file
+	return vaulttest.NewAuthority(t).File
 }
 
 // TestNamespace: every request says the namespace, those of the Conn's own included.

@@ -27,16 +27,6 @@ const (
 	classCheck  = "check" // of the token, by itself
 )
 
-// Classes returns the classes of requests.
-func Classes() []string {
-	return []string{classRead, classList, classWrite, classDelete, classLogin, classRenew, classCheck}
-}
-
-// Results returns the results of requests.
-func Results() []string {
-	return []string{"ok", "not_found", "conflict", "forbidden", "rejected", "overload", "cancelled", "unavailable"}
-}
-
 func classOf(method string) string {
 	switch method {
 	case http.MethodGet:

@@ -3,6 +3,7 @@ package vaultconn_test
 import (
 	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/http"
@@ -137,7 +138,7 @@ func kubernetes(t *testing.T, good func(token string) bool) (url, ca string) {
 		_ = json.NewEncoder(w).Encode(map[string]any{"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "status": status})
 	}))
 	t.Cleanup(server.Close)
-	return server.URL, encodePEM("CERTIFICATE", server.Certificate().Raw)
+	return server.URL, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
 }
 
 // accountToken is a service account's token as Vault reads it before it asks Kubernetes about it.
