@@ -159,15 +159,22 @@ func logOver(tb testing.TB, b *brokertest.Broker, s store.Store) *audit.Log {
 	return log
 }
 
-// another is a broker over the same data, as a process that was started afterwards, which tends to what was issued until tend is called.
-func another(tb testing.TB, b *brokertest.Broker, s source.Source, c *clock) (next *broker.Broker, tend func()) {
+// beside is a broker over the data of b that takes values from s.
+func beside(tb testing.TB, b *brokertest.Broker, s source.Source, c *clock) *broker.Broker {
 	tb.Helper()
 	config := configOf(tb, b)
 	config.Sources, config.Now = []source.Source{s}, c.now
-	next, err := broker.New(tb.Context(), config)
+	core, err := broker.New(tb.Context(), config)
 	if err != nil {
 		tb.Fatal(err)
 	}
+	return core
+}
+
+// another is a broker over the same data, as a process that was started afterwards, which tends to what was issued until tend is called.
+func another(tb testing.TB, b *brokertest.Broker, s source.Source, c *clock) (next *broker.Broker, tend func()) {
+	tb.Helper()
+	next = beside(tb, b, s, c)
 	ctx, stop := context.WithCancel(tb.Context())
 	ended := make(chan struct{})
 	go func() { _ = next.TendLeases(ctx); close(ended) }()
@@ -180,15 +187,8 @@ func TestIssuedIsKeptByTheNext(t *testing.T) {
 	s := newIssuer(c.now)
 	b := brokertest.Start(t, brokertest.Config{Now: c.now})
 	b.ApplyPolicy(brokertest.AllowVirtual("a/*"))
-	config := configOf(t, b)
-	config.Sources, config.Now = []source.Source{s}, c.now
-	first, err := broker.New(t.Context(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := first.PutSecret(t.Context(), b.Admin, ns, broker.PutSecret{Name: "a/i", Source: &source.Document{Kind: "test-issuer"}}); err != nil {
-		t.Fatal(err)
-	}
+	first := beside(t, b, s, c)
+	putIssuedBy(t, b, first, "a/i")
 	r, err := newGuest(t, first, b.Device).fetch("a/i")
 	if err != nil {
 		t.Fatal(err)
@@ -221,15 +221,8 @@ func TestIssuedEndsBesideDamage(t *testing.T) {
 			s := newIssuer(c.now)
 			b := brokertest.Start(t, brokertest.Config{Now: c.now})
 			b.ApplyPolicy(brokertest.AllowVirtual("a/*"))
-			config := configOf(t, b)
-			config.Sources, config.Now = []source.Source{s}, c.now
-			first, err := broker.New(t.Context(), config)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := first.PutSecret(t.Context(), b.Admin, ns, broker.PutSecret{Name: "a/i", Source: &source.Document{Kind: "test-issuer"}}); err != nil {
-				t.Fatal(err)
-			}
+			first := beside(t, b, s, c)
+			putIssuedBy(t, b, first, "a/i")
 			g := newGuest(t, first, b.Device)
 			if name == "another's end" {
 				// What an answer was lost of, which sorts first, and cannot be ended.
@@ -249,11 +242,7 @@ func TestIssuedEndsBesideDamage(t *testing.T) {
 			if name == "another's end" {
 				from, left = stuckIssuer{s}, 1
 			}
-			config.Sources = []source.Source{from}
-			next, err := broker.New(t.Context(), config)
-			if err != nil {
-				t.Fatal(err)
-			}
+			next := beside(t, b, from, c)
 			if damaged != nil {
 				w := store.Write{Key: damaged(r.Results[0].Lease.ID), Value: []byte("{")}
 				if before, err := b.Data.Store.Get(t.Context(), w.Key); err == nil {
@@ -307,9 +296,7 @@ func TestIssuedUnknownIsBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := core.PutSecret(t.Context(), b.Admin, ns, broker.PutSecret{Name: "a/i", Source: &source.Document{Kind: "test-issuer"}}); err != nil {
-		t.Fatal(err)
-	}
+	putIssuedBy(t, b, core, "a/i")
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() { _ = core.TendLeases(ctx); close(ended) }()

@@ -134,7 +134,13 @@ func issuing(tb testing.TB) (*brokertest.Broker, *guest, *issuer, *clock) {
 
 func putIssued(tb testing.TB, b *brokertest.Broker, name string) broker.SecretInfo {
 	tb.Helper()
-	info, err := b.Broker.PutSecret(tb.Context(), b.Admin, ns, broker.PutSecret{
+	return putIssuedBy(tb, b, b.Broker, name)
+}
+
+// putIssuedBy is putIssued by another broker over the same data.
+func putIssuedBy(tb testing.TB, b *brokertest.Broker, core *broker.Broker, name string) broker.SecretInfo {
+	tb.Helper()
+	info, err := core.PutSecret(tb.Context(), b.Admin, ns, broker.PutSecret{
 		Name: name, Source: &source.Document{Kind: "test-issuer"}, Activate: true,
 	})
 	if err != nil {

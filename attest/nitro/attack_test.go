@@ -307,8 +307,3 @@ func newVerifierCaches(b *testing.B) *Verifier {
 	}
 	return v
 }
-
-func median(times []time.Duration) time.Duration {
-	slices.Sort(times)
-	return times[len(times)/2]
-}

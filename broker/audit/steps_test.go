@@ -199,37 +199,9 @@ func TestTwoWritersStepwise(t *testing.T) {
 	file := newBolt(t)
 	steps := storetest.NewSteps(file)
 	logs := []*Log{mustOpen(t, testConfig(t, steps.Open())), mustOpen(t, testConfig(t, steps.Open()))}
-	var (
-		mu   sync.Mutex
-		kept []acked
-		wg   sync.WaitGroup
-	)
-	for caller := range 8 {
-		wg.Go(func() {
-			for i := range 40 {
-				entry := fmt.Appendf(nil, "caller %d entry %d", caller, i)
-				r, err := logs[caller%2].Append(t.Context(), entry, store.Write{Key: fmt.Sprintf("a/%d/%d", caller, i), Value: entry})
-				if errors.Is(err, store.ErrUnavailable) {
-					continue
-				}
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				mu.Lock()
-				kept = append(kept, acked{entry, r})
-				mu.Unlock()
-			}
-		})
-	}
-	wg.Wait()
+	kept := contend(t, logs, func(key string, entry []byte) []store.Write { return []store.Write{{Key: key, Value: entry}} })
 	if len(kept) < 50 {
 		t.Fatalf("%d recorded", len(kept))
-	}
-	for _, l := range logs {
-		if _, err := auditLog(t, l, nil); err != nil {
-			t.Fatal(err)
-		}
 	}
 	l := mustOpen(t, testConfig(t, steps.Open()))
 	checkKept(t, l, kept, logs[0].Checkpoint())
