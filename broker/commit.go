@@ -14,7 +14,7 @@ import (
 // commit makes an administrative change durable with its entry in the audit log. It completes the event with who, where and when.
 func (b *Broker) commit(ctx context.Context, who access.Caller, namespace string, event Event, writes ...store.Write) error {
 	event.Format, event.Time, event.Namespace = eventFormat, b.now(), namespace
-	event.Actor = &Actor{Token: who.Token, Name: who.Name, Remote: who.Remote}
+	event.Actor = actor(who)
 	line, err := encode(event)
 	if err != nil {
 		return asError(err)
@@ -28,6 +28,14 @@ func (b *Broker) commit(ctx context.Context, who access.Caller, namespace string
 	b.logger.InfoContext(ctx, "changed", "event", event.Type, "namespace", namespace, "object", event.Object,
 		"version", event.Version, "actor", who.Name, "token", who.Token)
 	return nil
+}
+
+func actor(who access.Caller) *Actor {
+	a := &Actor{Token: who.Token, Name: who.Name, Subject: who.Subject, Via: who.Via, Remote: who.Remote}
+	if a.Subject == a.Name {
+		a.Subject = ""
+	}
+	return a
 }
 
 // recordUnmade adds to the log that what an entry says was not done, where that is certain: another change came first, on a store where

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/broker/access"
 	"github.com/vouchsafe/vouchsafe/policy"
 )
 
@@ -117,9 +118,11 @@ type EventSecret struct {
 
 // Actor is who did something, and from where.
 type Actor struct {
-	Token  string `json:"token,omitempty"` // the token's id, never the token
-	Name   string `json:"name"`
-	Remote string `json:"remote,omitempty"`
+	Token   string     `json:"token,omitempty"` // the token's id, never the token
+	Name    string     `json:"name"`
+	Subject string     `json:"subject,omitempty"` // who is behind the token, where that is not its name
+	Via     access.Via `json:"via,omitempty"`     // how they were authenticated
+	Remote  string     `json:"remote,omitempty"`
 }
 
 // eventFormat is the version of Event's layout.

@@ -155,7 +155,7 @@ func TestInvariant1NoAdministrativeMethodReturnsAPlaintext(t *testing.T) {
 			return []any{id, c, err}
 		},
 		"CreateToken": func() any {
-			token, record, err := b.Broker.CreateToken(ctx, who, "n", access.SetOf(access.Auditor), ns, 0)
+			token, record, err := b.Broker.CreateToken(ctx, who, access.Request{Name: "n", Roles: access.SetOf(access.Auditor), Namespace: ns})
 			return []any{token.Reveal(), record, err}
 		},
 		"FirstToken":  func() any { token, record, err := b.FirstToken(ctx, "n", 0); return []any{token.Reveal(), record, err} },

@@ -135,7 +135,7 @@ func changes() map[string]change {
 				return err
 			}},
 		"create token": {event: broker.EventTokenCreate, do: func(t *testing.T, b *brokertest.Broker, n int) error {
-			_, _, err := b.Broker.CreateToken(t.Context(), b.Admin, named("token", n), access.SetOf(access.Auditor), ns, 0)
+			_, _, err := b.Broker.CreateToken(t.Context(), b.Admin, access.Request{Name: named("token", n), Roles: access.SetOf(access.Auditor), Namespace: ns})
 			return err
 		}},
 		"rotate key": {event: broker.EventKeyRotate, do: func(t *testing.T, b *brokertest.Broker, _ int) error {

@@ -25,7 +25,7 @@ func authenticated(t *testing.T, b *brokertest.Broker, token string) access.Call
 func TestTokensCannotEscalate(t *testing.T) {
 	b, _ := started(t, brokertest.Config{})
 	operator := authenticated(t, b, b.CreateToken(access.Operator))
-	local, _, err := b.Broker.CreateToken(t.Context(), b.Admin, "local", access.SetOf(access.Operator, access.Auditor), "tenant", 0)
+	local, _, err := b.Broker.CreateToken(t.Context(), b.Admin, access.Request{Name: "local", Roles: access.SetOf(access.Operator, access.Auditor), Namespace: "tenant"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +55,7 @@ func TestTokensCannotEscalate(t *testing.T) {
 		"a namespace that cannot be":           {b.Admin, access.SetOf(access.Auditor), "a/b", false},
 		"the namespace of the store's records": {b.Admin, access.SetOf(access.Auditor), "sys", false},
 	} {
-		token, _, err := b.Broker.CreateToken(t.Context(), test.who, "made", test.roles, test.namespace, time.Hour)
+		token, _, err := b.Broker.CreateToken(t.Context(), test.who, access.Request{Name: "made", Roles: test.roles, Namespace: test.namespace, Lifetime: time.Hour})
 		if (err == nil) != test.allowed || err != nil && token.Reveal() != "" && token.Reveal() != (access.Token{}).Reveal() {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -63,7 +63,7 @@ func TestTokensCannotEscalate(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, _, err := b.Broker.CreateToken(t.Context(), b.Admin, "x", access.SetOf(access.Auditor), ns, -time.Second); codeOf(err) != broker.CodeInvalid {
+	if _, _, err := b.Broker.CreateToken(t.Context(), b.Admin, access.Request{Name: "x", Roles: access.SetOf(access.Auditor), Namespace: ns, Lifetime: -time.Second}); codeOf(err) != broker.CodeInvalid {
 		t.Errorf("a negative lifetime: %v", err)
 	}
 }
@@ -71,7 +71,7 @@ func TestTokensCannotEscalate(t *testing.T) {
 func TestTokensEnd(t *testing.T) {
 	clock := newClock()
 	b, _ := started(t, brokertest.Config{Now: clock.now})
-	token, record, err := b.Broker.CreateToken(t.Context(), b.Admin, "short", access.SetOf(access.Auditor), "tenant", time.Hour)
+	token, record, err := b.Broker.CreateToken(t.Context(), b.Admin, access.Request{Name: "short", Roles: access.SetOf(access.Auditor), Namespace: "tenant", Lifetime: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}

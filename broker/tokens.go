@@ -22,21 +22,20 @@ func (b *Broker) Authenticate(ctx context.Context, text, remote string) (access.
 }
 
 // CreateToken makes a token. Operators may, and only with roles that they hold themselves, in a namespace of theirs: whoever can make tokens
-// would otherwise hold every role.
-func (b *Broker) CreateToken(ctx context.Context, who access.Caller, name string, roles access.Set, namespace string, lifetime time.Duration) (access.Token, access.Record, error) {
+// would otherwise hold every role. Whose token made it is recorded with it, and cannot be asked for.
+func (b *Broker) CreateToken(ctx context.Context, who access.Caller, r access.Request) (access.Token, access.Record, error) {
 	fail := func(err error) (access.Token, access.Record, error) { return access.Token{}, access.Record{}, err }
-	if err := access.Authorize(who, access.Operator, namespace); err != nil {
+	if err := access.Authorize(who, access.Operator, r.Namespace); err != nil {
 		return fail(asError(err))
 	}
-	for _, role := range roles.Roles() {
-		if err := access.Authorize(who, role, namespace); err != nil {
+	for _, role := range r.Roles.Roles() {
+		if err := access.Authorize(who, role, r.Namespace); err != nil {
 			return fail(&Error{Code: CodeForbidden, Err: err, Message: fmt.Sprintf(
 				"a token's roles must be among its maker's, and %q is not %s", who.Name, role)})
 		}
 	}
-	token, record, err := b.commitToken(ctx, who, access.Request{
-		Name: name, Roles: roles, Namespace: namespace, Lifetime: lifetime, CreatedBy: who.Token,
-	})
+	r.CreatedBy, r.Makers = who.Token, append([]string{who.Subject}, who.Makers...)
+	token, record, err := b.commitToken(ctx, who, r)
 	if err != nil {
 		return fail(err)
 	}
@@ -55,7 +54,7 @@ func (b *Broker) commitToken(ctx context.Context, who access.Caller, r access.Re
 // FirstToken makes the token by which everything else is set up. It is for whoever holds the store and its seal in their hands, as
 // "vouchsafe init" does, and no request reaches it.
 func (b *Broker) FirstToken(ctx context.Context, name string, lifetime time.Duration) (access.Token, access.Record, error) {
-	return b.commitToken(ctx, access.Caller{Name: "init"}, access.Request{
+	return b.commitToken(ctx, access.Caller{Name: "init", Subject: "init", Via: access.ViaInit}, access.Request{
 		Name: name, Roles: access.Administrator(), Namespace: access.AllNamespaces, Lifetime: lifetime, CreatedBy: "init",
 	})
 }

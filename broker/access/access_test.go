@@ -74,3 +74,53 @@ func TestSetJSON(t *testing.T) {
 		t.Error("a set is not a set")
 	}
 }
+
+func TestDistinct(t *testing.T) {
+	alice := Caller{Subject: "alice"}
+	for name, test := range map[string]struct {
+		a, b Caller
+		want bool
+	}{
+		"two people":                      {alice, Caller{Subject: "bob"}, true},
+		"one person, two tokens":          {Caller{Subject: "alice", Token: "1"}, Caller{Subject: "alice", Token: "2"}, false},
+		"one person, two ways":            {Caller{Subject: "alice", Via: ViaToken}, Caller{Subject: "alice", Via: ViaOIDC}, false},
+		"a token that the other made":     {alice, Caller{Subject: "bob", Makers: []string{"alice"}}, false},
+		"made by one that the other made": {alice, Caller{Subject: "carol", Makers: []string{"bob", "alice", "init"}}, false},
+		"tokens that a third made":        {Caller{Subject: "alice", Makers: []string{"admin"}}, Caller{Subject: "bob", Makers: []string{"admin"}}, true},
+		"nobody knows who":                {alice, Caller{}, false},
+		"neither of two is known":         {Caller{Token: "1"}, Caller{Token: "2"}, false},
+	} {
+		if Distinct(test.a, test.b) != test.want || Distinct(test.b, test.a) != test.want {
+			t.Errorf("%s: distinct is not %v", name, test.want)
+		}
+	}
+}
+
+func TestTokensSayWhoMadeThem(t *testing.T) {
+	f := newFixture(t)
+	r := request
+	r.Subject, r.Makers = "alice@example.com", []string{"bob", "init"}
+	token, _ := f.create(t, r)
+	caller, err := f.Authenticate(t.Context(), token.Reveal())
+	if err != nil || caller.Subject != r.Subject || !slices.Equal(caller.Makers, r.Makers) {
+		t.Errorf("%+v, %v", caller, err)
+	}
+	for name, change := range map[string]func(*Request){
+		"a subject that does not print": func(r *Request) { r.Subject = "a\x00b" },
+		"a long subject":                func(r *Request) { r.Subject = strings.Repeat("x", MaxName+1) },
+		"a maker without a name":        func(r *Request) { r.Makers = []string{""} },
+		"too many makers":               func(r *Request) { r.Makers = slices.Repeat([]string{"x"}, MaxMakers+1) },
+	} {
+		bad := request
+		change(&bad)
+		if _, _, _, err := f.Prepare(bad); err == nil {
+			t.Errorf("%s: a token was made", name)
+		}
+	}
+	full := request
+	full.Name, full.Subject, full.Makers = strings.Repeat("<", MaxName), strings.Repeat(">", MaxName), slices.Repeat([]string{strings.Repeat("&", MaxName)}, MaxMakers)
+	token, _ = f.create(t, full)
+	if _, err := f.Authenticate(t.Context(), token.Reveal()); err != nil {
+		t.Errorf("the longest record: %v", err)
+	}
+}

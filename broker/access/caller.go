@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"regexp"
+	"slices"
 
 	"github.com/vouchsafe/vouchsafe/store"
 )
@@ -15,11 +16,33 @@ const AllNamespaces = "*"
 
 // Caller is an administrator who was authenticated. The zero Caller may do nothing.
 type Caller struct {
-	Token     string // id of the token, or what another way of authenticating calls its credential; never a secret
-	Name      string // for people
+	Token     string   // id of the token, or what another way of authenticating calls its credential; never a secret
+	Name      string   // for people
+	Subject   string   // the person or machine behind the credential: two callers with one subject are the same one
+	Via       Via      // how it was authenticated
+	Makers    []string // subjects of who made the token, of who made theirs, and so on
 	Roles     Set
 	Namespace string // the one it may act in, or AllNamespaces
 	Remote    string // the peer's address, where the front end sets it
+}
+
+// Via is a way of authenticating.
+type Via string
+
+// The ways of authenticating.
+const (
+	ViaToken       Via = "token"       // a token of this broker
+	ViaOIDC        Via = "oidc"        // a JWT of a configured issuer
+	ViaCertificate Via = "certificate" // a client certificate
+	ViaVault       Via = "vault"       // Vault, which the broker is inside of
+	ViaInit        Via = "init"        // the command that holds the store and its seal in its hands
+)
+
+// Distinct reports whether two callers count as two persons: they have subjects, which differ, and neither holds a token that the other made,
+// directly or through tokens that were made with it, for whoever makes a token has seen it.
+func Distinct(a, b Caller) bool {
+	return a.Subject != "" && b.Subject != "" && a.Subject != b.Subject &&
+		!slices.Contains(a.Makers, b.Subject) && !slices.Contains(b.Makers, a.Subject)
 }
 
 // Allowed reports whether c holds role. An operator may enrol as an enroller may.
@@ -29,8 +52,8 @@ func (c Caller) Allowed(role Role) bool {
 
 // LogValue implements slog.LogValuer.
 func (c Caller) LogValue() slog.Value {
-	return slog.GroupValue(slog.String("token", c.Token), slog.String("name", c.Name), slog.String("roles", c.Roles.String()),
-		slog.String("namespace", c.Namespace), slog.String("remote", c.Remote))
+	return slog.GroupValue(slog.String("token", c.Token), slog.String("name", c.Name), slog.String("subject", c.Subject),
+		slog.String("via", string(c.Via)), slog.String("roles", c.Roles.String()), slog.String("namespace", c.Namespace), slog.String("remote", c.Remote))
 }
 
 // Forbidden says that a caller who is known may not do something.

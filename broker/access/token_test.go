@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -71,8 +72,8 @@ func TestTokenLife(t *testing.T) {
 		t.Fatal(err)
 	}
 	caller, err := f.Authenticate(t.Context(), token.Reveal())
-	want := Caller{Token: record.ID, Name: "ci", Roles: request.Roles, Namespace: "payments"}
-	if err != nil || caller != want {
+	want := Caller{Token: record.ID, Name: "ci", Subject: "ci", Via: ViaToken, Roles: request.Roles, Namespace: "payments"}
+	if err != nil || !reflect.DeepEqual(caller, want) {
 		t.Errorf("%+v, %v", caller, err)
 	}
 	f.now = record.Expires.Add(-1)
@@ -85,7 +86,7 @@ func TestTokenLife(t *testing.T) {
 	}
 	f.now = start
 	revoked, write, err := f.PrepareRevoke(t.Context(), record.ID)
-	if err != nil || revoked != record {
+	if err != nil || !reflect.DeepEqual(revoked, record) {
 		t.Fatalf("%+v, %v", revoked, err)
 	}
 	if err := f.store.Apply(t.Context(), write); err != nil {
@@ -178,7 +179,7 @@ func TestStoreFailuresAreNotRefusals(t *testing.T) {
 		if caller, err := f.Authenticate(t.Context(), token.Reveal()); !errors.Is(err, store.ErrCorrupt) || errors.Is(err, ErrUnauthenticated) {
 			t.Errorf("%s: %+v, %v", name, caller, err)
 		}
-		if list, err := f.List(t.Context(), "", 10); err != nil || len(list) != 1 || list[0] != (Record{ID: record.ID}) {
+		if list, err := f.List(t.Context(), "", 10); err != nil || len(list) != 1 || !reflect.DeepEqual(list[0], Record{ID: record.ID}) {
 			t.Errorf("%s: listed as %+v, %v", name, list, err)
 		}
 		if _, write, err := f.PrepareRevoke(t.Context(), record.ID); err != nil || write.Version != version || write.Value != nil {

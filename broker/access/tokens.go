@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -31,8 +32,10 @@ const (
 const (
 	// MaxName is the longest name of a token, in bytes: it is printed in tables and log lines.
 	MaxName = 128
-	// maxRecord bounds a record before it is parsed, in bytes: ours have under 600, with every character of the name escaped 1400.
-	maxRecord = 4096
+	// MaxMakers is how long the chain of tokens that made tokens may get. Its first is the token of init, which makes those of operators.
+	MaxMakers = 8
+	// maxRecord bounds a record before it is parsed, in bytes: ours have under 1000, with every character of a full record escaped 13,000.
+	maxRecord = 16 << 10
 )
 
 const tokenRecords = store.SysNamespace + "/token/"
@@ -44,6 +47,8 @@ var ErrUnauthenticated = errors.New("no valid token")
 type Record struct {
 	ID        string    `json:"id"`
 	Name      string    `json:"name"`
+	Subject   string    `json:"subject,omitempty"` // who holds it; absent where that is its name
+	Makers    []string  `json:"makers,omitempty"`  // subjects of its creator and of theirs, the nearest first
 	Roles     Set       `json:"roles"`
 	Namespace string    `json:"namespace"`
 	Created   time.Time `json:"created"`
@@ -61,10 +66,12 @@ type stored struct {
 // Request describes a token to make.
 type Request struct {
 	Name      string // for people, 1 to MaxName bytes of printable text
+	Subject   string // who will hold it, as long as a name; default Name
 	Roles     Set
 	Namespace string        // or AllNamespaces; needed
 	Lifetime  time.Duration // default DefaultLifetime, at most MaxLifetime
 	CreatedBy string
+	Makers    []string // subjects of the creator and of the creator's, at most MaxMakers
 }
 
 // Config is what Tokens are made of.
@@ -106,7 +113,10 @@ func (t *Tokens) Prepare(r Request) (Token, Record, store.Write, error) {
 	if r.Lifetime < time.Second || r.Lifetime > MaxLifetime {
 		return fail(fmt.Errorf("a lifetime of %v is not from 1s to %v", r.Lifetime, MaxLifetime))
 	}
-	if err := errors.Join(checkName(r.Name), r.Roles.check(), checkNamespace(r.Namespace), checkName(r.CreatedBy)); err != nil {
+	if r.Subject == r.Name {
+		r.Subject = ""
+	}
+	if err := errors.Join(checkName(r.Name), r.Roles.check(), checkNamespace(r.Namespace), checkName(r.CreatedBy), checkSubjects(r.Subject, r.Makers)); err != nil {
 		return fail(err)
 	}
 	var (
@@ -121,7 +131,7 @@ func (t *Tokens) Prepare(r Request) (Token, Record, store.Write, error) {
 	token := newToken(id, secret)
 	now := t.now().UTC().Truncate(time.Second)
 	record := Record{
-		ID: token.id, Name: r.Name, Roles: r.Roles, Namespace: r.Namespace,
+		ID: token.id, Name: r.Name, Subject: r.Subject, Makers: r.Makers, Roles: r.Roles, Namespace: r.Namespace,
 		Created: now, CreatedBy: r.CreatedBy, Expires: now.Add(r.Lifetime),
 	}
 	hash := sha256.Sum256(secret[:])
@@ -150,7 +160,9 @@ func (t *Tokens) Authenticate(ctx context.Context, text string) (Caller, error) 
 	if err != nil || subtle.ConstantTimeCompare(hash[:], want) != 1 || !t.now().Before(s.Expires) {
 		return Caller{}, ErrUnauthenticated
 	}
-	return Caller{Token: s.ID, Name: s.Name, Roles: s.Roles, Namespace: s.Namespace}, nil
+	return Caller{
+		Token: s.ID, Name: s.Name, Subject: cmp.Or(s.Subject, s.Name), Via: ViaToken, Makers: s.Makers, Roles: s.Roles, Namespace: s.Namespace,
+	}, nil
 }
 
 // PrepareRevoke returns the write that ends the token with that id, whose text is not good for any request after it was applied. The
@@ -222,10 +234,26 @@ func (t *Tokens) get(ctx context.Context, id string) (s stored, version uint64, 
 	if s.Schema != 1 {
 		return damaged("schema is not 1: it was written by a later version")
 	}
-	if s.ID != id || len(s.Hash) != 2*sha256.Size || s.Expires.IsZero() || s.Roles.check() != nil || checkNamespace(s.Namespace) != nil {
+	if s.ID != id || len(s.Hash) != 2*sha256.Size || s.Expires.IsZero() || s.Roles.check() != nil || checkNamespace(s.Namespace) != nil ||
+		checkSubjects(s.Subject, s.Makers) != nil {
 		return damaged("it is not this token's, or a member is missing or wrong")
 	}
 	return s, r.Version, nil
+}
+
+func checkSubjects(subject string, makers []string) error {
+	if len(makers) > MaxMakers {
+		return fmt.Errorf("a token made by a token made by a token, and so on more than %d times", MaxMakers)
+	}
+	if subject != "" {
+		makers = append([]string{subject}, makers...)
+	}
+	for _, name := range makers {
+		if err := checkName(name); err != nil {
+			return fmt.Errorf("a subject: %w", err)
+		}
+	}
+	return nil
 }
 
 func checkName(name string) error {

@@ -51,7 +51,7 @@ func TestRoles(t *testing.T) {
 	f := start(t, brokertest.Config{})
 	tokens := map[string]string{}
 	makeToken := func(name string, roles access.Set, namespace string) string {
-		token, record, err := f.Broker.Broker.CreateToken(t.Context(), f.Admin, name, roles, namespace, 0)
+		token, record, err := f.Broker.Broker.CreateToken(t.Context(), f.Admin, access.Request{Name: name, Roles: roles, Namespace: namespace})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -124,8 +124,8 @@ func TestRoles(t *testing.T) {
 func makeEnroller(t *testing.T, f *fixture) string {
 	t.Helper()
 	token, _, err := f.Broker.Broker.CreateToken(t.Context(), access.Caller{
-		Token: "test", Name: "test", Roles: access.SetOf(access.Operator, access.Enroller), Namespace: access.AllNamespaces,
-	}, "enroller", access.SetOf(access.Enroller), access.AllNamespaces, 0)
+		Token: "test", Name: "test", Subject: "test", Roles: access.SetOf(access.Operator, access.Enroller), Namespace: access.AllNamespaces,
+	}, access.Request{Name: "enroller", Roles: access.SetOf(access.Enroller), Namespace: access.AllNamespaces})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -234,7 +234,9 @@ func (b *Broker) ApplyPolicy(source string) broker.PolicyInfo {
 // CreateToken returns the text of a token with the given roles in every namespace, which an administrator made.
 func (b *Broker) CreateToken(roles ...access.Role) string {
 	b.tb.Helper()
-	token, _, err := b.Broker.CreateToken(context.Background(), b.Admin, access.SetOf(roles...).String(), access.SetOf(roles...), access.AllNamespaces, 0)
+	token, _, err := b.Broker.CreateToken(context.Background(), b.Admin, access.Request{
+		Name: access.SetOf(roles...).String(), Roles: access.SetOf(roles...), Namespace: access.AllNamespaces,
+	})
 	b.check(err, "token")
 	return token.Reveal()
 }

@@ -21,7 +21,7 @@ type callerKey struct{}
 
 // Caller returns who Vault says a request is from, with the roles that its path gives.
 func Caller(req *logical.Request, roles ...access.Role) access.Caller {
-	who := access.Caller{Name: printable(req.DisplayName), Roles: access.SetOf(roles...), Namespace: access.AllNamespaces, Remote: remote(req)}
+	who := access.Caller{Name: printable(req.DisplayName), Via: access.ViaVault, Roles: access.SetOf(roles...), Namespace: access.AllNamespaces, Remote: remote(req)}
 	switch {
 	case req.EntityID != "":
 		who.Token = "entity:" + printable(req.EntityID)
@@ -30,6 +30,7 @@ func Caller(req *logical.Request, roles ...access.Role) access.Caller {
 		sum := sha256.Sum256([]byte("vouchsafe " + req.ClientToken))
 		who.Token = "token:" + hex.EncodeToString(sum[:8])
 	}
+	who.Subject = who.Token // an entity is who it is however it logged in; a token without one is its own
 	if who.Name == "" {
 		who.Name = "vault"
 	}

@@ -51,6 +51,7 @@ keys, backups and the list of tokens.`,
 	c.Flags().StringArrayVar(&roles, "role", nil, "a `ROLE`; may be repeated (required)")
 	c.Flags().DurationVar(&lifetime, "lifetime", access.DefaultLifetime, "how long it is good, like 720h")
 	c.Flags().StringVar(&in.Namespace, "namespace", "", "`NAMESPACE` in which its roles count; * for everywhere (default the one that the broker serves)")
+	c.Flags().StringVar(&in.Subject, "subject", "", "the `PERSON` or machine that will hold it, whose approvals count once however many tokens it has (default NAME)")
 	c.Flags().StringVar(&file, "file", "", "new `FILE` to write it to; - for standard output (required)")
 	_ = errors.Join(c.MarkFlagRequired("role"), c.MarkFlagRequired("file")) // the flags exist
 	return p.administer(c, func(c *cobra.Command, a *admin.Client, args []string) (err error) {

@@ -92,6 +92,7 @@ type EnrolmentDigest struct {
 // TokenCreate describes a token to make.
 type TokenCreate struct {
 	Name      string     `json:"name" doc:"for people"`
+	Subject   string     `json:"subject,omitempty" doc:"the person or machine that will hold it; its name when absent. Approvals by one subject count once"`
 	Roles     access.Set `json:"roles"`
 	Namespace string     `json:"namespace,omitempty" doc:"where its roles count, * for everywhere; the namespace that this broker serves when absent"`
 	Lifetime  int64      `json:"lifetime,omitempty" doc:"seconds; 92 days when absent"`
