@@ -88,6 +88,9 @@ func TestPolicies(t *testing.T) {
 		source := b.Text
 		switch {
 		case strings.Contains(source, "kind: ReleasePolicy"):
+		case strings.Contains(source, "kind: "+policy.TestsKind):
+			checkTests(t, where, source)
+			return
 		case strings.HasPrefix(source, "- ") && strings.Contains(source, "that:"):
 			source = "apiVersion: vouchsafe/v1\nkind: ReleasePolicy\nmetadata: {name: shown}\nspec:\n  secrets: [\"a/*\"]\n  require:\n" + indent(source)
 		default:
@@ -98,6 +101,27 @@ func TestPolicies(t *testing.T) {
 	})
 	if checked < 10 {
 		t.Errorf("only %d policies were found", checked)
+	}
+}
+
+// checkTests runs tests that stand apart, of a policy that an example has.
+func checkTests(t *testing.T, where, source string) {
+	text, err := os.ReadFile(filepath.Join(root, "examples/snp-image/policy.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := policy.Parse("policy.yaml", text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests, err := policy.ParseTests(where, []byte(source), p)
+	if err != nil {
+		t.Error(err)
+	}
+	for _, result := range policy.RunEach(p, tests, openClaims) {
+		if !result.Pass {
+			t.Errorf("%s: %s: %s", where, result.Name, result.Detail)
+		}
 	}
 }
 
@@ -287,7 +311,7 @@ func checkCommand(t *testing.T, where string, words []string, help func([]string
 	// The command is the longest run of words for which there is help of its own.
 	command := words[:1]
 	for n := 2; n <= len(words) && n <= 3; n++ {
-		if !regexp.MustCompile(`^[a-z]+$`).MatchString(words[n-1]) || !strings.Contains(help(words[:n-1]), "\n  "+words[n-1]+" ") {
+		if !regexp.MustCompile(`^[a-z][a-z-]*$`).MatchString(words[n-1]) || !strings.Contains(help(words[:n-1]), "\n  "+words[n-1]+" ") {
 			break
 		}
 		command = words[:n]

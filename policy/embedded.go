@@ -55,11 +55,16 @@ type TestResult struct {
 const maxClaimsFile = 1 << 20
 
 // RunTests runs the embedded tests. open returns the content of a file of claims, by its name as written in the document; it decides which
-// names are allowed. Such a file is JSON: the claims, or {"kind":…,"claims":{…}} as "vouchsafe evidence verify" prints them. Claims count as
-// bound unless the test sets bound itself, since recorded evidence never is.
+// names are allowed. Such a file is JSON: the claims, {"kind":…,"claims":{…}} as "vouchsafe evidence verify" prints them, or a decision as "vouchsafe
+// explain --format=json" does. Claims count as bound unless the test sets bound itself, since recorded evidence never is.
 func RunTests(p *Policy, open func(name string) ([]byte, error)) []TestResult {
-	out := make([]TestResult, 0, len(p.tests))
-	for _, test := range p.tests {
+	return RunEach(p, p.tests, open)
+}
+
+// RunEach runs tests as RunTests does, of the policy or of a document apart from it.
+func RunEach(p *Policy, tests []Test, open func(name string) ([]byte, error)) []TestResult {
+	out := make([]TestResult, 0, len(tests))
+	for _, test := range tests {
 		out = append(out, test.run(p, open))
 	}
 	return out
@@ -122,7 +127,16 @@ func (t Test) claims(open func(name string) ([]byte, error)) (*attest.Claims, er
 	return decodeClaims(values)
 }
 
-// claimsFile reads a file of claims in either of its two forms.
+// ReadClaims reads a file of claims in any of the forms that [RunTests] takes. Whether they are bound is as the file says.
+func ReadClaims(content []byte) (*attest.Claims, error) {
+	values, err := claimsFile(content)
+	if err != nil {
+		return nil, err
+	}
+	return decodeClaims(values)
+}
+
+// claimsFile reads a file of claims in any of its forms.
 func claimsFile(content []byte) (map[string]any, error) {
 	if len(content) > maxClaimsFile {
 		return nil, fmt.Errorf("it has %d bytes, more than %d", len(content), maxClaimsFile)
@@ -136,6 +150,9 @@ func claimsFile(content []byte) (map[string]any, error) {
 	decoder.UseNumber()
 	if err := decoder.Decode(&values); err != nil {
 		return nil, fmt.Errorf("it is no JSON object: %w", err)
+	}
+	if decision, ok := values["decision"].(map[string]any); ok {
+		values = decision
 	}
 	if inner, ok := values["claims"].(map[string]any); ok {
 		values = inner
@@ -203,6 +220,9 @@ func (a assignment) apply(values map[string]any) error {
 	}
 	return nil
 }
+
+// Listed returns sets of reference values that are written out, all of whose values count.
+func Listed(sets map[string][]string) References { return listedReferences(sets) }
 
 // listedReferences are the reference sets of a test.
 type listedReferences map[string][]string

@@ -13,7 +13,8 @@ import (
 // The document's identity.
 const (
 	docVersion = "vouchsafe/v1"
-	docKind    = "ReleasePolicy"
+	// DocumentKind is the member kind of a release policy.
+	DocumentKind = "ReleasePolicy"
 )
 
 // Option changes how a document is parsed or checked.
@@ -92,9 +93,9 @@ func (r *parsing) policy(root *yaml.Node) {
 		r.oneOf(n, "apiVersion", docVersion)
 	}
 	if n := m["kind"]; n == nil {
-		r.missing(root, "", "kind", docKind)
+		r.missing(root, "", "kind", DocumentKind)
 	} else {
-		r.oneOf(n, "kind", docKind)
+		r.oneOf(n, "kind", DocumentKind)
 	}
 	if n := m["metadata"]; n == nil {
 		r.missing(root, "", "metadata", "a name")

@@ -89,6 +89,9 @@ func (p *Policy) Matches(path string) bool {
 	return slices.ContainsFunc(p.patterns, func(pattern pattern) bool { return pattern.matches(path) })
 }
 
+// Example returns the path of a secret that the policy guards: its first pattern with something in the place of each "*".
+func (p *Policy) Example() string { return p.patterns[0].example() }
+
 // Waivers returns the rules of the baseline that do not count for this policy.
 func (p *Policy) Waivers() []Waiver { return slices.Clone(p.waivers) }
 

@@ -25,6 +25,13 @@ func (r *parsing) warnings(o options) []Problem {
 			Expected: `a rule such as claims.kind in ["snp"]`,
 		})
 	}
+	if constrained && len(admitted) == 0 {
+		found.add(Problem{
+			Line: r.specAt.Line, Column: r.specAt.Column, Path: "spec.require",
+			Message:  "the rules together accept no kind of evidence, so the policy refuses everything",
+			Expected: "rules that can all be true at once",
+		})
+	}
 	if constrained {
 		r.strangers(admitted, &found)
 	}

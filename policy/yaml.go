@@ -86,7 +86,7 @@ func firstRune(text []byte) rune {
 // syntax reports an error of the YAML library, whose only form of position is the beginning of its text.
 func (r *reader) syntax(err error) {
 	if errors.Is(err, io.EOF) {
-		r.add(Problem{Message: "the document is empty", Expected: "a " + docKind})
+		r.add(Problem{Message: "the document is empty", Expected: "a " + DocumentKind})
 		return
 	}
 	text, line := strings.TrimPrefix(err.Error(), "yaml: "), 0

@@ -29,10 +29,7 @@ type connection struct {
 // administer makes a command of f, which talks to a broker.
 func (p *program) administer(c *cobra.Command, f func(c *cobra.Command, a *admin.Client, args []string) error) *cobra.Command {
 	var at connection
-	c.Flags().StringVar(&at.address, "addr", "", "the broker's `URL` (default $VOUCHSAFE_ADDR)")
-	c.Flags().StringVar(&at.tokenFile, "token-file", "", "`FILE` with an administrator's token (default $VOUCHSAFE_TOKEN_FILE)")
-	c.Flags().StringVar(&at.caCert, "cacert", "", "PEM `FILE` of the authority to trust (default $VOUCHSAFE_CACERT)")
-	cli.InSection("Flags that reach a broker", c.Flags(), "addr", "token-file", "cacert")
+	at.add(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		client, err := at.client()
 		if err != nil {
@@ -41,6 +38,39 @@ func (p *program) administer(c *cobra.Command, f func(c *cobra.Command, a *admin
 		return at.answered(f(c, client, args))
 	}
 	return c
+}
+
+// consult makes a command of f, which works without a broker, and with --broker asks one: then f gets a client, and nil otherwise.
+func (p *program) consult(c *cobra.Command, f func(c *cobra.Command, a *admin.Client, args []string) error) *cobra.Command {
+	var (
+		at  connection
+		ask bool
+	)
+	c.Flags().BoolVar(&ask, "broker", false, "ask the broker, too")
+	at.add(c)
+	c.RunE = func(c *cobra.Command, args []string) error {
+		if !ask {
+			for _, flag := range []string{"addr", "token-file", "cacert"} {
+				if c.Flags().Changed(flag) {
+					return fmt.Errorf("--%s says how to reach a broker, which only --broker does", flag)
+				}
+			}
+			return f(c, nil, args)
+		}
+		client, err := at.client()
+		if err != nil {
+			return err
+		}
+		return at.answered(f(c, client, args))
+	}
+	return c
+}
+
+func (at *connection) add(c *cobra.Command) {
+	c.Flags().StringVar(&at.address, "addr", "", "the broker's `URL` (default $VOUCHSAFE_ADDR)")
+	c.Flags().StringVar(&at.tokenFile, "token-file", "", "`FILE` with an administrator's token (default $VOUCHSAFE_TOKEN_FILE)")
+	c.Flags().StringVar(&at.caCert, "cacert", "", "PEM `FILE` of the authority to trust (default $VOUCHSAFE_CACERT)")
+	cli.InSection("Flags that reach a broker", c.Flags(), "addr", "token-file", "cacert")
 }
 
 func (at *connection) client() (*admin.Client, error) {

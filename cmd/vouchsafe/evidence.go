@@ -93,7 +93,13 @@ Exit codes: 0 verified; 1 refused; 2 cannot be judged, as when a certificate is 
 }
 
 func (f *evidenceFlags) add(c *cobra.Command) {
-	c.Flags().StringVar(&f.kind, "kind", "", "`KIND` of the evidence, from the list above (required)")
+	f.flags(c)
+	c.Flags().Lookup("kind").Usage += ", from the list above (required)"
+	_ = c.MarkFlagRequired("kind") // the flag exists
+}
+
+func (f *evidenceFlags) flags(c *cobra.Command) {
+	c.Flags().StringVar(&f.kind, "kind", "", "`KIND` of the evidence")
 	c.Flags().StringVar(&f.config, "config", "", "YAML `FILE` with the settings of the server that is to judge")
 	c.Flags().StringVar(&f.collateral, "collateral", "", "`DIR` of vendors' certificates, lists and levels (default that of --config)")
 	c.Flags().StringVar(&f.at, "at", "", "judge certificates as of this `TIME`, RFC 3339 (default now)")
@@ -103,7 +109,6 @@ func (f *evidenceFlags) add(c *cobra.Command) {
 	c.Flags().StringArrayVar(&f.crls, "crl", nil, "`FILE` with a DER revocation list of AMD's; may be repeated")
 	c.Flags().StringVar(&f.root, "virtual-root", "", "PEM `FILE` with the development root, for virtual evidence")
 	c.Flags().StringVar(&f.enrolment, "enrolment", "", "JSON `FILE` with the enrolment of a TPM's key, one item of \"vouchsafe enrolment list --format=json\"")
-	_ = c.MarkFlagRequired("kind") // the flag exists
 }
 
 // judge verifies the evidence in a file.

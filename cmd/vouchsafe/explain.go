@@ -72,7 +72,11 @@ func explainPolicy(out io.Writer, result policy.Result, whole bool) {
 	if result.Allow {
 		verdict = "allows"
 	}
-	fmt.Fprintf(out, "  policy %s version %d %s (%s)\n", result.Policy, result.Version, verdict, short(result.Digest))
+	version := fmt.Sprintf("version %d", result.Version)
+	if result.Version == 0 { // of a file that was tried
+		version = "as drafted"
+	}
+	fmt.Fprintf(out, "  policy %s %s %s (%s)\n", result.Policy, version, verdict, short(result.Digest))
 	passed := 0
 	for _, rule := range result.Rules {
 		if rule.Outcome == policy.Pass && !whole {

@@ -14,7 +14,7 @@ import (
 
 func (p *program) policyCommand() *cobra.Command {
 	return group("admin", "policy", "Check, test, apply and list release policies",
-		p.policyCheck(), p.policyTest(), p.policyApply(), p.policyShow(), p.policyList(), p.policyActivate(), p.policyRetire())
+		p.policyCheck(), p.policyTest(), p.policyWhatIf(), p.policyApply(), p.policyShow(), p.policyList(), p.policyActivate(), p.policyRetire())
 }
 
 func (p *program) policyApply() *cobra.Command {
@@ -59,7 +59,7 @@ Writing needs the role author; having a policy judge needs approver too. With --
 
 // goodPolicy reads a policy and refuses one with errors, or whose tests fail.
 func (p *program) goodPolicy(file string) ([]byte, error) {
-	report, err := testPolicy(file)
+	report, err := p.testPolicy(file, nil)
 	if err != nil {
 		return nil, err
 	}
