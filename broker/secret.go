@@ -103,7 +103,7 @@ func (b *Broker) PutSecret(ctx context.Context, who access.Caller, namespace str
 	}
 	if put.Source != nil {
 		var err error
-		if put.Source, err = b.checkSource(*put.Source, put.Name); err != nil {
+		if put.Source, err = b.checkSource(*put.Source, namespace, put.Name); err != nil {
 			return SecretInfo{}, asError(err)
 		}
 	}

@@ -40,14 +40,14 @@ func newIssuer(now func() time.Time) *issuer {
 
 func (*issuer) Kind() string { return "test-issuer" }
 
-func (*issuer) Check(parameters json.RawMessage, _ string) (json.RawMessage, error) {
+func (*issuer) Check(parameters json.RawMessage, _ source.Request) (json.RawMessage, error) {
 	if string(parameters) == `{"bad":true}` {
 		return nil, errors.New("bad is true")
 	}
 	return parameters, nil
 }
 
-func (*issuer) Probe(context.Context, json.RawMessage, string) (source.Probe, error) {
+func (*issuer) Probe(context.Context, json.RawMessage, source.Request) (source.Probe, error) {
 	return source.Probe{Answers: true, Detail: "it would"}, nil
 }
 

@@ -52,7 +52,7 @@ func sourcesOf(all []source.Source) (map[string]source.Source, error) {
 func (b *Broker) SourceKinds() []string { return sortedKeys(b.issues.sources) }
 
 // checkSource returns a document in its canonical form.
-func (b *Broker) checkSource(d source.Document, secret string) (*source.Document, error) {
+func (b *Broker) checkSource(d source.Document, namespace, secret string) (*source.Document, error) {
 	s := b.issues.sources[d.Kind]
 	if s == nil {
 		return nil, invalid("this broker has no source of kind %q; it has %v", clip(d.Kind), b.SourceKinds())
@@ -63,7 +63,7 @@ func (b *Broker) checkSource(d source.Document, secret string) (*source.Document
 	if len(d.Parameters) == 0 {
 		d.Parameters = json.RawMessage("{}")
 	}
-	parameters, err := s.Check(d.Parameters, secret)
+	parameters, err := s.Check(d.Parameters, source.Request{Namespace: namespace, Secret: secret})
 	if err != nil {
 		return nil, invalid("source %s: %w", d.Kind, err)
 	}
@@ -206,7 +206,7 @@ func (b *Broker) CheckSecret(ctx context.Context, who access.Caller, namespace, 
 	}
 	ctx, cancel := context.WithTimeout(ctx, sourceTimeout)
 	defer cancel()
-	probe, err := s.Probe(ctx, v.Source.Parameters, name)
+	probe, err := s.Probe(ctx, v.Source.Parameters, source.Request{Namespace: namespace, Secret: name})
 	var failure *source.Failure
 	if errors.As(err, &failure) {
 		b.logger.WarnContext(ctx, "a source cannot be checked", "kind", v.Source.Kind, "secret", name, "cause", err)

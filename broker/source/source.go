@@ -25,7 +25,7 @@ type Request struct {
 	Namespace string
 	Secret    string
 	Decision  string         // id
-	Claims    *attest.Claims // what the workload proved; nil where only templates are checked
+	Claims    *attest.Claims // what the workload proved; absent, with Decision, where nothing is released
 }
 
 // Value is what a source gave. The caller clears Bytes.
@@ -59,10 +59,11 @@ type Probe struct {
 type Source interface {
 	// Kind returns the kind of its documents.
 	Kind() string
-	// Check returns parameters of a document for the secret of the given name in their canonical form, or what is wrong with them. It asks nothing.
-	Check(parameters json.RawMessage, secret string) (json.RawMessage, error)
+	// Check returns parameters of a document for the secret that r names in their canonical form, or what is wrong with them: that a secret of this
+	// namespace may not say so is wrong, too. It asks nothing.
+	Check(parameters json.RawMessage, r Request) (json.RawMessage, error)
 	// Probe asks whether a value could be had, without asking for it.
-	Probe(ctx context.Context, parameters json.RawMessage, secret string) (Probe, error)
+	Probe(ctx context.Context, parameters json.RawMessage, r Request) (Probe, error)
 	// Fetch asks for the value. With an error there is no value; but where something was issued all the same, the lease of it is returned.
 	Fetch(ctx context.Context, parameters json.RawMessage, r Request) (Value, error)
 }
@@ -118,6 +119,7 @@ const (
 	RefusedLong     = "too_long"  // over the limit of a segment
 	RefusedRelative = "relative"  // begins with a dot, or has two in a row
 	RefusedReserved = "reserved"  // names what is never a place of secrets, such as sys
+	RefusedOutside  = "outside"   // leads to where the settings let no secret of the namespace lead
 	RefusedByte     = "character" // has a character that is none of A-Z a-z 0-9 _ - .
 )
 

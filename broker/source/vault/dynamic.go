@@ -27,16 +27,19 @@ const (
 const MaxWrap = 24 * time.Hour
 
 // Dynamic is the source of kind vault-dynamic.
-type Dynamic struct{ conn *vaultconn.Conn }
+type Dynamic struct {
+	conn  *vaultconn.Conn
+	paths *Paths
+}
 
 var _ source.Issuer = (*Dynamic)(nil)
 
-// NewDynamic returns a source over a connection, which stays the caller's.
-func NewDynamic(conn *vaultconn.Conn) *Dynamic { return &Dynamic{conn} }
+// NewDynamic returns a source over a connection, which stays the caller's, for secrets that name no other paths than these.
+func NewDynamic(conn *vaultconn.Conn, paths *Paths) *Dynamic { return &Dynamic{conn, paths} }
 
 // Sources returns all sources of this package.
-func Sources(conn *vaultconn.Conn) []source.Source {
-	return []source.Source{NewKV(conn), NewDynamic(conn)}
+func Sources(conn *vaultconn.Conn, paths *Paths) []source.Source {
+	return []source.Source{NewKV(conn, paths), NewDynamic(conn, paths)}
 }
 
 // Kind implements source.Source.
@@ -87,8 +90,11 @@ func parseDynamic(parameters json.RawMessage, secret string) (p dynamicParameter
 }
 
 // Check implements source.Source.
-func (*Dynamic) Check(parameters json.RawMessage, secret string) (json.RawMessage, error) {
-	p, err := parseDynamic(parameters, secret)
+func (d *Dynamic) Check(parameters json.RawMessage, r source.Request) (json.RawMessage, error) {
+	p, err := parseDynamic(parameters, r.Secret)
+	if err == nil {
+		err = d.paths.check(r.Namespace, p.path.known())
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -109,9 +115,14 @@ func (d *Dynamic) fill(parameters json.RawMessage, r source.Request) (f filled, 
 		return f, &source.Failure{Err: source.ErrRejected, Detail: "the document is no longer understood", Cause: err}
 	}
 	f.request.Method, f.request.Once = http.MethodGet, true // what is asked for twice is issued twice, and one of the two nobody would know of
-	if f.request.Path, err = f.path.render(r); err != nil {
+	segments, err := f.path.render(r)
+	if err == nil {
+		err = d.allowed(f.path, r.Namespace, segments)
+	}
+	if err != nil {
 		return f, err
 	}
+	f.request.Path = vaultconn.Path(segments...)
 	if f.Method == methodWrite {
 		f.request.Method = http.MethodPut
 		if f.request.Body, err = f.body.render(r); err != nil {
@@ -119,6 +130,19 @@ func (d *Dynamic) fill(parameters json.RawMessage, r source.Request) (f filled, 
 		}
 	}
 	return f, nil
+}
+
+// allowed refuses a path that secrets of a namespace may not name: that the workload's claims led to, which is the workload's to answer for, or that
+// is written out in a document, which is older than the settings or was not put by this broker.
+func (d *Dynamic) allowed(t *pathTemplate, namespace string, segments []string) error {
+	err := d.paths.check(namespace, segments)
+	switch {
+	case err == nil:
+		return nil
+	case d.paths.check(namespace, t.known()) == nil:
+		return &source.Refusal{Code: source.RefusedOutside, Placeholder: t.text, Detail: "with it, " + err.Error()}
+	}
+	return &source.Failure{Err: source.ErrForbidden, Detail: err.Error()}
 }
 
 // Place implements source.Issuer.
@@ -181,10 +205,13 @@ func (d *Dynamic) wrap(ctx context.Context, f filled, value []byte, object json.
 }
 
 // Probe implements source.Source. It asks for rights only: a value would be a new credential.
-func (d *Dynamic) Probe(ctx context.Context, parameters json.RawMessage, secret string) (source.Probe, error) {
-	p, err := parseDynamic(parameters, secret)
+func (d *Dynamic) Probe(ctx context.Context, parameters json.RawMessage, r source.Request) (source.Probe, error) {
+	p, err := parseDynamic(parameters, r.Secret)
 	if err != nil {
 		return source.Probe{}, err
+	}
+	if err := d.paths.check(r.Namespace, p.path.known()); err != nil {
+		return source.Probe{Detail: err.Error()}, nil
 	}
 	path, exact := p.path.sample()
 	paths := []string{vaultconn.Path(strings.Split(path, "/")...), "sys/leases/revoke", "sys/wrapping/wrap"}

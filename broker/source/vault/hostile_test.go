@@ -81,7 +81,7 @@ func TestIssuedUnknown(t *testing.T) {
 			t.Run(name+", "+method, func(t *testing.T) {
 				conn, asked := inVaultsPlace(t, x.answer)
 				parameters := json.RawMessage(`{"path":"database/creds/app","field":"password","method":"` + method + `"}`)
-				value, err := vault.NewDynamic(conn).Fetch(t.Context(), parameters, r)
+				value, err := vault.NewDynamic(conn, nil).Fetch(t.Context(), parameters, r)
 				if err == nil || value.Bytes != nil || value.Lease != nil || source.Definite(err) != x.definite {
 					t.Errorf("%+v, %v: definite %t", value, err, source.Definite(err))
 				}
@@ -102,7 +102,7 @@ func TestKVIssuesNothing(t *testing.T) {
 		}
 		fmt.Fprint(w, `{"lease_id":"database/creds/app/x","lease_duration":60,"data":{"password":"the-password"}}`)
 	})
-	value, err := vault.NewKV(conn).Fetch(t.Context(), json.RawMessage(`{"mount":"database","path":"creds/app","kv":1,"field":"password"}`), source.Request{})
+	value, err := vault.NewKV(conn, nil).Fetch(t.Context(), json.RawMessage(`{"mount":"database","path":"creds/app","kv":1,"field":"password"}`), source.Request{})
 	if value.Bytes != nil || !errors.Is(err, source.ErrRejected) || !strings.Contains(err.Error(), "vault-dynamic") {
 		t.Errorf("%q, %v", value.Bytes, err)
 	}

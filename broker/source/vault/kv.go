@@ -25,10 +25,13 @@ const KindKV = "vault-kv"
 const latest = "latest"
 
 // KV is the source of kind vault-kv.
-type KV struct{ conn *vaultconn.Conn }
+type KV struct {
+	conn  *vaultconn.Conn
+	paths *Paths
+}
 
-// NewKV returns a source over a connection, which stays the caller's.
-func NewKV(conn *vaultconn.Conn) *KV { return &KV{conn} }
+// NewKV returns a source over a connection, which stays the caller's, for secrets that name no other paths than these.
+func NewKV(conn *vaultconn.Conn, paths *Paths) *KV { return &KV{conn, paths} }
 
 // Kind implements source.Source.
 func (*KV) Kind() string { return KindKV }
@@ -87,8 +90,11 @@ func parseKV(parameters json.RawMessage) (p kvParameters, err error) {
 }
 
 // Check implements source.Source.
-func (*KV) Check(parameters json.RawMessage, _ string) (json.RawMessage, error) {
+func (k *KV) Check(parameters json.RawMessage, r source.Request) (json.RawMessage, error) {
 	p, err := parseKV(parameters)
+	if err == nil {
+		err = k.paths.check(r.Namespace, p.segments("data"))
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -100,11 +106,16 @@ func (*KV) Check(parameters json.RawMessage, _ string) (json.RawMessage, error) 
 
 // below returns the path of an operation of KV v2, or of the secret itself in KV v1.
 func (p kvParameters) below(operation string) string {
+	return vaultconn.Path(p.segments(operation)...)
+}
+
+// segments is that path in parts, which are not escaped.
+func (p kvParameters) segments(operation string) []string {
 	segments := slices.Clone(p.mount)
 	if p.KV != 1 {
 		segments = append(segments, operation)
 	}
-	return vaultconn.Path(append(segments, p.path...)...)
+	return append(segments, p.path...)
 }
 
 func (p kvParameters) query() url.Values {
@@ -115,10 +126,14 @@ func (p kvParameters) query() url.Values {
 }
 
 // Fetch implements source.Source.
-func (k *KV) Fetch(ctx context.Context, parameters json.RawMessage, _ source.Request) (source.Value, error) {
+func (k *KV) Fetch(ctx context.Context, parameters json.RawMessage, r source.Request) (source.Value, error) {
 	p, err := parseKV(parameters)
 	if err != nil {
 		return source.Value{}, &source.Failure{Err: source.ErrRejected, Detail: "the document is no longer understood", Cause: err}
+	}
+	// The settings may have changed since the document was put, and who writes to the store may have put it there.
+	if err := k.paths.check(r.Namespace, p.segments("data")); err != nil {
+		return source.Value{}, &source.Failure{Err: source.ErrForbidden, Detail: err.Error()}
 	}
 	request := vaultconn.Request{Method: http.MethodGet, Path: p.below("data"), Query: p.query()}
 	answer, err := k.conn.Do(ctx, request)
@@ -167,10 +182,13 @@ func (k *KV) issued(ctx context.Context, r vaultconn.Request, lease string) erro
 
 // Probe implements source.Source. It asks for rights and metadata, and not for the value: for subkeys, which Vault answers with null in the place of every
 // value, where the broker may.
-func (k *KV) Probe(ctx context.Context, parameters json.RawMessage, _ string) (source.Probe, error) {
+func (k *KV) Probe(ctx context.Context, parameters json.RawMessage, r source.Request) (source.Probe, error) {
 	p, err := parseKV(parameters)
 	if err != nil {
 		return source.Probe{}, err
+	}
+	if err := k.paths.check(r.Namespace, p.segments("data")); err != nil {
+		return source.Probe{Detail: err.Error()}, nil
 	}
 	may, err := capabilities(ctx, k.conn, p.below("data"), p.below("subkeys"))
 	if err != nil {

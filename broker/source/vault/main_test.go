@@ -44,7 +44,7 @@ func newWorld(tb testing.TB, s *vaulttest.Server, conn *vaultconn.Conn, now func
 	key, err := envelope.GenerateKey(envelope.P256)
 	check(tb, err)
 	w := &world{tb: tb, server: s, root: s.Client(tb), key: key}
-	w.Broker = brokertest.Start(tb, brokertest.Config{Sources: vault.Sources(conn), Now: now})
+	w.Broker = brokertest.Start(tb, brokertest.Config{Sources: vault.Sources(conn, nil), Now: now})
 	w.ApplyPolicy(brokertest.AllowVirtual("a/*"))
 	return w
 }

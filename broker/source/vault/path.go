@@ -10,7 +10,6 @@ import (
 
 	"github.com/vouchsafe/vouchsafe/broker/source"
 	"github.com/vouchsafe/vouchsafe/policy"
-	"github.com/vouchsafe/vouchsafe/store/vaultconn"
 )
 
 // Limits of paths in Vault.
@@ -48,7 +47,22 @@ func fixedSegment(s string) error {
 }
 
 // pathTemplate is a path below the prefix that is written out.
-type pathTemplate struct{ segments []*source.Template }
+type pathTemplate struct {
+	text     string
+	segments []*source.Template
+}
+
+// known are the segments, with anyText for those that are not written out.
+func (p *pathTemplate) known() []string {
+	known := make([]string, len(p.segments))
+	for i, t := range p.segments {
+		known[i] = anyText
+		if fixed, ok := t.Fixed(); ok {
+			known[i] = fixed
+		}
+	}
+	return known
+}
 
 // parsePath checks a path template.
 func parsePath(text, secret string) (*pathTemplate, error) {
@@ -56,7 +70,7 @@ func parsePath(text, secret string) (*pathTemplate, error) {
 	if err != nil {
 		return nil, fmt.Errorf("path: %w", err)
 	}
-	p := &pathTemplate{segments: t.Split("/")}
+	p := &pathTemplate{text: text, segments: t.Split("/")}
 	if len(p.segments) < 2 || len(p.segments) > maxSegments {
 		return nil, fmt.Errorf("path %.100q has %d segments, not 2 to %d", text, len(p.segments), maxSegments)
 	}
@@ -102,23 +116,23 @@ func literalsAround(s *source.Template) error {
 	return nil
 }
 
-// render fills a path in and escapes it. Its errors are *source.Refusal. Each value was checked when it was put in; here it is what they make
+// render fills a path in, and returns its segments, which are not escaped. Its errors are *source.Refusal. Each value was checked when it was put in; here it is what they make
 // together with the text around them that is.
-func (p *pathTemplate) render(r source.Request) (string, error) {
+func (p *pathTemplate) render(r source.Request) ([]string, error) {
 	segments := make([]string, len(p.segments))
 	for i, t := range p.segments {
 		segment, err := t.Render(r)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 		if _, fixed := t.Fixed(); !fixed {
 			if err := checkRendered(segment, t); err != nil {
-				return "", err
+				return nil, err
 			}
 		}
 		segments[i] = segment
 	}
-	return vaultconn.Path(segments...), nil
+	return segments, nil
 }
 
 func checkRendered(segment string, t *source.Template) error {

@@ -23,7 +23,7 @@ var strange = []string{
 
 // TestPathsStayBelowTheirPrefix: whatever claims say, a path is one that the template could have been written as, with the same segments before and behind.
 func TestPathsStayBelowTheirPrefix(t *testing.T) {
-	d := vault.NewDynamic(nil)
+	d := vault.NewDynamic(nil, nil)
 	refused, made := 0, 0
 	for _, path := range []string{
 		"database/creds/${claims.init_data_claims[\"role\"]}",
@@ -40,7 +40,7 @@ func TestPathsStayBelowTheirPrefix(t *testing.T) {
 			"path": path, "method": "write", "body": map[string]any{"x": map[string]any{"l": []string{"${claims.init_data_claims[\"role\"]}"}}},
 		})
 		check(t, err)
-		parameters, err := d.Check(text, "a/b")
+		parameters, err := d.Check(text, source.Request{Namespace: ns, Secret: "a/b"})
 		check(t, err)
 		before, rest, _ := strings.Cut(path, "${")
 		after := rest[strings.LastIndexByte(rest, '}')+1:]
@@ -78,7 +78,7 @@ func TestPathsStayBelowTheirPrefix(t *testing.T) {
 
 // TestDocuments: what is wrong with a document is said when it is put.
 func TestDocuments(t *testing.T) {
-	dynamic, kv := vault.NewDynamic(nil), vault.NewKV(nil)
+	dynamic, kv := vault.NewDynamic(nil, nil), vault.NewKV(nil, nil)
 	for text, want := range map[string]string{
 		`{}`:                                                                   "has 1 segments",
 		`{"path": "x"}`:                                                        "has 1 segments",
@@ -125,7 +125,7 @@ func TestDocuments(t *testing.T) {
 		`[]`:                                                                   "",
 		`{"path": "` + strings.Repeat("a/", 40) + `x"}`:                        "segments",
 	} {
-		if out, err := dynamic.Check(json.RawMessage(text), "a/b"); err == nil || !strings.Contains(err.Error(), want) {
+		if out, err := dynamic.Check(json.RawMessage(text), source.Request{Namespace: ns, Secret: "a/b"}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %s, %v, want %q", text, out, err, want)
 		}
 	}
@@ -148,7 +148,7 @@ func TestDocuments(t *testing.T) {
 		`{"mount": "secret", "path": "x", "kv": 1, "version": 2}`: "no versions",
 		`{"mount": "secret", "path": "x", "method": "read"}`:      "method",
 	} {
-		if out, err := kv.Check(json.RawMessage(text), "a/b"); err == nil || !strings.Contains(err.Error(), want) {
+		if out, err := kv.Check(json.RawMessage(text), source.Request{Namespace: ns, Secret: "a/b"}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %s, %v, want %q", text, out, err, want)
 		}
 	}
@@ -157,15 +157,15 @@ func TestDocuments(t *testing.T) {
 		`{"path":"database/creds/auth"}`: `{"path":"database/creds/auth","method":"read"}`,
 		`{"wrap": "5m", "path": "d/${claims.kind}", "field": "<p>", "method": "write", "exclusive": true}`: `{"path":"d/${claims.kind}","method":"write","wrap":"5m","exclusive":true,"field":"<p>"}`,
 	} {
-		got, err := dynamic.Check(json.RawMessage(text), "a/b")
+		got, err := dynamic.Check(json.RawMessage(text), source.Request{Namespace: ns, Secret: "a/b"})
 		if err != nil || string(got) != want {
 			t.Errorf("%s: %s, %v", text, got, err)
 		}
-		if again, err := dynamic.Check(got, "a/b"); err != nil || string(again) != string(got) {
+		if again, err := dynamic.Check(got, source.Request{Namespace: ns, Secret: "a/b"}); err != nil || string(again) != string(got) {
 			t.Errorf("%s is not canonical: %s, %v", got, again, err)
 		}
 	}
-	got, err := kv.Check(json.RawMessage(`{"version": "latest", "kv": 2, "mount": "team/secret", "path": "a b/c"}`), "a/b")
+	got, err := kv.Check(json.RawMessage(`{"version": "latest", "kv": 2, "mount": "team/secret", "path": "a b/c"}`), source.Request{Namespace: ns, Secret: "a/b"})
 	if err != nil || string(got) != `{"mount":"team/secret","path":"a b/c"}` {
 		t.Errorf("%s, %v", got, err)
 	}
@@ -173,7 +173,7 @@ func TestDocuments(t *testing.T) {
 
 // TestTwoClaimsAreToldApart: two workloads whose claims differ never come to one place, whatever one of them says of itself.
 func TestTwoClaimsAreToldApart(t *testing.T) {
-	d := vault.NewDynamic(nil)
+	d := vault.NewDynamic(nil, nil)
 	const host, role = "${claims.tpm.host}", `${claims.init_data_claims["role"]}`
 	for between, good := range map[string]bool{
 		"": false, "-": false, ".": false, "_x-": false, "${secret[0]}": false, "${decision}": false,
@@ -185,14 +185,14 @@ func TestTwoClaimsAreToldApart(t *testing.T) {
 		} {
 			text, err := json.Marshal(document)
 			check(t, err)
-			if _, err := d.Check(text, "a/b"); (err == nil) != good {
+			if _, err := d.Check(text, source.Request{Namespace: ns, Secret: "a/b"}); (err == nil) != good {
 				t.Errorf("%s, %q between: %v", where, between, err)
 			}
 		}
 	}
 	text, err := json.Marshal(map[string]any{"path": "db/creds/" + host + "-${secret[0]}-" + host})
 	check(t, err)
-	if _, err := d.Check(text, "a/b"); err != nil {
+	if _, err := d.Check(text, source.Request{Namespace: ns, Secret: "a/b"}); err != nil {
 		t.Errorf("one claim twice: %v", err)
 	}
 }
