@@ -47,12 +47,16 @@ DIR/dev.json holds url, ca_cert and token_file for scripts. With --format=json t
 				if err != nil {
 					return err
 				}
+				paths, err := s.sourcePaths()
+				if err != nil {
+					return err
+				}
 				conn, err := s.Vault.connectDev(cmd.Context(), c.Logger)
 				if err != nil {
 					return err
 				}
 				defer func() { _ = conn.Close() }() // after the node, which uses it
-				c.Sources = vault.Sources(conn)
+				c.Sources = vault.Sources(conn, paths)
 			}
 			return p.dev(cmd.Context(), c, func() {
 				if !quiet {

@@ -102,6 +102,10 @@ func (p *program) serve(ctx context.Context, s *settings) error {
 	if !s.HTTP && (s.TLS.Certificate == "" || s.TLS.Key == "") {
 		return errors.New("no certificate: say --tls-cert and --tls-key, or tls in the configuration; \"vouchsafe init --tls-host\" makes one")
 	}
+	paths, err := s.sourcePaths()
+	if err != nil {
+		return err
+	}
 	var conn *vaultconn.Conn
 	err = s.await(ctx, logger, "Vault", func() (err error) {
 		if conn, err = s.connect(ctx, logger); err == nil && conn == nil && s.Vault.used() { // secrets may lie there
@@ -127,7 +131,7 @@ func (p *program) serve(ctx context.Context, s *settings) error {
 		return err
 	}
 	if conn != nil {
-		c.Sources = sources.Sources(conn)
+		c.Sources = sources.Sources(conn, paths)
 	}
 	var n *node.Node
 	err = s.await(ctx, logger, "the store and its seal", func() (err error) {

@@ -57,6 +57,9 @@ func knownMembers(node *yaml.Node, t reflect.Type, path string) error {
 			}
 		}
 		return nil
+	case t.Kind() == reflect.Map && node.Tag == "!!null":
+		// That nothing is listed must not be as if there were no list.
+		return fmt.Errorf("%d: %s has nothing in it: leave it out, or say {}", node.Line, orTop(path))
 	case t.Kind() != reflect.Struct && t.Kind() != reflect.Map || node.Tag == "!!null":
 		return nil
 	case node.Kind != yaml.MappingNode:

@@ -69,13 +69,16 @@ func TestSettingsPage(t *testing.T) {
 	}
 }
 
-// leaves collects the paths of members that hold a value. What a map is keyed by is called PRODUCT: there is one.
+// keyed is what maps are keyed by.
+var keyed = map[string]string{"snp.minimum_tcb": "PRODUCT", "vault.sources": "NAMESPACE"}
+
+// leaves collects the paths of members that hold a value.
 func leaves(t reflect.Type, path string, into map[string]reflect.Kind) {
 	for _, f := range reflect.VisibleFields(t) {
 		member := f.Type
 		name := path + f.Tag.Get("yaml")
 		if member.Kind() == reflect.Map {
-			member, name = member.Elem(), name+".PRODUCT"
+			member, name = member.Elem(), name+"."+keyed[name]
 		}
 		if member.Kind() == reflect.Slice && member.Elem().Kind() == reflect.Struct {
 			member, name = member.Elem(), name+"[]"

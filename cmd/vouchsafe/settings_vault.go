@@ -5,12 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/vouchsafe/vouchsafe/broker"
+	sources "github.com/vouchsafe/vouchsafe/broker/source/vault"
 	"github.com/vouchsafe/vouchsafe/store/vaultconn"
 	"github.com/vouchsafe/vouchsafe/store/vaultconn/rights"
 )
@@ -25,6 +29,9 @@ type vaultSettings struct {
 	KeepToken   bool              `yaml:"keep_token"`
 	Timeout     time.Duration     `yaml:"timeout"`
 	MaxInFlight int               `yaml:"max_in_flight"`
+
+	// Sources are by namespace the paths that its secrets may name; nil: all that the token may.
+	Sources map[string][]string `yaml:"sources"`
 }
 
 type vaultAuthSettings struct {
@@ -59,7 +66,7 @@ func (s *vaultSettings) files() []*string {
 }
 
 // used reports whether the settings say anything of Vault.
-func (s *vaultSettings) used() bool { return *s != vaultSettings{} }
+func (s *vaultSettings) used() bool { return !reflect.ValueOf(*s).IsZero() }
 
 // config makes the configuration of the connection. Nothing in the settings leads to plain HTTP, or to a certificate that is not verified.
 func (s *vaultSettings) config(logger *slog.Logger) (vaultconn.Config, error) {
@@ -99,6 +106,27 @@ func (s *vaultSettings) connectDev(ctx context.Context, logger *slog.Logger) (*v
 	c := s.unchecked(logger)
 	c.Development = true
 	return vaultconn.Open(ctx, c)
+}
+
+// sourcePaths are the paths of Vault that secrets may name: those of the settings, and never the broker's own.
+func (s *settings) sourcePaths() (*sources.Paths, error) {
+	for _, namespace := range slices.Sorted(maps.Keys(s.Vault.Sources)) {
+		if err := broker.CheckNamespace(namespace); err != nil {
+			return nil, fmt.Errorf("vault.sources in the configuration: %w", err)
+		}
+	}
+	var own []string
+	if r := s.storeRights(); r != nil {
+		own = append(own, r.Mount+"/config", r.Mount+"/*/"+r.Prefix, r.Mount+"/*/"+r.Prefix+"/**")
+	}
+	if r := s.Seal.Transit.rights(); r != nil {
+		own = append(own, r.Mount+"/**")
+	}
+	paths, err := sources.NewPaths(s.Vault.Sources, own)
+	if err != nil {
+		return nil, fmt.Errorf("vault.sources in the configuration: %w", err)
+	}
+	return paths, nil
 }
 
 // vaultNeeds is what these settings use Vault for.

@@ -45,7 +45,8 @@ func TestSourcesOnACommandLine(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	config := write("vault.yaml", "vault:\n  address: "+s.Address+"\n  auth: {method: token, token_file: "+write("token", s.RootToken)+"}\n")
+	config := write("vault.yaml", "vault:\n  address: "+s.Address+"\n  auth: {method: token, token_file: "+write("token", s.RootToken)+"}\n"+
+		"  sources: {default: ["+kv+"/data/payments/*, "+pki+"/issue/*]}\n")
 	ctx, stop := context.WithCancel(t.Context())
 	dev := exec.CommandContext(ctx, bin, "dev", "--dir", filepath.Join(dir, "d"), "--listen", "localhost:0", "--vault", config)
 	dev.Cancel = func() error { return dev.Process.Signal(os.Interrupt) }
@@ -136,6 +137,8 @@ func TestSourcesOnACommandLine(t *testing.T) {
 	no("there is nothing at", "secret", "check", "demo/app/db", "--version", "2")
 	no("did you mean claims.measurement?", "secret", "put", "demo/app/x", "--source", "vault-dynamic", "--path", pki+"/issue/${claims.mesurement}")
 	no("nothing below sys", "secret", "put", "demo/app/x", "--source", "vault-dynamic", "--path", "sys/policies/acl/x")
+	no("is not among the paths", "secret", "put", "demo/app/x", "--source", "vault-kv", "--mount", kv, "--path", "others/db")
+	no("is not among the paths", "secret", "put", "demo/app/x", "--source", "vault-dynamic", "--path", pki+"/sign/workload")
 	no("it has [vault-dynamic vault-kv]", "secret", "put", "demo/app/x", "--source", "vault-kw")
 	no("need --source KIND", "secret", "put", "demo/app/x", "--mount", kv)
 	no("leave --file out", "secret", "put", "demo/app/x", "--source", "vault-kv", "--file", file)
