@@ -63,7 +63,7 @@
 // Keys of records, their number, sizes, and when they change are visible. Whoever can write the inner store can delete
 // records, and can put back the whole store, or a single record and version, as it was before; the audit log shows the
 // former, and after a deletion and a new creation the latter goes back to a value that was once stored under the same
-// name and version. Reseal does not change the data keys: if a seal's key was stolen together with the store, follow it
+// name and version. An older header is noticed by a process that has read a later one, and by none that starts. Reseal does not change the data keys: if a seal's key was stolen together with the store, follow it
 // by Rotate and Rewrap and replace the secrets themselves. Keys are cleared from memory at Close where Go lets us;
 // expanded AES keys are left to the garbage collector.
 package seal

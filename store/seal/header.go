@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/store"
@@ -166,6 +167,22 @@ func (h *header) id() (id storeID, err error) {
 
 // current is the entry of the data key in use.
 func (h *header) current() *keyEntry { return &h.Keys[len(h.Keys)-1] }
+
+// precedes reports whether h is what the header was before it became last: whoever can write the inner store could have a data key used again that was
+// replaced because it is known to them. Ids of keys and counts of encryptions only grow, and a key that was dropped does not return.
+func (h *header) precedes(last *header) bool {
+	now, before := h.current(), last.current()
+	if now.ID < before.ID {
+		return true
+	}
+	for _, k := range h.Keys {
+		i := slices.IndexFunc(last.Keys, func(l keyEntry) bool { return l.ID == k.ID })
+		if i < 0 && k.ID < before.ID || i >= 0 && k.Reserved < last.Keys[i].Reserved {
+			return true
+		}
+	}
+	return false
+}
 
 // clone copies what changes: the list of keys.
 func (h *header) clone() *header {

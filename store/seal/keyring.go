@@ -88,6 +88,9 @@ func (s *Store) load(ctx context.Context, old *keyring) (*keyring, error) {
 	if err := h.verify(root); err != nil {
 		return nil, err
 	}
+	if old != nil && (old.id != id || h.precedes(old.header)) {
+		return nil, corrupt("it was put back as it was before, or is another store's: this process has read a later one")
+	}
 	return newKeyring(record.Version, h, id, root, old)
 }
 

@@ -429,3 +429,59 @@ func TestRenewSeal(t *testing.T) {
 		t.Errorf("after Close: %v", err)
 	}
 }
+
+// TestHeaderPutBack: who may write the inner store cannot have a process that runs write with a data key that was replaced, nor go by another store's header.
+func TestHeaderPutBack(t *testing.T) {
+	header := func(inner store.Store) []byte {
+		r, err := inner.Get(t.Context(), seal.HeaderKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.Value
+	}
+	for name, change := range map[string]func(t *testing.T, s *seal.Store, now *clock){
+		"rotated":        func(t *testing.T, s *seal.Store, _ *clock) { must(t, s.Rotate(t.Context())) },
+		"set aside more": func(t *testing.T, s *seal.Store, _ *clock) { put(t, s, "default/more", 0, "x") },
+		"dropped": func(t *testing.T, s *seal.Store, now *clock) {
+			must(t, s.Rotate(t.Context()))
+			now.Advance(seal.Grace)
+			result, err := s.Rewrap(t.Context(), nil)
+			if err != nil || result.Dropped != 1 {
+				t.Fatalf("%+v, %v", result, err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			key, now := keyFile(t), newClock()
+			s, inner := sealed(t, key, seal.Config{Now: now.Now})
+			before := header(inner)
+			change(t, s, now)
+			now.Advance(seal.RefreshEvery)
+			overwrite(t, inner, seal.HeaderKey, before)
+			err := s.Apply(t.Context(), store.Write{Key: "default/x", Value: []byte("x")})
+			if !errors.Is(err, store.ErrCorrupt) {
+				t.Errorf("a header that was put back: %v", err)
+			}
+			if err := s.Rotate(t.Context()); !errors.Is(err, store.ErrCorrupt) {
+				t.Errorf("a header that was put back was changed: %v", err)
+			}
+		})
+	}
+	t.Run("another store's", func(t *testing.T) {
+		key, now := keyFile(t), newClock()
+		s, inner := sealed(t, key, seal.Config{Now: now.Now})
+		_, other := sealed(t, key, seal.Config{Now: now.Now})
+		now.Advance(seal.RefreshEvery)
+		overwrite(t, inner, seal.HeaderKey, header(other))
+		if err := s.Apply(t.Context(), store.Write{Key: "default/x", Value: []byte("x")}); !errors.Is(err, store.ErrCorrupt) {
+			t.Errorf("another store's header: %v", err)
+		}
+	})
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
