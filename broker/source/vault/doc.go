@@ -26,6 +26,11 @@
 // gets a token that unwraps it once; the broker issues first and wraps then, since of an answer that Vault wraps at once the lease is not known.
 // exclusive says that nobody but brokers of this store issues at the path.
 //
+// # Who may name what
+//
+// Vault is asked with the broker's token, whichever namespace a secret is of. [Paths] says which paths the secrets of each may name, when they are put and when
+// they are released, and which are the broker's own and nobody's.
+//
 // # Limits
 //
 // Values have at most 1 MiB, paths 32 segments of 255 bytes. A body nests at most 8 deep.
