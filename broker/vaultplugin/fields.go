@@ -9,6 +9,8 @@ import (
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/vouchsafe/vouchsafe/broker/intake"
 )
 
 // fieldName is how a field of an input is called in a request to Vault: as in its JSON, path or query.
@@ -38,6 +40,9 @@ var described = map[string]string{
 	"purpose":             "which key: token or reply",
 }
 
+// sensitive are the fields of bodies that have something secret.
+var sensitive = []string{"value", "secret"}
+
 // fields returns the schema of an input.
 func fields(t reflect.Type) map[string]*framework.FieldSchema {
 	all := map[string]*framework.FieldSchema{}
@@ -50,7 +55,11 @@ func fields(t reflect.Type) map[string]*framework.FieldSchema {
 		if doc == "" {
 			doc = described[name]
 		}
-		all[name] = &framework.FieldSchema{Type: fieldType(f.Type), Description: doc, Query: f.Tag.Get("query") != ""}
+		schema := &framework.FieldSchema{Type: fieldType(f.Type), Description: doc, Query: f.Tag.Get("query") != ""}
+		if !schema.Query && slices.Contains(sensitive, name) {
+			schema.DisplayAttrs = &framework.DisplayAttributes{Sensitive: true} // what Vault shows does not show it
+		}
+		all[name] = schema
 	}
 	return all
 }
@@ -90,8 +99,38 @@ func fieldType(t reflect.Type) framework.FieldType {
 	}
 }
 
+// tooLarge reports whether a value that Vault decoded has over left bytes as JSON, or nearly so, and returns what is left. It stops where it knows.
+func tooLarge(value any, left int) (int, bool) {
+	switch v := value.(type) {
+	case string:
+		left -= len(v)
+	case json.Number:
+		left -= len(v)
+	case map[string]any:
+		for name, member := range v {
+			var over bool
+			if left, over = tooLarge(member, left-len(name)); over {
+				return left, true
+			}
+		}
+	case []any:
+		for _, item := range v {
+			var over bool
+			if left, over = tooLarge(item, left); over {
+				return left, true
+			}
+		}
+	}
+	left -= 2 // what stands around and between
+	return left, left < 0
+}
+
 // Given returns what a request has of the fields, and refuses what the path does not know: a member that is spelled wrongly must not be as if it were absent.
+// What has more bytes than a server reads is refused before anything is copied: Vault lets 32 MiB through, to paths that need no token too.
 func Given(req *logical.Request, d *framework.FieldData) (map[string]any, error) {
+	if _, over := tooLarge(req.Data, intake.MaxBody); over {
+		return nil, invalid("the request has over %d bytes", intake.MaxBody)
+	}
 	for _, name := range slices.Sorted(maps.Keys(req.Data)) {
 		if d.Schema[name] == nil {
 			return nil, invalid("%.64q is not known here", name)

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/vouchsafe/vouchsafe/attest/virtual"
 	"github.com/vouchsafe/vouchsafe/broker/envelope"
+	"github.com/vouchsafe/vouchsafe/broker/intake"
 	"github.com/vouchsafe/vouchsafe/broker/vaultplugin"
 	"github.com/vouchsafe/vouchsafe/broker/vaultplugin/development"
 	"github.com/vouchsafe/vouchsafe/client"
@@ -165,6 +167,45 @@ func (b *bench) request(t *testing.T) map[string]any {
 		t.Fatal(err)
 	}
 	return members
+}
+
+// TestTooLarge: of what a stranger sends nothing is copied that a server would not have read, wherever in the request it is.
+func TestTooLarge(t *testing.T) {
+	b := newBench(t)
+	b.configure(t)
+	half := strings.Repeat("a", intake.MaxBody/2+1)
+	for name, data := range map[string]map[string]any{
+		"a text":     {"kind": half + half},
+		"two":        {"kind": half, "nonce": half},
+		"a member":   {"kind": "virtual", "evidence": map[string]any{half: half}},
+		"a list":     {"secrets": []any{map[string]any{"name": half}, half}},
+		"a number":   {"kind": json.Number(strings.Repeat("1", intake.MaxBody+1))},
+		"many":       {"secrets": make([]any, intake.MaxBody)},
+		"not known":  {"kind": "virtual", "unknown": half + half},
+		"deep, many": {"secrets": []any{map[string]any{"x": []any{half}}, []any{[]any{half}}}},
+	} {
+		for _, path := range []string{"challenge", "release", "v1/challenges", "v1/releases"} {
+			r, err := b.do(t, logical.UpdateOperation, path, data)
+			if err != nil || statusOf(r) != http.StatusBadRequest || !strings.Contains(fmt.Sprintf("%s", r.Data[logical.HTTPRawBody]), "the request has over") {
+				t.Errorf("%s, %s: %d, %v", name, path, statusOf(r), err)
+			}
+		}
+	}
+	b.must(t, "release", b.request(t))
+}
+
+// TestSensitiveFields: Vault does not show the fields in which a secret is sent.
+func TestSensitiveFields(t *testing.T) {
+	b := newBench(t)
+	for path, field := range map[string]string{"secrets/a": "value", "enrolment-complete": "secret"} {
+		schema := b.backend.Route(path).Fields[field]
+		if schema == nil || schema.DisplayAttrs == nil || !schema.DisplayAttrs.Sensitive {
+			t.Errorf("%s of %s is shown", field, path)
+		}
+	}
+	if schema := b.backend.Route("leases/").Fields["secret"]; schema == nil || schema.DisplayAttrs != nil {
+		t.Errorf("the name of a secret is %+v", schema)
+	}
 }
 
 func TestNotConfigured(t *testing.T) {
