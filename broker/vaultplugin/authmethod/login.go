@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/helper/cidrutil"
 	"github.com/hashicorp/vault/sdk/helper/policyutil"
 	"github.com/hashicorp/vault/sdk/logical"
 
@@ -122,6 +123,10 @@ func (b *backend) judge(ctx context.Context, req *logical.Request, d *framework.
 	// A role that there is not is denied as one that nobody gets.
 	if result := reply.Results[0]; result.Code != "" || result.Lease == nil || r == nil {
 		return nil, nil, &broker.Error{Code: broker.CodeDenied, Message: "no release policy gives this role to this workload", Decision: reply.Decision}
+	}
+	// Vault holds a token to the role's addresses when it is used, and leaves it to methods whether one is given elsewhere.
+	if remote := vaultplugin.Caller(req).Remote; !cidrutil.RemoteAddrIsOk(remote, r.TokenBoundCIDRs) {
+		return nil, nil, &broker.Error{Code: broker.CodeDenied, Message: "tokens of this role are not given to this address", Decision: reply.Decision}
 	}
 	return &judged{name: name, role: r, reply: reply, kind: string(request.Evidence.Kind), at: at}, nil, nil
 }

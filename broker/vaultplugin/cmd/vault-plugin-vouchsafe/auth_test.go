@@ -117,6 +117,23 @@ func newRole(t testing.TB, m *mount, name string, more map[string]any) {
 	m.write(t, "role/"+name, role)
 }
 
+// TestLoginFromElsewhere: a role's addresses are held against who logs in, and not only against who uses the token.
+func TestLoginFromElsewhere(t *testing.T) {
+	m := newAuthMount(t, vaulttest.Shared(t))
+	newRole(t, m, "far", map[string]any{"token_bound_cidrs": "192.0.2.0/24"})
+	newRole(t, m, "near", map[string]any{"token_bound_cidrs": "192.0.2.0/24,127.0.0.0/8"})
+	g := newGuest(t)
+	if status, _, body := g.begin(t, m, authmethod.UseLogin, "near").send(t, m, "login", "near"); status != http.StatusOK {
+		t.Errorf("near: %d %s", status, body)
+	}
+	if status, secret, body := g.begin(t, m, authmethod.UseLogin, "far").send(t, m, "login", "far"); status != http.StatusForbidden || secret.Auth != nil {
+		t.Errorf("far: %d %s", status, body)
+	}
+	if status, _, body := g.begin(t, m, authmethod.UseReattest, "far").send(t, m, "reattest", "far"); status != http.StatusForbidden {
+		t.Errorf("reattest: %d %s", status, body)
+	}
+}
+
 func TestLogin(t *testing.T) {
 	m := newAuthMount(t, vaulttest.Shared(t))
 	newRole(t, m, "payments", nil)
