@@ -161,6 +161,7 @@ func TestInvariant1NoAdministrativeMethodReturnsAPlaintext(t *testing.T) {
 		"FirstToken":  func() any { token, record, err := b.FirstToken(ctx, "n", 0); return []any{token.Reveal(), record, err} },
 		"Audit":       func() any { _, err := b.Audit(t.Context(), who, broker.OwnLog); return []any{events(t, b), err} },
 		"CheckSecret": func() any { return drop(b.CheckSecret(ctx, who, ns, "a/b", 0)) },
+		"Lease":       func() any { return drop(b.Lease(ctx, who, ns, released.Results[0].Lease.ID)) },
 		"RevokeLease": func() any { return drop(b.RevokeLease(ctx, who, ns, released.Results[0].Lease.ID)) },
 		"AuditLogs":   func() any { return drop(b.AuditLogs(ctx, who)) },
 	}

@@ -71,6 +71,15 @@ func (b *Broker) RevokeLease(ctx context.Context, who access.Caller, namespace, 
 	return out, nil
 }
 
+// Lease returns a lease. Auditors and custodians may.
+func (b *Broker) Lease(ctx context.Context, who access.Caller, namespace, id string) (Lease, error) {
+	if err := authorizeIn(who, namespace, access.Auditor, access.Custodian); err != nil {
+		return Lease{}, err
+	}
+	lease, _, err := b.findLease(ctx, namespace, id)
+	return lease, err
+}
+
 // findLease finds a lease by its id, which is that of the decision and the place of the secret in it.
 func (b *Broker) findLease(ctx context.Context, namespace, id string) (Lease, uint64, error) {
 	decision, index, _ := strings.Cut(id, ".")

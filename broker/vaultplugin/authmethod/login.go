@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/vouchsafe/vouchsafe/broker"
+	"github.com/vouchsafe/vouchsafe/broker/access"
 	"github.com/vouchsafe/vouchsafe/broker/vaultplugin"
 	"github.com/vouchsafe/vouchsafe/client/release"
 	"github.com/vouchsafe/vouchsafe/store"
@@ -26,6 +27,7 @@ type attested struct {
 	At       time.Time `json:"at"`
 	Expires  time.Time `json:"expires"` // of the release policy's lease
 	Decision string    `json:"decision"`
+	Lease    string    `json:"lease"` // its id
 }
 
 // loginPaths are the paths of workloads.
@@ -134,7 +136,7 @@ func (b *backend) judge(ctx context.Context, req *logical.Request, d *framework.
 // keep writes down that the key was attested.
 func (j *judged) keep(ctx context.Context, storage logical.Storage) error {
 	e, err := logical.StorageEntryJSON(attestedPath+j.reply.Recipient, attested{
-		Role: j.name, At: j.at, Expires: j.reply.Results[0].Lease.Expires, Decision: j.reply.Decision,
+		Role: j.name, At: j.at, Expires: j.reply.Results[0].Lease.Expires, Decision: j.reply.Decision, Lease: j.reply.Results[0].Lease.ID,
 	})
 	if err != nil {
 		return err
@@ -231,6 +233,11 @@ func (b *backend) renew(ctx context.Context, req *logical.Request, _ *framework.
 	if last == nil || last.Role != name || now.Sub(last.At) > time.Duration(r.MaxEvidenceAge) || !now.Before(last.Expires) {
 		return logical.ErrorResponse("the evidence is older than role %q allows: reattest with the key of the login, then renew", name), nil
 	}
+	if revoked, err := b.revoked(ctx, req, last); err != nil {
+		return nil, err
+	} else if revoked {
+		return logical.ErrorResponse("the lease of role %q that this key had was revoked: log in", name), nil
+	}
 	auth := *req.Auth
 	auth.ExplicitMaxTTL = r.TokenExplicitMaxTTL
 	auth.TTL, auth.Period = b.lifetime(r, last.Expires)
@@ -245,6 +252,16 @@ func (b *backend) renew(ctx context.Context, req *logical.Request, _ *framework.
 		auth.MaxTTL = min(auth.MaxTTL, r.TokenMaxTTL)
 	}
 	return &logical.Response{Auth: &auth}, nil
+}
+
+// revoked reports whether a custodian revoked the lease that a key was given when it was attested last.
+func (b *backend) revoked(ctx context.Context, req *logical.Request, last *attested) (revoked bool, err error) {
+	err = b.mount.Broker(ctx, req.Storage, func(core *broker.Broker, _ *vaultplugin.Config) error {
+		lease, err := core.Lease(ctx, vaultplugin.Caller(req, access.Auditor), store.DefaultNamespace, last.Lease)
+		revoked = lease.Revoked != nil
+		return err
+	})
+	return revoked, err
 }
 
 // pruneEvery is how often what cannot be renewed any more is forgotten.

@@ -289,8 +289,17 @@ func TestRenewalReattests(t *testing.T) {
 	if status, _, body := g.begin(t, m, authmethod.UseReattest, "payments").send(t, m, "reattest", "payments"); status != http.StatusForbidden {
 		t.Errorf("with the policy retired: %d %s", status, body)
 	}
-	// Nor does a role whose policies were changed.
+	// Nor does a lease that was revoked, until the key is attested again.
 	m.write(t, "policy-activate/logins-payments", map[string]any{"version": 1})
+	reattested, answer, _ := g.begin(t, m, authmethod.UseReattest, "payments").send(t, m, "reattest", "payments")
+	if reattested != http.StatusOK {
+		t.Fatal(reattested)
+	}
+	m.write(t, "lease-revoke/"+answer.Data["decision"].(string)+".0", nil)
+	if err := renew(); err == nil || !strings.Contains(err.Error(), "revoked") {
+		t.Errorf("with the lease revoked: %v", err)
+	}
+	// Nor does a role whose policies were changed.
 	if status, _, body := g.begin(t, m, authmethod.UseReattest, "payments").send(t, m, "reattest", "payments"); status != http.StatusOK {
 		t.Fatalf("%d %s", status, body)
 	}
