@@ -182,13 +182,13 @@ func TestExplain(t *testing.T) {
 
 	// Pages.
 	var listed []string
-	for after, more := "", true; more; {
+	for next, more := "", true; more; more = next != "" {
 		var page []broker.DecisionSummary
-		if page, more, err = b.Decisions(t.Context(), b.Admin, ns, after, 2); err != nil {
+		if page, next, err = b.Decisions(t.Context(), b.Admin, ns, broker.DecisionFilter{}, next, 2); err != nil {
 			t.Fatal(err)
 		}
 		for _, d := range page {
-			listed, after = append(listed, d.ID), d.ID
+			listed = append(listed, d.ID)
 		}
 	}
 	if strings.Join(listed, " ") != strings.Join(ids, " ") {

@@ -21,6 +21,11 @@ const (
 	OutcomeFailed   Outcome = "failed"    // allowed, but where a secret lies could not be asked: nothing of the request was released
 )
 
+// Outcomes returns every outcome.
+func Outcomes() []Outcome {
+	return []Outcome{OutcomeReleased, OutcomeAttested, OutcomeDenied, OutcomeNotFound, OutcomeRefused, OutcomeFailed}
+}
+
 // Protocol says by which front end a request came.
 type Protocol string
 
@@ -62,6 +67,7 @@ type SecretDecision struct {
 	Code     string          `json:"code,omitempty"`     // the policy's code: no_policy, policy_denied; or why its source gave no value
 	Policy   string          `json:"policy,omitempty"`   // digest over all policies that matched
 	Policies []policy.Result `json:"policies,omitempty"` // every policy that matched, with every rule
+	Matched  []policy.Match  `json:"matched,omitempty"`  // the reference values that claims were found equal to
 	Lease    *Lease          `json:"lease,omitempty"`
 	Source   *SourceDecision `json:"source,omitempty"` // of a secret whose value lies elsewhere
 }

@@ -116,6 +116,7 @@ func TestInvariant1NoAdministrativeMethodReturnsAPlaintext(t *testing.T) {
 	ctx, who := t.Context(), b.Admin
 	drop := func(v any, err error) any { return []any{v, fmt.Sprint(err)} }
 	page := func(v any, _ bool, err error) any { return drop(v, err) }
+	pageAfter := func(v any, _ string, err error) any { return drop(v, err) }
 	calls := map[string]func() any{
 		"PutSecret": func() any {
 			return drop(b.Broker.PutSecret(ctx, who, ns, broker.PutSecret{Name: "a/b", Value: []byte(plaintext), Activate: true}))
@@ -143,10 +144,13 @@ func TestInvariant1NoAdministrativeMethodReturnsAPlaintext(t *testing.T) {
 		"Tokens":            func() any { return page(b.Tokens(ctx, who, "", 0)) },
 		"RotateKey":         func() any { return drop(b.RotateKey(ctx, who, keys.Reply)) },
 		"Explain":           func() any { return drop(b.Explain(ctx, who, ns, released.Decision)) },
-		"Decisions":         func() any { return page(b.Decisions(ctx, who, ns, "", 0)) },
-		"Leases":            func() any { return page(b.Leases(ctx, who, ns, "", "", 0)) },
-		"SigningKeys":       func() any { return drop(b.SigningKeys(ctx, who)) },
-		"RecordBackup":      func() any { return b.RecordBackup(ctx, who, []string{"age1x"}) },
+		"Decisions":         func() any { return pageAfter(b.Decisions(ctx, who, ns, broker.DecisionFilter{}, "", 0)) },
+		"Replay": func() any {
+			return drop(b.Replay(ctx, who, ns, broker.Replay{Source: []byte(document("p", "a/*", `claims.kind == "snp"`))}, nil))
+		},
+		"Leases":       func() any { return page(b.Leases(ctx, who, ns, "", "", 0)) },
+		"SigningKeys":  func() any { return drop(b.SigningKeys(ctx, who)) },
+		"RecordBackup": func() any { return b.RecordBackup(ctx, who, []string{"age1x"}) },
 
 		"RecordDataKeyRotation": func() any { return b.RecordDataKeyRotation(ctx, who) },
 		"Policy":                func() any { i, s, err := b.Policy(ctx, who, ns, "allow-virtual", 0); return []any{i, string(s), err} },
@@ -216,7 +220,10 @@ func TestInvariant1NamespacesCannotReachIntoOthers(t *testing.T) {
 				_, _, err := b.Secrets(ctx, b.Admin, namespace, "", "", 0)
 				return err
 			},
-			"explain": func(ctx context.Context) error { _, _, err := b.Decisions(ctx, b.Admin, namespace, "", 0); return err },
+			"explain": func(ctx context.Context) error {
+				_, _, err := b.Decisions(ctx, b.Admin, namespace, broker.DecisionFilter{}, "", 0)
+				return err
+			},
 			"challenge": func(ctx context.Context) error {
 				scope := g.scope
 				scope.Namespace = namespace

@@ -5,10 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/broker/access"
+	"github.com/vouchsafe/vouchsafe/policy"
 	"github.com/vouchsafe/vouchsafe/store"
 )
 
@@ -17,6 +21,9 @@ type Explanation struct {
 	Log      int      `json:"log,omitempty"` // which log that is in, where brokers that share a store have several
 	Index    uint64   `json:"index"`         // of the log entry that holds the decision's digest
 	Decision Decision `json:"decision"`
+
+	// Advice is what the broker says now, beyond the record: why rules refused, part by part, and where the reference values come from.
+	Advice []Advice `json:"advice,omitempty"`
 }
 
 // decisionRecord is an Explanation as it is stored: the decision's bytes are kept apart, because the log holds their digest.
@@ -60,6 +67,9 @@ func (b *Broker) Explain(ctx context.Context, who access.Caller, namespace, id s
 	if err := json.Unmarshal(line, &entry); err != nil || entry.Decision != id || entry.Namespace != namespace || entry.Digest != digest(record.Decision) {
 		return Explanation{}, asError(damaged("decision %s is not what entry %d of the audit log says", id, record.Index))
 	}
+	if e.Advice, err = b.advise(ctx, namespace, &e.Decision); err != nil {
+		return Explanation{}, asError(err)
+	}
 	return e, nil
 }
 
@@ -86,24 +96,74 @@ type DecisionSummary struct {
 	Code    string    `json:"code,omitempty"` // of the refusal, or of the first secret that was denied
 }
 
-// Decisions returns a page of decisions in the order of their time, after the id "after". Auditors and authors may.
-func (b *Broker) Decisions(ctx context.Context, who access.Caller, namespace, after string, limit int) (page []DecisionSummary, more bool, err error) {
+// DecisionFilter says which decisions are looked for: those that agree with every field that is not zero.
+type DecisionFilter struct {
+	Since   time.Time // made then or later
+	Until   time.Time // made before
+	Outcome Outcome   // of the decision, or of a secret in it
+	Kind    attest.Kind
+	Secret  string // a secret asked for, or a path that it is below
+	Policy  string // the name of a policy that judged
+	Code    string // of a refusal, or of a secret
+	Remote  string // the peer's address
+}
+
+func (f DecisionFilter) admits(d *Decision) bool {
+	if f.Kind != "" && d.Kind != f.Kind || f.Remote != "" && d.Remote != f.Remote ||
+		!f.Since.IsZero() && d.Time.Before(f.Since) || !f.Until.IsZero() && !d.Time.Before(f.Until) {
+		return false
+	}
+	about := f.Secret == "" && f.Policy == "" // what is asked of secrets must hold of one of them
+	if about && (f.Outcome == "" || d.Outcome == f.Outcome) && (f.Code == "" || d.Refusal != nil && string(d.Refusal.Code) == f.Code) {
+		return true
+	}
+	return slices.ContainsFunc(d.Secrets, func(s SecretDecision) bool {
+		return (f.Secret == "" || s.Secret == f.Secret || strings.HasPrefix(s.Secret, f.Secret+"/")) &&
+			(f.Outcome == "" || s.Outcome == f.Outcome || d.Outcome == f.Outcome) && (f.Code == "" || s.Code == f.Code) &&
+			(f.Policy == "" || slices.ContainsFunc(s.Policies, func(r policy.Result) bool { return r.Policy == f.Policy }))
+	})
+}
+
+// maxSearched is how many decisions one call of Decisions reads at most: some tenths of a second. A filter that admits few of them gets short pages.
+const maxSearched = 5000
+
+// Decisions returns those of the next decisions, in the order of their time and after the id "after", that a filter admits: up to limit of them, or fewer where most are
+// not admitted. next is the id after which to go on, "" at the end. Auditors and authors may.
+func (b *Broker) Decisions(ctx context.Context, who access.Caller, namespace string, f DecisionFilter, after string, limit int) (page []DecisionSummary, next string, err error) {
 	if err := authorizeIn(who, namespace, access.Auditor, access.Author); err != nil {
-		return nil, false, err
+		return nil, "", err
 	}
-	root := decisionKey(namespace, "")
-	ids, more, err := b.pageOf(ctx, root, root, root, after, limit)
-	if err != nil {
-		return nil, false, err
+	if limit <= 0 || limit > MaxPage {
+		limit = MaxPage
 	}
-	for _, id := range ids {
-		e, _, err := b.readDecision(ctx, root+id)
+	root, end := decisionKey(namespace, ""), FirstDecision(f.Until)
+	after = max(after, FirstDecision(f.Since))
+	for range maxSearched / MaxPage {
+		ids, more, err := b.pageOf(ctx, root, root, root, after, MaxPage)
 		if err != nil {
-			return nil, false, asError(err)
+			return nil, "", err
 		}
-		page = append(page, e.Decision.summary())
+		for i, id := range ids {
+			if end != "" && id >= end {
+				return page, "", nil
+			}
+			e, _, err := b.readDecision(ctx, root+id)
+			if err != nil {
+				return nil, "", asError(err)
+			}
+			after = id
+			if f.admits(&e.Decision) {
+				page = append(page, e.Decision.summary())
+			}
+			if len(page) == limit && (more || i < len(ids)-1) {
+				return page, after, nil
+			}
+		}
+		if !more {
+			return page, "", nil
+		}
 	}
-	return page, more, nil
+	return page, after, nil
 }
 
 func (d *Decision) summary() DecisionSummary {

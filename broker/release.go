@@ -103,7 +103,7 @@ func (b *Broker) Release(ctx context.Context, a *Attested, want []Want) (*Releas
 		r.Results = append(r.Results, result)
 		d.Secrets = append(d.Secrets, SecretDecision{
 			Secret: w.Secret, Version: result.Version, Outcome: result.Outcome, Code: result.code(judged),
-			Policy: judged.Digest, Policies: judged.Results, Lease: result.Lease, Source: result.source,
+			Policy: judged.Digest, Policies: judged.Results, Matched: judged.Matched, Lease: result.Lease, Source: result.source,
 		})
 		if lease != nil {
 			writes = append(writes, *lease)

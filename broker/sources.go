@@ -168,7 +168,7 @@ func (b *Broker) failed(ctx context.Context, d *Decision, w Want, judged policy.
 	}
 	d.Secrets = append(d.Secrets, SecretDecision{
 		Secret: w.Secret, Version: result.Version, Outcome: OutcomeFailed, Code: codeSource + result.source.Code,
-		Policy: judged.Digest, Policies: judged.Results, Source: result.source,
+		Policy: judged.Digest, Policies: judged.Results, Matched: judged.Matched, Source: result.source,
 	})
 	answer := &Error{Code: CodeUnavailable, Message: "where a secret lies cannot be asked now", RetryAfter: retryUnavailable, Err: cause}
 	if b.limitDenials(d) != nil {

@@ -142,7 +142,7 @@ func TestRolesOfRulesAndOperation(t *testing.T) {
 		"tokens":   {[]access.Role{access.Operator}, func(who access.Caller) error { _, _, err := b.Tokens(t.Context(), who, "", 0); return err }},
 		"keys":     {[]access.Role{access.Operator, access.Auditor}, func(who access.Caller) error { return second(b.SigningKeys(t.Context(), who)) }},
 		"decisions": {[]access.Role{access.Auditor, access.Author}, func(who access.Caller) error {
-			_, _, err := b.Decisions(t.Context(), who, ns, "", 0)
+			_, _, err := b.Decisions(t.Context(), who, ns, broker.DecisionFilter{}, "", 0)
 			return err
 		}},
 	} {

@@ -109,6 +109,7 @@ var theLanguage = sync.OnceValues(func() (*language, error) {
 		cel.Function(fnReference, cel.Overload("reference_string", []*cel.Type{cel.StringType}, referenceType, cel.LateFunctionBinding())),
 		cel.Function(operators.In, cel.Overload("in_reference", []*cel.Type{cel.StringType, referenceType}, cel.BoolType)),
 		cel.EnableHiddenAccumulatorName(true),
+		cel.EnableMacroCallTracking(), // so that a part of an expression can be written out again
 		cel.DefaultUTCTimeZone(true),
 		cel.ParserExpressionSizeLimit(MaxExpression),
 		cel.ParserRecursionLimit(maxDepth),

@@ -76,11 +76,19 @@ type evaluation struct {
 	Request
 	builtIn [len(baseline)]RuleResult
 	matched []Match
+	bare    bool // without what rules saw, which only a record needs
+	tracing bool // with the values that were not found, for a diagnosis
+	missed  []Match
 }
 
 // newEvaluation judges the request by the baseline, which is the same for every policy but for waivers.
 func newEvaluation(req Request) *evaluation {
 	e := &evaluation{Request: req}
+	e.judgeBaseline()
+	return e
+}
+
+func (e *evaluation) judgeBaseline() {
 	if e.Claims == nil {
 		e.Claims = new(attest.Claims) // proves nothing: every rule that matters fails
 	}
@@ -94,7 +102,6 @@ func newEvaluation(req Request) *evaluation {
 		}
 		e.builtIn[i] = result
 	}
-	return e
 }
 
 // onlyStale reports whether nothing refuses but the age of the evidence.
@@ -163,7 +170,7 @@ func (r *rule) evaluate(e *evaluation) RuleResult {
 
 // saw reads the values that a rule names, whether or not the expression will reach them.
 func (e *evaluation) saw(claims []path, variables []string) Seen {
-	if len(claims)+len(variables) == 0 {
+	if e.bare || len(claims)+len(variables) == 0 {
 		return nil
 	}
 	out := make(Seen, 0, len(claims)+len(variables))
@@ -204,6 +211,7 @@ func (e *evaluation) ResolveName(name string) (any, bool) {
 			return &referenceSet{name: set, values: values, eval: e}, true
 		}
 	}
+	e.miss(set, "")
 	return types.NewErr("there is no reference set %q with an active value", set).(*types.Err), true
 }
 

@@ -179,6 +179,7 @@ func (s *referenceSet) Contains(value ref.Val) ref.Val {
 		return types.MaybeNoSuchOverloadErr(value)
 	}
 	if !s.values.Contains(string(text)) {
+		s.eval.miss(s.name, string(text))
 		return types.False
 	}
 	s.eval.match(s.name, string(text))

@@ -54,7 +54,7 @@ func (c *Client) RetireReferences(ctx context.Context, in wire.ReferencesRetire)
 }
 
 // Decisions returns a page of decisions.
-func (c *Client) Decisions(ctx context.Context, in wire.Page) (wire.List[broker.DecisionSummary], error) {
+func (c *Client) Decisions(ctx context.Context, in wire.DecisionsQuery) (wire.List[broker.DecisionSummary], error) {
 	return call(ctx, c, wire.ListDecisions, in)
 }
 

@@ -33,6 +33,8 @@ func (a *API) routeRules() {
 		return b.ActivatePolicy(ctx, who, a.namespace, in.Name, 0)
 	})
 
+	route(a, wire.ReplayPolicy, a.replay)
+
 	bind(a, wire.ListReferences, func(ctx context.Context, who access.Caller, in wire.Page) (wire.List[string], error) {
 		page, more, err := b.ReferenceSets(ctx, who, a.namespace, in.After, in.Limit)
 		return list(page, more, func(name string) string { return name }), err
@@ -56,9 +58,13 @@ func (a *API) routeRules() {
 		return b.RetireReferences(ctx, who, a.namespace, in.Name, in.Values)
 	})
 
-	bind(a, wire.ListDecisions, func(ctx context.Context, who access.Caller, in wire.Page) (wire.List[broker.DecisionSummary], error) {
-		page, more, err := b.Decisions(ctx, who, a.namespace, in.After, in.Limit)
-		return list(page, more, func(d broker.DecisionSummary) string { return d.ID }), err
+	bind(a, wire.ListDecisions, func(ctx context.Context, who access.Caller, in wire.DecisionsQuery) (wire.List[broker.DecisionSummary], error) {
+		page, next, err := b.Decisions(ctx, who, a.namespace, broker.DecisionFilter{
+			Since: in.Since, Until: in.Until, Outcome: in.Outcome, Kind: in.Kind, Secret: in.Secret, Policy: in.Policy, Code: in.Code, Remote: in.Remote,
+		}, in.After, in.Limit)
+		found := list(page, false, nil)
+		found.Next = next
+		return found, err
 	})
 	bind(a, wire.Explain, func(ctx context.Context, who access.Caller, in wire.DecisionID) (broker.Explanation, error) {
 		return b.Explain(ctx, who, a.namespace, in.ID)

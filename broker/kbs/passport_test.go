@@ -170,7 +170,7 @@ func TestPassport(t *testing.T) {
 		}
 		is.clock.add(time.Minute)
 	}
-	decisions, _, err := b.Decisions(t.Context(), b.Admin, store.DefaultNamespace, "", 0)
+	decisions, _, err := b.Decisions(t.Context(), b.Admin, store.DefaultNamespace, broker.DecisionFilter{}, "", 0)
 	if err != nil || len(decisions) != 2 {
 		t.Fatalf("%d decisions, %v", len(decisions), err)
 	}
@@ -274,7 +274,7 @@ func TestPassportOff(t *testing.T) {
 	c, key := workload(t, b)
 	_, err := c.GetBearer(t.Context(), is.ear(t, key, nil), "res/type/passport")
 	wantError(t, err, http.StatusUnauthorized, "TokenVerifierError")
-	if decisions, _, err := b.Decisions(t.Context(), b.Admin, store.DefaultNamespace, "", 0); err != nil || len(decisions) != 0 {
+	if decisions, _, err := b.Decisions(t.Context(), b.Admin, store.DefaultNamespace, broker.DecisionFilter{}, "", 0); err != nil || len(decisions) != 0 {
 		t.Errorf("%d decisions, %v", len(decisions), err)
 	}
 }
@@ -288,14 +288,14 @@ func TestPassportOwnTokens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	before, _, err := b.Decisions(t.Context(), b.Admin, store.DefaultNamespace, "", 0)
+	before, _, err := b.Decisions(t.Context(), b.Admin, store.DefaultNamespace, broker.DecisionFilter{}, "", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	is.clock.add(broker.DefaultSessionLifetime)
 	_, err = c.GetBearer(t.Context(), own, "res/type/passport")
 	wantError(t, err, http.StatusUnauthorized, "TokenVerifierError")
-	if after, _, err := b.Decisions(t.Context(), b.Admin, store.DefaultNamespace, "", 0); err != nil || len(after) != len(before) {
+	if after, _, err := b.Decisions(t.Context(), b.Admin, store.DefaultNamespace, broker.DecisionFilter{}, "", 0); err != nil || len(after) != len(before) {
 		t.Errorf("%d decisions after %d, %v", len(after), len(before), err)
 	}
 	// What this broker says of sample evidence, another that trusts it does not take.

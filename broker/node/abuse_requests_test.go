@@ -129,7 +129,7 @@ func recordAll(t *testing.T, p *process) []*rawRequest {
 	must(c.References(ctx, set.Name))
 	must(c.ReferenceSets(ctx, wire.Page{}))
 	must(c.RetireReferences(ctx, wire.ReferencesRetire{ReferenceName: set, Values: []string{"00ff"}}))
-	must(c.Decisions(ctx, wire.Page{Limit: 5}))
+	must(c.Decisions(ctx, wire.DecisionsQuery{Page: wire.Page{Limit: 5}}))
 	may(c.BeginEnrolment(ctx, wire.EnrolmentBegin{Host: "host", Request: tpm.Request{}}))
 	may(c.CompleteEnrolment(ctx, wire.EnrolmentComplete{ID: strings.Repeat("0", 32), Secret: make([]byte, 32)}))
 	must(c.Enrolments(ctx, wire.Page{}))

@@ -21,7 +21,7 @@ func TestLatest(t *testing.T) {
 		var all []broker.DecisionSummary
 		for range 500 {
 			at := now.Add(-time.Duration(rng.Float64() * float64(spread)))
-			id := uuid.MustParse(firstID(at))
+			id := uuid.MustParse(broker.FirstDecision(at))
 			for i := 7; i < 16; i++ { // the rest of the id is random, but for the variant
 				if i != 8 {
 					id[i] = byte(rng.Uint32())

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -48,6 +49,11 @@ func explain(to io.Writer, e broker.Explanation, whole bool) error {
 		fmt.Fprintf(out, "\n%s: %s\n", s.Secret, secretVerdict(s))
 		for _, result := range s.Policies {
 			explainPolicy(out, result, whole)
+		}
+		for _, a := range e.Advice {
+			if a.Secret == s.Secret {
+				explainAdvice(out, a)
+			}
 		}
 	}
 	_, err := io.WriteString(to, plain(out.String()))
@@ -97,6 +103,46 @@ func explainPolicy(out io.Writer, result policy.Result, whole bool) {
 	if passed > 0 {
 		fmt.Fprintf(out, "    %d rules passed; --all shows them\n", passed)
 	}
+}
+
+// explainAdvice prints which reference values let a secret pass and, of what refused, which part did and what would have passed.
+func explainAdvice(out io.Writer, a broker.Advice) {
+	for _, m := range a.Matched {
+		fmt.Fprintf(out, "  matched %s in the set %s, put by %s%s\n", m.Value.Value, m.Set, m.AddedBy, bracketed(m.Note, m.Provenance))
+	}
+	for _, r := range a.Refused {
+		fmt.Fprintf(out, "  why %s of %s refused:\n", r.Rule, r.Policy)
+		for _, part := range r.Parts {
+			if len(r.Parts) == 1 && len(r.Compared) > 0 {
+				break // the comparison says it all
+			}
+			fmt.Fprintf(out, "    %-6s %s\n", part.Outcome, part.That)
+			if part.Outcome == policy.Pass {
+				continue
+			}
+			for _, saw := range part.Saw {
+				fmt.Fprintf(out, "           saw %s = %s\n", saw.Path, sawText(saw.Value))
+			}
+		}
+		for _, c := range r.Compared {
+			fmt.Fprintf(out, "    %s is not let pass by the set %s: %s\n", c.Value, c.Set, c.Why)
+			if c.Held != nil {
+				fmt.Fprintf(out, "      put by %s%s\n", c.Held.AddedBy, bracketed(c.Held.Note, c.Held.Provenance))
+			}
+			if c.Nearest != nil {
+				fmt.Fprintf(out, "      the nearest that counts: %s%s\n", c.Nearest.Value, bracketed(c.Nearest.Note, c.Nearest.Provenance))
+			}
+		}
+	}
+}
+
+// bracketed prints texts of which some may be empty.
+func bracketed(texts ...string) string {
+	texts = slices.DeleteFunc(texts, func(s string) bool { return s == "" })
+	if len(texts) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(texts, "; ") + ")"
 }
 
 // sawText writes a value as JSON; an absent claim is said to be so.

@@ -14,7 +14,7 @@ import (
 
 func (p *program) policyCommand() *cobra.Command {
 	return group("admin", "policy", "Check, test, apply and list release policies",
-		p.policyCheck(), p.policyTest(), p.policyWhatIf(), p.policyApply(), p.policyShow(), p.policyList(), p.policyActivate(), p.policyRetire())
+		p.policyCheck(), p.policyTest(), p.policyWhatIf(), p.policyReplay(), p.policyApply(), p.policyShow(), p.policyList(), p.policyActivate(), p.policyRetire())
 }
 
 func (p *program) policyApply() *cobra.Command {

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/vouchsafe/vouchsafe/broker"
 	"github.com/vouchsafe/vouchsafe/broker/access"
@@ -97,7 +98,11 @@ func Target(path string, in any) (string, error) {
 			path = strings.ReplaceAll(path, whole, escaped)
 		}
 		if name := f.Tag.Get("query"); name != "" && !value.IsZero() {
-			query.Set(name, fmt.Sprint(value))
+			text := fmt.Sprint(value)
+			if at, ok := value.Interface().(time.Time); ok {
+				text = at.UTC().Format(time.RFC3339Nano)
+			}
+			query.Set(name, text)
 		}
 	}
 	if len(query) > 0 {
@@ -151,6 +156,14 @@ func Decode(r *http.Request, body []byte, in any) error {
 }
 
 func set(field reflect.Value, text string) error {
+	if field.Type() == reflect.TypeFor[time.Time]() {
+		at, err := time.Parse(time.RFC3339Nano, text)
+		if err != nil {
+			return errors.New("not a time such as 2026-01-31T12:00:00Z")
+		}
+		field.Set(reflect.ValueOf(at))
+		return nil
+	}
 	switch field.Kind() {
 	case reflect.String:
 		field.SetString(text)

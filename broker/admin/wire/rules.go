@@ -3,6 +3,7 @@ package wire
 import (
 	"time"
 
+	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/broker"
 	"github.com/vouchsafe/vouchsafe/broker/access"
 	"github.com/vouchsafe/vouchsafe/policy"
@@ -61,9 +62,15 @@ var (
 		Summary: "Make values of a set count no more",
 	}}
 
-	ListDecisions = Endpoint[Page, List[broker.DecisionSummary]]{Operation{
+	ReplayPolicy = Endpoint[Replay, []byte]{Operation{
+		ID: "replayPolicy", Method: "POST", Path: "/v1/admin/policy-replay", Media: "application/x-ndjson",
+		Roles: []access.Role{access.Author, access.Approver, access.Auditor}, Limit: maxPolicy,
+		Summary: "Judge recorded requests again, with a draft in the place of a policy's active version. Lines of JSON: how far it is, and at last the report",
+	}}
+
+	ListDecisions = Endpoint[DecisionsQuery, List[broker.DecisionSummary]]{Operation{
 		ID: "listDecisions", Method: "GET", Path: "/v1/admin/decisions", Roles: readDecisions,
-		Summary: "List decisions in the order of their time",
+		Summary: "List decisions in the order of their time. A page may have fewer than there are, or none, and still a next one",
 	}}
 	Explain = Endpoint[DecisionID, broker.Explanation]{Operation{
 		ID: "explain", Method: "GET", Path: "/v1/admin/decisions/{id}", Roles: readDecisions,
@@ -101,6 +108,21 @@ type PolicyActivate struct {
 	Version uint64 `json:"version"`
 }
 
+// Replay says which draft to try on which decisions.
+type Replay struct {
+	Source   string    `json:"source" doc:"the draft, YAML"`
+	Filename string    `json:"filename,omitempty" doc:"for messages only"`
+	Since    time.Time `json:"since,omitzero" doc:"none made before; all there are when absent"`
+	Until    time.Time `json:"until,omitzero" doc:"none made from then on; now when absent"`
+}
+
+// ReplayLine is a line of the answer to ReplayPolicy. The last has the report or, where it could not be finished, an error.
+type ReplayLine struct {
+	Progress *broker.ReplayProgress `json:"progress,omitempty"`
+	Report   *broker.ReplayReport   `json:"report,omitempty"`
+	Error    *Error                 `json:"error,omitempty"`
+}
+
 // ReferenceName names a set.
 type ReferenceName struct {
 	Name string `json:"-" path:"name" doc:"name of the set"`
@@ -126,6 +148,19 @@ type ReferencePut struct {
 type ReferencesRetire struct {
 	ReferenceName
 	Values []string `json:"values" doc:"1 or more"`
+}
+
+// DecisionsQuery says which decisions to list: those that agree with every parameter.
+type DecisionsQuery struct {
+	Page
+	Since   time.Time      `json:"-" query:"since" doc:"made then or later"`
+	Until   time.Time      `json:"-" query:"until" doc:"made before"`
+	Outcome broker.Outcome `json:"-" query:"outcome" doc:"released, attested, denied, not_found, refused or failed: of the decision or of a secret in it"`
+	Kind    attest.Kind    `json:"-" query:"kind" doc:"of the evidence"`
+	Secret  string         `json:"-" query:"secret" doc:"a secret asked for, or a path that it is below"`
+	Policy  string         `json:"-" query:"policy" doc:"name of a policy that judged"`
+	Code    string         `json:"-" query:"code" doc:"of a refusal, or of a secret: policy_denied"`
+	Remote  string         `json:"-" query:"remote" doc:"address of the peer"`
 }
 
 // DecisionID names a decision.

@@ -1,0 +1,428 @@
+package broker
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/google/uuid"
+
+	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/broker/access"
+	"github.com/vouchsafe/vouchsafe/policy"
+	"github.com/vouchsafe/vouchsafe/policy/reference"
+	"github.com/vouchsafe/vouchsafe/store"
+)
+
+// Limits of a replay.
+const (
+	// MaxFlips is how many groups of requests whose answer flips a report names. A draft that flips more is wrong as a whole; the report counts the rest.
+	MaxFlips = 1000
+	// replayChunk is how many decisions one worker takes at once.
+	replayChunk = 64
+	// remoteReaders is how many decisions are read at once from a store that each read of which waits for a network.
+	remoteReaders = 16
+	// progressEvery is how often a replay says how far it is.
+	progressEvery = 500 * time.Millisecond
+)
+
+// Replay says which draft to try on which decisions.
+type Replay struct {
+	Filename string // for messages only
+	Source   []byte // of the policy
+	Since    time.Time
+	Until    time.Time // exclusive; now when zero
+}
+
+// ReplayProgress says how far a replay is.
+type ReplayProgress struct {
+	Decisions uint64    `json:"decisions"` // read so far
+	At        time.Time `json:"at"`        // when the newest of them was made
+}
+
+// ReplayReport is what a draft would have answered to requests that were recorded.
+type ReplayReport struct {
+	Policy    string    `json:"policy"`  // the draft's name
+	Digest    string    `json:"digest"`  // the draft's
+	Instead   uint64    `json:"instead"` // the active version that it stood in for; 0 where none is active
+	Since     time.Time `json:"since,omitzero"`
+	Until     time.Time `json:"until"`
+	Decisions uint64    `json:"decisions"` // that were read
+
+	// What was asked for in them and the draft or the version that it stands in for guards, by what became of it. They add up.
+	Judged uint64 `json:"judged"` // judged again: the sum of Same and the counts of all flips
+	Same   uint64 `json:"same"`   // the answer is the recorded one
+	Other  uint64 `json:"other"`  // requests for secrets that neither guards: not judged
+
+	Unreadable uint64      `json:"unreadable,omitempty"` // decisions whose record is damaged
+	Flips      []Flip      `json:"flips"`                // those that the draft is the cause of before others, then the most frequent first
+	MoreFlips  uint64      `json:"more_flips,omitempty"` // requests whose answer flips that are in no item of Flips
+	Refusals   []RuleCount `json:"refusals,omitempty"`   // how often each rule of the draft refuses, those that do
+}
+
+// Changes reports whether the draft would have changed any answer.
+func (r *ReplayReport) Changes() bool {
+	return r.MoreFlips > 0 || slices.ContainsFunc(r.Flips, func(f Flip) bool { return f.Cause == CauseDraft })
+}
+
+// RuleCount is how often a rule refuses.
+type RuleCount struct {
+	policy.Refusing
+	Count uint64 `json:"count"`
+}
+
+// FlipCause says why an answer would be another than the recorded one.
+type FlipCause string
+
+// The causes.
+const (
+	CauseDraft FlipCause = "draft" // the draft: today's policies would answer as recorded
+	CauseSince FlipCause = "since" // policies or reference values changed since: today's policies would answer as the draft does
+)
+
+// Flip is a group of requests whose answer would be another one.
+type Flip struct {
+	flipGroup
+	Rules    []policy.Refusing `json:"rules"` // that now refuse or, of what is now allowed, that refuse today without the draft
+	Count    uint64            `json:"count"`
+	First    time.Time         `json:"first"`
+	Last     time.Time         `json:"last"`
+	Decision string            `json:"decision"` // id of the last of them
+}
+
+// flipGroup is what the requests of a group have in common.
+type flipGroup struct {
+	Secret   string      `json:"secret"`
+	Kind     attest.Kind `json:"kind"`
+	Workload string      `json:"workload,omitempty"` // measurement, host or image: what tells it from others
+	Allow    bool        `json:"allow"`              // what it would be now; it was the other
+	Cause    FlipCause   `json:"cause"`
+}
+
+// Replay judges recorded requests again, with a draft in the place of the active version of its name. The other policies and all reference values are
+// those that count now; now and evidence_age are those of the request. Authors, approvers and auditors may. One replay runs at a time; more are refused
+// with [CodeOverloaded]. progress may be nil. Records are believed as they are: Explain holds one against the audit log.
+func (b *Broker) Replay(ctx context.Context, who access.Caller, namespace string, r Replay, progress func(ReplayProgress)) (*ReplayReport, error) {
+	if err := authorizeIn(who, namespace, access.Author, access.Approver, access.Auditor); err != nil {
+		return nil, err
+	}
+	draft, err := policy.Parse(r.Filename, r.Source)
+	if err != nil {
+		return nil, &Error{Code: CodeInvalid, Message: err.Error(), Err: err}
+	}
+	if r.Until.IsZero() {
+		r.Until = b.now()
+	}
+	if !r.Since.Before(r.Until) {
+		return nil, invalid("the decisions until %s are none since %s", r.Until.Format(time.RFC3339), r.Since.Format(time.RFC3339))
+	}
+	select {
+	case b.replaying <- struct{}{}:
+		defer func() { <-b.replaying }()
+	default:
+		return nil, &Error{Code: CodeOverloaded, Message: "another replay is running", RetryAfter: retryUnavailable}
+	}
+	rules, err := b.rules.of(ctx, namespace)
+	if err != nil {
+		return nil, asError(err)
+	}
+	with, err := rules.policies.With(draft)
+	if err != nil {
+		return nil, asError(err)
+	}
+	active, _ := rules.policies.Find(draft.Name())
+	run := &replay{
+		store: b.store, root: decisionKey(namespace, ""), Replay: r, draft: draft, active: active.Policy,
+		today: rules.policies, with: with, references: asOf{rules.references, b.now()},
+	}
+	report, err := run.run(ctx, progress)
+	if err != nil {
+		return nil, asError(err)
+	}
+	report.Instead = active.Version
+	return report, nil
+}
+
+// asOf is reference values as they count at one time, whatever time is asked for.
+type asOf struct {
+	*reference.Snapshot
+	at time.Time
+}
+
+// Lookup implements policy.References.
+func (a asOf) Lookup(name string, _ time.Time) (policy.Values, bool) {
+	return a.Snapshot.Lookup(name, a.at)
+}
+
+// replay is one under way.
+type replay struct {
+	Replay
+	store         store.Store
+	root          string
+	draft, active *policy.Policy // active may be nil
+	today, with   *policy.Set
+	references    policy.References
+
+	read atomic.Uint64
+	at   atomic.Int64 // Unix milliseconds
+}
+
+func (r *replay) run(ctx context.Context, progress func(ReplayProgress)) (*ReplayReport, error) {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	// Requests come first: half of the processors are theirs. A store that others share is waited for, and not computed.
+	workers := max(1, runtime.GOMAXPROCS(0)/2)
+	if !r.store.Atomic() {
+		workers = max(workers, remoteReaders)
+	}
+	keys := make(chan []string, workers)
+	tallies := make([]tally, workers)
+	var running sync.WaitGroup
+	for i := range tallies {
+		tallies[i] = newTally()
+		running.Go(func() {
+			for chunk := range keys {
+				for _, key := range chunk {
+					if err := r.judge(ctx, key, &tallies[i]); err != nil {
+						stop(err)
+						return
+					}
+				}
+			}
+		})
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := r.list(ctx, keys); err != nil {
+			stop(err)
+		}
+		close(keys)
+		running.Wait()
+	}()
+	ticker := time.NewTicker(progressEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			if progress != nil {
+				progress(ReplayProgress{Decisions: r.read.Load(), At: time.UnixMilli(r.at.Load()).UTC()})
+			}
+		case <-done:
+			if err := context.Cause(ctx); err != nil {
+				return nil, err
+			}
+			return r.report(tallies), nil
+		}
+	}
+}
+
+// list sends the keys of the decisions in chunks.
+func (r *replay) list(ctx context.Context, to chan<- []string) error {
+	after, end := r.root+FirstDecision(r.Since), r.root+FirstDecision(r.Until)
+	for {
+		entries, err := r.store.List(ctx, r.root, after, MaxPage)
+		if err != nil {
+			return err
+		}
+		chunk := make([]string, 0, replayChunk)
+		for i, e := range entries {
+			if e.Key >= end {
+				entries = entries[:i]
+				break
+			}
+			if chunk = append(chunk, e.Key); len(chunk) == replayChunk || i == len(entries)-1 {
+				select {
+				case to <- chunk:
+				case <-ctx.Done():
+					return context.Cause(ctx)
+				}
+				chunk = make([]string, 0, replayChunk)
+			}
+			after = e.Key
+		}
+		if len(chunk) > 0 {
+			select {
+			case to <- chunk:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+		if len(entries) < MaxPage {
+			return nil
+		}
+	}
+}
+
+// replayed is what a replay needs of a decision's record. It is read by the package that reads JSON three times as fast as the standard library's: that
+// is most of the time that a replay takes.
+type replayed struct {
+	Decision struct {
+		ID         string         `json:"id"`
+		Time       time.Time      `json:"time"`
+		AttestedAt time.Time      `json:"attested_at"`
+		Kind       attest.Kind    `json:"kind"`
+		Claims     *attest.Claims `json:"claims"`
+		Secrets    []struct {
+			Secret  string  `json:"secret"`
+			Outcome Outcome `json:"outcome"`
+		} `json:"secrets"`
+	} `json:"decision"`
+}
+
+func (r *replay) judge(ctx context.Context, key string, t *tally) error {
+	record, err := r.store.Get(ctx, key)
+	if errors.Is(err, store.ErrNotFound) { // removed meanwhile
+		return nil
+	}
+	if err != nil && !errors.Is(err, store.ErrCorrupt) {
+		return err
+	}
+	r.read.Add(1)
+	var read replayed
+	if err != nil || json.Unmarshal(record.Value, &read) != nil {
+		t.unreadable++
+		return nil
+	}
+	d := &read.Decision
+	r.at.Store(d.Time.UnixMilli())
+	for _, asked := range d.Secrets {
+		if !r.draft.Matches(asked.Secret) && (r.active == nil || !r.active.Matches(asked.Secret)) {
+			t.other++
+			continue
+		}
+		request := policy.Request{Claims: d.Claims, Secret: asked.Secret, Time: d.Time, References: r.references}
+		if !d.AttestedAt.IsZero() {
+			request.EvidenceAge = d.Time.Sub(d.AttestedAt)
+		}
+		verdict := r.with.Decide(request)
+		t.judged++
+		for _, rule := range verdict.Refusing {
+			if rule.Policy == r.draft.Name() {
+				t.refusals[rule]++
+			}
+		}
+		if verdict.Allow == asked.Outcome.allowed() {
+			t.same++
+			continue
+		}
+		flip := Flip{
+			flipGroup: flipGroup{Secret: asked.Secret, Kind: d.Kind, Workload: workload(d.Claims), Allow: verdict.Allow, Cause: CauseDraft},
+			Rules:     verdict.Refusing, Count: 1, First: d.Time, Last: d.Time, Decision: d.ID,
+		}
+		today := r.today.Decide(request)
+		if today.Allow == verdict.Allow {
+			flip.Cause = CauseSince
+		}
+		if verdict.Allow {
+			flip.Rules = today.Refusing
+		}
+		t.flip(flip)
+	}
+	return nil
+}
+
+// allowed reports whether the policies allowed it, whatever became of it then.
+func (o Outcome) allowed() bool {
+	return o == OutcomeReleased || o == OutcomeNotFound || o == OutcomeFailed
+}
+
+// workload names what asked, by what tells it from others of its kind.
+func workload(c *attest.Claims) string {
+	switch {
+	case c == nil:
+		return ""
+	case c.TPM != nil && c.TPM.Host != "":
+		return c.TPM.Host
+	case c.Token != nil && c.Token.Container != nil && c.Token.Container.ImageDigest != "":
+		return c.Token.Container.ImageDigest
+	default:
+		return c.Measurement
+	}
+}
+
+// tally is what one worker has counted.
+type tally struct {
+	judged, same, other, unreadable, more uint64
+	flips                                 map[string]*Flip
+	refusals                              map[policy.Refusing]uint64
+}
+
+func newTally() tally {
+	return tally{flips: map[string]*Flip{}, refusals: map[policy.Refusing]uint64{}}
+}
+
+// flip adds requests to their group, or counts them where there are too many groups.
+func (t *tally) flip(f Flip) {
+	key := fmt.Sprintf("%v %q", f.flipGroup, f.Rules)
+	group := t.flips[key]
+	switch {
+	case group != nil:
+		group.Count += f.Count
+		if f.First.Before(group.First) {
+			group.First = f.First
+		}
+		if f.Last.After(group.Last) {
+			group.Last, group.Decision = f.Last, f.Decision
+		}
+	case len(t.flips) < MaxFlips:
+		t.flips[key] = &f
+	default:
+		t.more += f.Count
+	}
+}
+
+// report adds up what the workers counted.
+func (r *replay) report(tallies []tally) *ReplayReport {
+	all := newTally()
+	for i := range tallies {
+		t := &tallies[i]
+		all.judged, all.same, all.other = all.judged+t.judged, all.same+t.same, all.other+t.other
+		all.unreadable, all.more = all.unreadable+t.unreadable, all.more+t.more
+		for _, f := range t.flips {
+			all.flip(*f)
+		}
+		for rule, n := range t.refusals {
+			all.refusals[rule] += n
+		}
+	}
+	report := &ReplayReport{
+		Policy: r.draft.Name(), Digest: r.draft.Digest(), Since: r.Since, Until: r.Until, Decisions: r.read.Load(),
+		Judged: all.judged, Same: all.same, Other: all.other, Unreadable: all.unreadable, MoreFlips: all.more, Flips: []Flip{},
+	}
+	for _, f := range all.flips {
+		report.Flips = append(report.Flips, *f)
+	}
+	slices.SortFunc(report.Flips, func(a, b Flip) int {
+		return cmp.Or(cmp.Compare(a.Cause, b.Cause), cmp.Compare(b.Count, a.Count), cmp.Compare(a.Secret, b.Secret), cmp.Compare(a.Workload, b.Workload),
+			cmp.Compare(fmt.Sprint(a.Allow, a.Kind, a.Rules), fmt.Sprint(b.Allow, b.Kind, b.Rules)))
+	})
+	for rule, n := range all.refusals {
+		report.Refusals = append(report.Refusals, RuleCount{rule, n})
+	}
+	slices.SortFunc(report.Refusals, func(a, b RuleCount) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Rule, b.Rule))
+	})
+	return report
+}
+
+// FirstDecision sorts before the id of every decision made at a time or later: a UUIDv7 with nothing but the time. It is "" for the zero time.
+func FirstDecision(at time.Time) string {
+	if at.IsZero() {
+		return ""
+	}
+	var id uuid.UUID
+	ms := max(at.UnixMilli(), 0)
+	for i := range 6 {
+		id[i] = byte(ms >> (8 * (5 - i)))
+	}
+	id[6], id[8] = 0x70, 0x80
+	return id.String()
+}
