@@ -51,7 +51,7 @@ func processorTime(total time.Duration, threads int, fs ...func()) []time.Durati
 	end := time.Now().Add(total)
 	var mu sync.Mutex
 	times := make([][]time.Duration, len(fs))
-	together(threads, threads, func() {
+	together(threads, threads, func(int) {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		used := func() time.Duration {
