@@ -77,6 +77,13 @@ func processorTime(total time.Duration, threads int, fs ...func()) []time.Durati
 	return medians
 }
 
+// ownProcessor returns how much processor time this process has taken.
+func ownProcessor() time.Duration {
+	var t unix.Timespec
+	check(unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &t))
+	return time.Duration(t.Nano())
+}
+
 // quantile returns the time below which a part of the times are. It sorts them.
 func quantile(times []time.Duration, part float64) time.Duration {
 	if len(times) == 0 {

@@ -9,8 +9,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/attest"
@@ -59,13 +59,13 @@ func (b *bench) vaultPart() section {
 	for _, clients := range []int{1, 8, 64} {
 		s.Rows = append(s.Rows, v.rows(clients, []*contender{
 			{name: "store on disk, secret in Vault KV", broker: onDisk, secret: inKV},
-			{name: "store in Vault, secret stored there", broker: inVault, secret: secretName(0)},
-			{name: "store in Vault, secret in Vault KV", broker: inVault, secret: inKV},
+			{name: "store in Vault, secret stored there", broker: inVault, inVault: true, secret: secretName(0)},
+			{name: "store in Vault, secret in Vault KV", broker: inVault, inVault: true, secret: inKV},
 		})...)
 	}
 	s.Note = "cost: median of what a client waits for a challenge and the release, TLS, policy, record, receipt and signed reply included, its own work not; " +
 		"floor: median of a bare KV v2 read by a plain HTTP client and the verification of the same evidence, by as many clients, by turns. " +
-		"Vault's storage is raft on disk, without TLS; broker, Vault and clients share the cores"
+		"Vault's storage is raft on disk, without TLS; broker, Vault and clients share the cores; load afterwards: " + loadAverage()
 	return s
 }
 
@@ -75,6 +75,7 @@ type vaultBench struct {
 	server *vaulttest.Server
 	http   *http.Client // of bare requests to Vault
 	verify func()       // appraises evidence once, as a broker does
+	names  atomic.Int64 // of what was written
 }
 
 // request makes a bare request to Vault and returns its answer.
@@ -131,6 +132,16 @@ func (v *vaultBench) prepareVerification(p *process) {
 	}
 }
 
+// writesOfRelease is how many writes of Vault a release waits for, one after the other, of a broker whose store is there and who has nobody to share a commit
+// with: the spent nonce; the entry in the audit log; the log's head; and the lease and the decision at the same time.
+const writesOfRelease = 4
+
+// writeNew is a bare write under a new name.
+func (v *vaultBench) writeNew() {
+	path := fmt.Sprintf("bench-kv/data/part-%d", v.names.Add(1))
+	v.write(path, map[string]any{"data": map[string]any{"value": strings.Repeat("x", 1024)}})
+}
+
 // parts measures what releases consist of, one at a time and by turns.
 func (v *vaultBench) parts(p *process) []row {
 	c := p.callers(1)
@@ -146,10 +157,7 @@ func (v *vaultBench) parts(p *process) []row {
 		{"part: a challenge", func() { c.call(http.MethodPost, "/v1/challenges", ask) }},
 		{"part: the verification of the evidence", v.verify},
 		{"part: a bare KV v2 read", v.read},
-		{"part: a bare KV v2 write of 1 KiB under a new name", func() {
-			n++
-			v.write(fmt.Sprintf("bench-kv/data/part-%d", n), map[string]any{"data": map[string]any{"value": strings.Repeat("x", 1024)}})
-		}},
+		{"part: a bare KV v2 write of 1 KiB under a new name", v.writeNew},
 		{"part: a durable write of 1 KiB to the store on disk", func() {
 			n++
 			check(disk.Apply(context.Background(), store.Write{Key: fmt.Sprintf("bench/%d", n), Value: make([]byte, 1024)}))
@@ -169,9 +177,10 @@ func (v *vaultBench) parts(p *process) []row {
 
 // contender is a broker and a secret whose releases are measured.
 type contender struct {
-	name   string
-	broker *process
-	secret string
+	name    string
+	broker  *process
+	inVault bool // its store is
+	secret  string
 
 	callers           *callers
 	whole, challenges load
@@ -185,14 +194,24 @@ func (v *vaultBench) rows(clients int, contenders []*contender) []row {
 		c.callers = c.broker.callers(clients)
 		c.callers.releases(clients, 2, c.secret) // connections, and what is read once
 	}
-	var read, floor load
+	var read, floor, written load
+	var floorProcessor time.Duration
 	bare := func(int, int) { v.read() }
 	both := func(int, int) { v.read(); v.verify() }
+	durable := func(int, int) {
+		v.verify()
+		for range writesOfRelease {
+			v.writeNew()
+		}
+	}
 	times(clients, 2, both)
 	for end := time.Now().Add(time.Duration(4*len(contenders)) * v.time); time.Now().Before(end) || len(floor.waits) == 0; {
 		read.add(times(clients, each, bare))
+		written.add(times(clients, leastOfClient, durable))
 		for _, c := range contenders {
+			start := ownProcessor()
 			floor.add(times(clients, each, both))
+			floorProcessor += ownProcessor() - start
 			before, _ := c.broker.used()
 			whole, challenges := c.callers.releases(clients, each, c.secret)
 			after, _ := c.broker.used()
@@ -208,13 +227,18 @@ func (v *vaultBench) rows(clients int, contenders []*contender) []row {
 	rows := []row{
 		{What: "bare KV v2 read" + suffix, Cost: read.median(), Note: read.String()},
 		{What: "the same and the verification" + suffix, Cost: floor.median(), Note: floor.String()},
+		{What: "the verification and four bare KV v2 writes, one after the other" + suffix, Cost: written.median(), Note: written.String()},
 	}
 	for _, c := range contenders {
 		r := against(c.name+suffix, c.whole.median(), floor.median(), vaultBudget)
-		r.Note = fmt.Sprintf("%s, which is %.2f× less; the challenge %s of it; %s of the broker's processor",
-			&c.whole, floor.rate()/c.whole.rate(), short(c.challenges.median()), short(c.processor/time.Duration(len(c.whole.waits))))
+		processor := c.processor / time.Duration(len(c.whole.waits))
+		r.Note = fmt.Sprintf("%s, which is %.2f× less; the challenge %s of it; %s of the broker's processor, %.2f× what the floor takes outside Vault",
+			&c.whole, floor.rate()/c.whole.rate(), short(c.challenges.median()), short(processor),
+			float64(processor)/float64(floorProcessor/time.Duration(len(floor.waits))))
+		if c.inVault {
+			r.Note += fmt.Sprintf("; %.2f× the verification and four writes", float64(c.whole.median())/float64(written.median()))
+		}
 		rows = append(rows, r)
 	}
-	runtime.GC() // of what answers left behind, before the next
 	return rows
 }
