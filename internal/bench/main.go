@@ -60,19 +60,13 @@ func measure() (err error) {
 	}
 	r := &report{Machine: thisMachine()}
 	begin := time.Now()
-	defer func() {
-		if p := recover(); p != nil {
-			f, ok := p.(failed)
-			if !ok {
-				panic(p)
-			}
-			err = f.err
-		}
-	}()
 	for _, part := range parts {
-		if *only == "" || slices.Contains(wanted, part.name) {
-			fmt.Fprintf(os.Stderr, "measuring: %s\n", part.name)
-			r.Sections = append(r.Sections, part.run())
+		if *only != "" && !slices.Contains(wanted, part.name) {
+			continue
+		}
+		fmt.Fprintf(os.Stderr, "measuring: %s\n", part.name)
+		if err := caught(func() { r.Sections = append(r.Sections, part.run()) }); err != nil {
+			return err
 		}
 	}
 	r.Took = time.Since(begin).Seconds()

@@ -93,17 +93,32 @@ func quantile(times []time.Duration, part float64) time.Duration {
 	return times[min(len(times)-1, int(part*float64(len(times))))]
 }
 
-// must ends a measurement that cannot go on. main recovers it.
+// must ends a measurement that cannot go on: see caught.
 func must[T any](value T, err error) T {
 	check(err)
 	return value
 }
 
-// failed is an error on its way to main.
+// failed is an error on its way to caught.
 type failed struct{ err error }
 
 func check(err error) {
 	if err != nil {
 		panic(failed{err})
 	}
+}
+
+// caught runs a measurement and returns why it could not go on.
+func caught(f func()) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			f, ok := p.(failed)
+			if !ok {
+				panic(p)
+			}
+			err = f.err
+		}
+	}()
+	f()
+	return nil
 }

@@ -57,11 +57,17 @@ func (b *bench) vaultPart() section {
 	v.prepareVerification(onDisk)
 	s.Rows = append(s.Rows, v.parts(onDisk)...)
 	for _, clients := range []int{1, 8, 64} {
-		s.Rows = append(s.Rows, v.rows(clients, []*contender{
-			{name: "store on disk, secret in Vault KV", broker: onDisk, secret: inKV},
-			{name: "store in Vault, secret stored there", broker: inVault, inVault: true, secret: secretName(0)},
-			{name: "store in Vault, secret in Vault KV", broker: inVault, inVault: true, secret: inKV},
-		})...)
+		// On a machine that is busy otherwise Vault does not answer in time, and a broker whose store is there refuses.
+		err := caught(func() {
+			s.Rows = append(s.Rows, v.rows(clients, []*contender{
+				{name: "store on disk, secret in Vault KV", broker: onDisk, secret: inKV},
+				{name: "store in Vault, secret stored there", broker: inVault, inVault: true, secret: secretName(0)},
+				{name: "store in Vault, secret in Vault KV", broker: inVault, inVault: true, secret: inKV},
+			})...)
+		})
+		if err != nil {
+			s.Rows = append(s.Rows, row{What: fmt.Sprintf("not measured with %d clients", clients), Note: err.Error()})
+		}
 	}
 	s.Note = "cost: median of what a client waits for a challenge and the release, TLS, policy, record, receipt and signed reply included, its own work not; " +
 		"floor: median of a bare KV v2 read by a plain HTTP client and the verification of the same evidence, by as many clients, by turns. " +
