@@ -61,6 +61,7 @@ type Config struct {
 	HTTP     bool   // no TLS
 	Enroller *tpm.Enroller
 	Sources  []source.Source // where secrets may lie, beside being stored
+	Shared   *data.Shared    // a store in the place of data/, of which brokers of one folder are the only ones
 	Build    string
 	Logger   *slog.Logger
 	Now      func() time.Time // default: time.Now
@@ -99,7 +100,7 @@ func Start(ctx context.Context, c Config) (_ *node.Node, _ Info, err error) {
 		return fail(err)
 	}
 	nc := node.Config{
-		Data:      data.Config{Dir: s.path("data"), Purpose: store.Development, Seal: sealed, Now: c.Now},
+		Data:      data.Config{Dir: s.path("data"), Shared: c.Shared, Purpose: store.Development, Seal: sealed, Now: c.Now},
 		Verifiers: func(d *data.Data) ([]attest.Verifier, error) { return verifiers(d, root) },
 		Enroller:  c.Enroller, Sources: c.Sources, Build: c.Build, Listen: c.Listen, HTTP: c.HTTP, Logger: c.Logger, Now: c.Now,
 	}
@@ -170,7 +171,7 @@ func (s setup) data(ctx context.Context) (sealed seal.Seal, made bool, err error
 		key, err := seal.NewKeyFile(s.path("seal.key"))
 		return key, false, err
 	}
-	if _, err := os.Stat(filepath.Join(s.path("data"), data.StoreFile)); err == nil {
+	if _, err := os.Stat(filepath.Join(s.path("data"), data.StoreFile)); s.Shared == nil && err == nil {
 		// A store made for production is refused here by its purpose, before anything is written to it.
 		key, err := seal.NewKeyFile(s.path("seal.key"))
 		if err != nil {
@@ -190,7 +191,7 @@ func (s setup) data(ctx context.Context) (sealed seal.Seal, made bool, err error
 		return nil, false, err
 	}
 	d, err := data.Create(ctx, data.Config{
-		Dir: s.path("data"), Purpose: store.Development, Seal: key, Origin: "vouchsafe.localhost/dev", Now: s.Now,
+		Dir: s.path("data"), Shared: s.Shared, Purpose: store.Development, Seal: key, Origin: "vouchsafe.localhost/dev", Now: s.Now,
 	})
 	if err != nil {
 		return nil, false, err

@@ -19,9 +19,16 @@ const (
 	pruneEvery = 32
 	pruneBatch = 128
 
+	// prunePage is how many records are listed at a time. A store may have to ask for each of them, so a page should not have
+	// many more than are old.
+	prunePage = 32
+
 	// pruneAfter is how long past its expiry a record is kept: until no broker whose clock is MaxSkew behind takes it for
 	// good, with as much again because the clocks are read at different moments.
 	pruneAfter = 2 * MaxSkew
+
+	// pruneQuiet bounds how long nothing is listed where all that was seen is too young.
+	pruneQuiet = time.Minute
 
 	// pruneFor bounds how long one pass takes in the background.
 	pruneFor = time.Minute
@@ -36,13 +43,14 @@ type pruner struct {
 	records int
 	running bool
 	floor   time.Time // records that expired before were perhaps removed, by this broker
+	quiet   time.Time // of what was seen, nothing is old enough before
 }
 
 // added counts a record, and every so often removes old ones: at once on a store that does so in one write, beside the request on another.
 func (p *pruner) added(ctx context.Context, now time.Time) {
 	p.mu.Lock()
 	p.records++
-	due := p.records%pruneEvery == 0 && !p.running
+	due := p.records%pruneEvery == 0 && !p.running && !now.Before(p.quiet)
 	p.running = p.running || due
 	p.mu.Unlock()
 	if !due {
@@ -75,18 +83,10 @@ func (p *pruner) removed() time.Time {
 
 // prune removes up to pruneBatch records that expired long enough before now, and returns how many it removed.
 func (p *pruner) prune(ctx context.Context, now time.Time) (int, error) {
-	entries, err := p.store.List(ctx, p.prefix, "", pruneBatch)
+	before := now.Add(-pruneAfter)
+	writes, err := p.old(ctx, before)
 	if err != nil {
 		return 0, fmt.Errorf("session: listing records: %w", err)
-	}
-	before := now.Add(-pruneAfter)
-	var writes []store.Write
-	for _, e := range entries {
-		expired, ok := p.expiry(e.Key)
-		if !ok || !expired.Before(before) {
-			break
-		}
-		writes = append(writes, store.Write{Key: e.Key, Version: e.Version})
 	}
 	if len(writes) == 0 {
 		return 0, nil
@@ -116,6 +116,38 @@ func (p *pruner) prune(ctx context.Context, now time.Time) (int, error) {
 		}
 	}
 	return removed, nil
+}
+
+// old returns the deletions of up to pruneBatch records that expired before, the oldest first. Of the first that did not it remembers when it will be old
+// enough, at most pruneQuiet ahead: until then nothing is listed, and what others write meanwhile is found with it.
+func (p *pruner) old(ctx context.Context, before time.Time) ([]store.Write, error) {
+	var writes []store.Write
+	after := ""
+	for len(writes) < pruneBatch {
+		page := prunePage
+		if after == "" {
+			page = 1 // mostly it is too young
+		}
+		entries, err := p.store.List(ctx, p.prefix, after, page)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			expires, ok := p.expiry(e.Key)
+			if !ok || !expires.Before(before) {
+				p.mu.Lock()
+				p.quiet = before.Add(min(expires.Sub(before), pruneQuiet) + pruneAfter)
+				p.mu.Unlock()
+				return writes, nil
+			}
+			writes = append(writes, store.Write{Key: e.Key, Version: e.Version})
+			after = e.Key
+		}
+		if len(entries) < page {
+			break
+		}
+	}
+	return writes[:min(len(writes), pruneBatch)], nil
 }
 
 func (p *pruner) expiry(key string) (time.Time, bool) {

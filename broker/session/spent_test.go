@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -184,6 +185,52 @@ func TestSharedSpentPrunes(t *testing.T) {
 	raw, _ := parseNonce(first)
 	if err := spent.Spend(t.Context(), [16]byte(raw[:16]), start, start.Add(DefaultLifetime)); !errors.Is(err, ErrExpired) {
 		t.Errorf("a removed nonce: %v", err)
+	}
+}
+
+// counting counts the records that are asked for in lists: a store in Vault asks for each of them.
+type counting struct {
+	store.Store
+	listed atomic.Int64
+}
+
+func (c *counting) List(ctx context.Context, prefix, after string, limit int) ([]store.Entry, error) {
+	entries, err := c.Store.List(ctx, prefix, after, limit)
+	c.listed.Add(int64(len(entries)))
+	return entries, err
+}
+
+// TestSharedSpentLooksAtLittle: that nothing is old enough costs next to nothing to find out, and what is old goes all the same, also when there is much of it.
+func TestSharedSpentLooksAtLittle(t *testing.T) {
+	s := &counting{Store: openBolt(t)}
+	clock := newWall(start)
+	spent := shared(t, s, 0)
+	spend := func(count int) {
+		t.Helper()
+		until := clock.now().Add(DefaultLifetime)
+		for range count {
+			if err := spent.Spend(t.Context(), newID16(), clock.now(), until); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	spend(20 * pruneEvery)
+	if n := s.listed.Load(); n > 1 {
+		t.Errorf("%d records were looked at of which none is old", n)
+	}
+	clock.add(pruneQuiet)
+	spend(pruneEvery)
+	if n := s.listed.Load(); n > 2 {
+		t.Errorf("a minute later, %d", n)
+	}
+	clock.add(DefaultLifetime + pruneAfter + time.Second)
+	s.listed.Store(0)
+	spend(6 * pruneEvery) // each time more goes than comes
+	if n := records(t, s.Store); n != 6*pruneEvery {
+		t.Errorf("%d records are left, not the %d live ones", n, 6*pruneEvery)
+	}
+	if n := s.listed.Load(); n > 21*pruneEvery+6*(prunePage+1) {
+		t.Errorf("%d records were looked at to remove %d", n, 21*pruneEvery)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -20,7 +21,10 @@ import (
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/broker/admin"
+	"github.com/vouchsafe/vouchsafe/broker/data"
 	"github.com/vouchsafe/vouchsafe/broker/dev"
+	sourcevault "github.com/vouchsafe/vouchsafe/broker/source/vault"
+	"github.com/vouchsafe/vouchsafe/store/vaultconn"
 )
 
 // serveDir names the folder of a copy of this program that runs a broker; profileAddress where that serves its profile.
@@ -28,6 +32,30 @@ const (
 	serveDir       = "VOUCHSAFE_BENCH_BROKER"
 	profileAddress = "VOUCHSAFE_BENCH_PROFILE"
 )
+
+// vaultSetting holds, as JSON, an inVault for a broker that uses Vault.
+const vaultSetting = "VOUCHSAFE_BENCH_VAULT"
+
+// inVault says what of a broker is in Vault, beside secrets of its sources.
+type inVault struct {
+	Address, Token string
+	Mount          string // of the broker's store; "" for one on disk
+}
+
+// connect opens a connection as a broker's configuration of Vault does, and completes the configuration with what goes over it.
+func (v inVault) connect(ctx context.Context, c *dev.Config) (*vaultconn.Conn, error) {
+	conn, err := vaultconn.Open(ctx, vaultconn.Config{
+		Address: v.Address, Development: true, Auth: vaultconn.Auth{Method: vaultconn.MethodToken, Token: v.Token},
+	})
+	if err != nil {
+		return nil, err
+	}
+	c.Sources = sourcevault.Sources(conn)
+	if v.Mount != "" {
+		c.Shared = data.Vault(data.InVault{Conn: conn, Address: v.Address, Mount: v.Mount, Staleness: data.DefaultStaleness})
+	}
+	return conn, nil
+}
 
 // serve runs a development broker until SIGTERM or until who started it is gone.
 func serve(dir string) error {
@@ -41,7 +69,19 @@ func serve(dir string) error {
 		go func() { fmt.Fprintln(os.Stderr, http.ListenAndServe(address, nil)) }()
 	}
 	logger := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	n, info, err := dev.Start(ctx, dev.Config{Dir: dir, Listen: "127.0.0.1:0", Logger: logger})
+	config := dev.Config{Dir: dir, Listen: "127.0.0.1:0", Logger: logger}
+	if setting := os.Getenv(vaultSetting); setting != "" {
+		var v inVault
+		if err := json.Unmarshal([]byte(setting), &v); err != nil {
+			return err
+		}
+		conn, err := v.connect(ctx, &config)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+	}
+	n, info, err := dev.Start(ctx, config)
 	if err != nil {
 		return err
 	}
@@ -61,9 +101,12 @@ type process struct {
 }
 
 // start starts a broker and waits until it is ready.
-func start(dir string) *process {
+func start(dir string) *process { return startWith(dir) }
+
+// startWith is start of a broker that gets more settings, NAME=VALUE, beside its folder.
+func startWith(dir string, settings ...string) *process {
 	p := &process{cmd: exec.Command(must(os.Executable())), dir: dir}
-	p.cmd.Env = append(os.Environ(), serveDir+"="+dir)
+	p.cmd.Env = append(append(os.Environ(), serveDir+"="+dir), settings...)
 	p.cmd.Stderr = os.Stderr
 	stdout := must(p.cmd.StdoutPipe())
 	p.stdin = must(p.cmd.StdinPipe())

@@ -8,6 +8,9 @@
 // latency is what a client waits, in both round trips. Evidence is virtual, whose verification is that of SNP but that the device's
 // certificate is verified every time, which the floor counts.
 //
+// With a real Vault server (package vaulttest), releases are measured by what clients wait, against a bare read of a KV secret and the verification of
+// the evidence, which is all there would be without a broker.
+//
 // A budget that is missed is reported and not an error: a measurement says nothing about a loaded machine, and the report says how
 // loaded it was.
 package main

@@ -31,7 +31,7 @@ func main() {
 
 func measure() (err error) {
 	jsonFile := flag.String("json", "", "file for the report as JSON, besides")
-	only := flag.String("only", "", "parts to measure, separated by commas: start, snp, policy, envelope, audit, release, secrets")
+	only := flag.String("only", "", "parts to measure, separated by commas: start, snp, policy, envelope, audit, release, secrets, vault")
 	seconds := flag.Float64("seconds", 1.5, "how long one comparison takes")
 	folder := flag.String("dir", "", "where stores are made, a temporary folder when empty: what a write costs depends on the disk")
 	flag.Parse()
@@ -45,7 +45,7 @@ func measure() (err error) {
 		run  func() section
 	}{
 		{"start", b.startPart}, {"snp", b.snpPart}, {"policy", b.policyPart}, {"envelope", b.envelopePart}, {"audit", b.auditPart},
-		{"release", b.releasePart}, {"secrets", b.secretsPart},
+		{"release", b.releasePart}, {"secrets", b.secretsPart}, {"vault", b.vaultPart},
 	}
 	wanted := strings.Split(*only, ",")
 	for _, name := range wanted {
@@ -60,19 +60,13 @@ func measure() (err error) {
 	}
 	r := &report{Machine: thisMachine()}
 	begin := time.Now()
-	defer func() {
-		if p := recover(); p != nil {
-			f, ok := p.(failed)
-			if !ok {
-				panic(p)
-			}
-			err = f.err
-		}
-	}()
 	for _, part := range parts {
-		if *only == "" || slices.Contains(wanted, part.name) {
-			fmt.Fprintf(os.Stderr, "measuring: %s\n", part.name)
-			r.Sections = append(r.Sections, part.run())
+		if *only != "" && !slices.Contains(wanted, part.name) {
+			continue
+		}
+		fmt.Fprintf(os.Stderr, "measuring: %s\n", part.name)
+		if err := caught(func() { r.Sections = append(r.Sections, part.run()) }); err != nil {
+			return err
 		}
 	}
 	r.Took = time.Since(begin).Seconds()

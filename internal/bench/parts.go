@@ -137,10 +137,10 @@ func (b *bench) auditPart() section {
 	defer logged.Close()
 	entry := make([]byte, 1024)
 	var key atomic.Int64
-	write := func() {
+	write := func(int) {
 		check(bare.Store.Apply(ctx, store.Write{Key: fmt.Sprintf("bench/%012x", key.Add(1)), Value: entry}))
 	}
-	record := func() { must(logged.Log.Append(ctx, entry)) }
+	record := func(int) { must(logged.Log.Append(ctx, entry)) }
 	for _, callers := range []int{1, 64} {
 		var times, floors time.Duration
 		var count int
@@ -160,8 +160,8 @@ func (b *bench) auditPart() section {
 	return s
 }
 
-// together has callers make count calls, and returns how long that took.
-func together(callers, count int, call func()) time.Duration {
+// together has callers make count calls, and returns how long that took. A call is told which it is: i is the caller i%callers's.
+func together(callers, count int, call func(i int)) time.Duration {
 	var workers sync.WaitGroup
 	var mu sync.Mutex
 	var problem any
@@ -176,7 +176,7 @@ func together(callers, count int, call func()) time.Duration {
 				}
 			}()
 			for i := caller; i < count; i += callers {
-				call()
+				call(i)
 			}
 		})
 	}

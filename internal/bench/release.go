@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"path/filepath"
 	"runtime"
-	"sync/atomic"
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/broker/admin/wire"
@@ -132,11 +131,9 @@ func (p *process) drive(clients int, during time.Duration, secrets int, make fun
 	for range clients {
 		waits = append(waits, nil)
 	}
-	var next atomic.Int64
 	end := time.Now().Add(during)
 	usedBefore, systemBefore := p.used()
-	took := together(clients, clients, func() {
-		i := int(next.Add(1)) - 1
+	took := together(clients, clients, func(i int) {
 		w := workloads[i]
 		for time.Now().Before(end) {
 			w.watch.waited = 0

@@ -60,7 +60,7 @@ type machine struct {
 func thisMachine() machine {
 	m := machine{
 		Time: time.Now().UTC().Truncate(time.Second), Cores: runtime.GOMAXPROCS(0), Go: runtime.Version(),
-		System: runtime.GOOS + "/" + runtime.GOARCH, Processor: "unknown", Load: "unknown",
+		System: runtime.GOOS + "/" + runtime.GOARCH, Processor: "unknown", Load: loadAverage(),
 	}
 	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
 		for line := range strings.Lines(string(text)) {
@@ -70,9 +70,6 @@ func thisMachine() machine {
 			}
 		}
 	}
-	if text, err := os.ReadFile("/proc/loadavg"); err == nil {
-		m.Load = strings.Join(strings.Fields(string(text))[:3], " ")
-	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
 			if s.Key == "vcs.revision" {
@@ -81,6 +78,15 @@ func thisMachine() machine {
 		}
 	}
 	return m
+}
+
+// loadAverage is the system's load, of 1, 5 and 15 minutes.
+func loadAverage() string {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "unknown"
+	}
+	return strings.Join(strings.Fields(string(text))[:3], " ")
 }
 
 // report is everything that was measured.

@@ -51,7 +51,7 @@ func processorTime(total time.Duration, threads int, fs ...func()) []time.Durati
 	end := time.Now().Add(total)
 	var mu sync.Mutex
 	times := make([][]time.Duration, len(fs))
-	together(threads, threads, func() {
+	together(threads, threads, func(int) {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		used := func() time.Duration {
@@ -77,6 +77,13 @@ func processorTime(total time.Duration, threads int, fs ...func()) []time.Durati
 	return medians
 }
 
+// ownProcessor returns how much processor time this process has taken.
+func ownProcessor() time.Duration {
+	var t unix.Timespec
+	check(unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &t))
+	return time.Duration(t.Nano())
+}
+
 // quantile returns the time below which a part of the times are. It sorts them.
 func quantile(times []time.Duration, part float64) time.Duration {
 	if len(times) == 0 {
@@ -86,17 +93,32 @@ func quantile(times []time.Duration, part float64) time.Duration {
 	return times[min(len(times)-1, int(part*float64(len(times))))]
 }
 
-// must ends a measurement that cannot go on. main recovers it.
+// must ends a measurement that cannot go on: see caught.
 func must[T any](value T, err error) T {
 	check(err)
 	return value
 }
 
-// failed is an error on its way to main.
+// failed is an error on its way to caught.
 type failed struct{ err error }
 
 func check(err error) {
 	if err != nil {
 		panic(failed{err})
 	}
+}
+
+// caught runs a measurement and returns why it could not go on.
+func caught(f func()) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			f, ok := p.(failed)
+			if !ok {
+				panic(p)
+			}
+			err = f.err
+		}
+	}()
+	f()
+	return nil
 }

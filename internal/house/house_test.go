@@ -86,6 +86,7 @@ var layers = []layer{
 	{"internal/vaulttest", []string{"store", "internal/testserver"}},
 	{"broker/brokertest", []string{"attest", "policy", "store", "client", "broker/...", "internal/vaulttest"}},
 
+	{"internal/bench", []string{"attest", "policy", "store", "client", "broker/...", "internal", "internal/vaulttest"}},
 	{"internal", []string{"attest", "policy", "store", "client", "broker/...", "internal/strictjson", "internal/cli", "internal/testserver"}}, // tests and generators
 	{"examples", []string{"attest", "client"}},
 	{"cmd", []string{"attest", "policy", "store", "client", "broker/...", "internal/strictjson", "internal/atomicfile", "internal/cli", "internal/harden"}},

@@ -47,29 +47,41 @@ const patience = time.Minute
 
 func start(t testing.TB, program string, opts ...Option) *Server {
 	t.Helper()
-	o := options{storage: "inmem"}
-	for _, option := range opts {
-		option(&o)
-	}
-	s := made(t, program, o)
+	s := made(t, program, optionsOf(opts))
 	if err := s.first(); err != nil {
 		t.Fatalf("vaulttest: %v", err)
 	}
 	return s
 }
 
+func optionsOf(all []Option) options {
+	o := options{storage: "inmem"}
+	for _, option := range all {
+		option(&o)
+	}
+	return o
+}
+
 // made returns a server that ends with t.
 func made(t testing.TB, program string, o options) *Server {
 	t.Helper()
-	// Not t.TempDir, whose paths can be longer than the name of a socket may be. The watcher removes it if this process cannot.
-	dir, err := os.MkdirTemp("", "vaulttest")
+	s, err := newServer(program, o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{program: program, dir: dir, options: o}
 	t.Cleanup(s.stop)
 	s.showOnFailure(t)
 	return s
+}
+
+// newServer returns a server that was not started.
+func newServer(program string, o options) (*Server, error) {
+	// Not a test's folder, whose path can be longer than the name of a socket may be. The watcher removes it if this process cannot.
+	dir, err := os.MkdirTemp("", "vaulttest")
+	if err != nil {
+		return nil, err
+	}
+	return &Server{program: program, dir: dir, options: o}, nil
 }
 
 // first makes what the server needs, starts it, initialises and unseals it.

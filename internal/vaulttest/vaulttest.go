@@ -56,6 +56,27 @@ func Start(t testing.TB, opts ...Option) *Server {
 	return start(t, program(t), opts...)
 }
 
+// Run is Start for a program that is no test, which calls Close. Its error is what [Program] says where there is no program of a server.
+func Run(opts ...Option) (*Server, error) {
+	path, err := Program()
+	if err != nil {
+		return nil, err
+	}
+	s, err := newServer(path, optionsOf(opts))
+	if err != nil {
+		return nil, err
+	}
+	if err := s.first(); err != nil {
+		err = fmt.Errorf("vaulttest: %w\n%s", err, s.output(0))
+		s.stop()
+		return nil, err
+	}
+	return s, nil
+}
+
+// Close ends a server of Run.
+func (s *Server) Close() { s.stop() }
+
 // shared is the server of this test binary.
 var shared struct {
 	sync.Mutex
@@ -70,12 +91,11 @@ func Shared(t testing.TB) *Server {
 	shared.Lock()
 	defer shared.Unlock()
 	if shared.server == nil {
-		// Not t's folder: the server outlives t. It goes when the test binary ends.
-		dir, err := os.MkdirTemp("", "vaulttest")
+		// The server outlives t. It goes when the test binary ends.
+		s, err := newServer(path, optionsOf(nil))
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := &Server{program: path, dir: dir, options: options{storage: "inmem"}}
 		if err := s.first(); err != nil {
 			s.stop()
 			t.Fatalf("vaulttest: %v\n%s", err, s.output(0))

@@ -103,7 +103,7 @@ func TestRefusalIsExplained(t *testing.T) {
 	m := newMount(t, vaulttest.Shared(t))
 	m.fill(t)
 	// Evidence of another root.
-	other := &mount{server: m.server, path: m.path, client: m.client}
+	other := &mount{server: m.server, path: m.path, client: m.client, plain: m.plain}
 	other.newTEE(t)
 	_, err := m.fetch(t, virtualdevice.New(other.device), "demo/app/password")
 	var refused *client.Refused
@@ -163,7 +163,7 @@ func TestAMountIsForOnePurpose(t *testing.T) {
 	if _, err := m.client.Logical().WriteWithContext(t.Context(), m.path+"/config", map[string]any{"purpose": "production"}); err == nil {
 		t.Error("a development mount became one for production")
 	}
-	p := &mount{server: s, path: s.Mount(t, "vouchsafe", nil), client: m.client}
+	p := &mount{server: s, path: s.Mount(t, "vouchsafe", nil), client: m.client, plain: m.plain}
 	p.newTEE(t)
 	issuer := "https://vault.example/v1/" + p.path
 	for name, config := range map[string]map[string]any{
