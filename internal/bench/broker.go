@@ -50,7 +50,7 @@ func (v inVault) connect(ctx context.Context, c *dev.Config) (*vaultconn.Conn, e
 	if err != nil {
 		return nil, err
 	}
-	c.Sources = sourcevault.Sources(conn)
+	c.Sources = sourcevault.Sources(conn, nil)
 	if v.Mount != "" {
 		c.Shared = data.Vault(data.InVault{Conn: conn, Address: v.Address, Mount: v.Mount, Staleness: data.DefaultStaleness})
 	}
