@@ -34,9 +34,9 @@ func (b Binding) Padded(field []byte) error {
 	if len(b.digest) > len(field) {
 		return b.check(nil, nil)
 	}
-	want := make([]byte, len(field))
-	copy(want, b.digest)
-	return b.check(field, want)
+	var space [64]byte // which is what report data has, so that none is allocated
+	want := append(space[:0], b.digest...)
+	return b.check(field, append(want, make([]byte, len(field)-len(want))...))
 }
 
 // Truncated checks a field that holds the first n bytes of the digest and nothing else, as TPM quotes (n = 32) and

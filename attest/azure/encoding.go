@@ -23,12 +23,25 @@ var (
 	errSize   = errors.New("longer than it can be")
 )
 
+// space is memory that parts of evidence are decoded into: most are a few bytes, and to allocate each by itself takes as long as to decode it.
+type space []byte
+
+// take returns n bytes.
+func (s *space) take(n int) []byte {
+	if n > len(*s) {
+		return make([]byte, n)
+	}
+	part := (*s)[:n:n]
+	*s = (*s)[n:]
+	return part
+}
+
 // decodeHex decodes lower-case hex of at most limit bytes.
-func decodeHex(text []byte, limit int) ([]byte, error) {
+func (s *space) decodeHex(text []byte, limit int) ([]byte, error) {
 	if len(text) > hex.EncodedLen(limit) {
 		return nil, errSize
 	}
-	b := make([]byte, len(text)/2)
+	b := s.take(len(text) / 2)
 	if !hextext.DecodeLower(b, text) {
 		return nil, errHex
 	}

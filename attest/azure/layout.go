@@ -2,6 +2,7 @@ package azure
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -29,6 +30,9 @@ const (
 	maxEventLog    = 256 << 10
 	maxAKPublic    = 1 << 10
 )
+
+// quotedSize is what a quote, its signature and the PCR values take, in bytes.
+const quotedSize = 192 + 256 + tpm.NumPCRs*sha256.Size
 
 // Evidence is what a guest presents, in any layout. Nothing in it is verified.
 type Evidence struct {
@@ -99,6 +103,7 @@ func ParseEvidence(kind attest.Kind, data []byte) (*Evidence, error) {
 type reader struct {
 	*jsonscan.Scanner
 	e       *Evidence
+	quoted  space  // what is written in hex: the quote and the PCR values
 	seen    member // that are there
 	present member // that are there and not null
 	text    bool   // whether bytes were written in text
@@ -158,14 +163,15 @@ func (r *reader) version() {
 // quote reads the TPM's quote and the PCR values, each there exactly once.
 func (r *reader) quote() {
 	var message, signature, pcrs bool
+	r.quoted = make(space, quotedSize)
 	r.Object(func(name []byte) {
 		switch string(name) {
 		case "message":
 			r.Once(&message, name)
-			r.e.Message = r.bytes("message", maxMessage, decodeHex)
+			r.e.Message = r.bytes("message", maxMessage, r.quoted.decodeHex)
 		case "signature":
 			r.Once(&signature, name)
-			r.e.Signature = r.bytes("signature", maxSignature, decodeHex)
+			r.e.Signature = r.bytes("signature", maxSignature, r.quoted.decodeHex)
 		case "pcrs":
 			r.Once(&pcrs, name)
 			r.pcrs()
@@ -185,7 +191,7 @@ func (r *reader) pcrs() {
 			r.Refuse(attest.Refuse(attest.CodePCRCount, "over %d PCR values are presented", tpm.NumPCRs))
 			return
 		}
-		values = append(values, r.bytes("a PCR value", maxPCR, decodeHex))
+		values = append(values, r.bytes("a PCR value", maxPCR, r.quoted.decodeHex))
 	})
 	r.e.PCRs = values
 }

@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"bytes"
 	"crypto/rsa"
 	"errors"
 	"math/big"
@@ -200,5 +201,6 @@ func (runtime *Runtime) spki() []byte {
 
 // Carries reports whether the user data begins with data and has zeros after it.
 func (runtime *Runtime) Carries(data []byte) bool {
-	return len(data) > 0 && runtime.UserData != nil && attest.BoundTo(data).Padded(runtime.UserData) == nil
+	rest, begins := bytes.CutPrefix(runtime.UserData, data)
+	return len(data) > 0 && begins && allZero(rest)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/attest/eventlog"
+	"github.com/vouchsafe/vouchsafe/attest/internal/hextext"
 	"github.com/vouchsafe/vouchsafe/attest/snp"
 	"github.com/vouchsafe/vouchsafe/attest/tpm"
 )
@@ -94,7 +95,7 @@ func (v *Verifier) judge(ctx context.Context, in attest.Input, evidence *Evidenc
 	hostData := claims.InitData
 	claims.Kind = v.kind
 	claims.Bound = attest.Ptr(in.Binding.IsBound())
-	claims.ReportData = hex.EncodeToString(quote.ExtraData)
+	claims.ReportData = hextext.String(quote.ExtraData)
 	claims.Azure = azureClaims(evidence, report, fresh, hostData)
 	claims.TPM = tpmClaims(quote, evidence.PCRs, spki)
 	bindInitData(claims, in.Init, evidence.PCRs[initDataPCR])
@@ -168,7 +169,7 @@ func azureClaims(evidence *Evidence, report *HCLReport, fresh bool, hostData str
 	config := report.Runtime.config
 	return &attest.AzureClaims{
 		LayoutVersion: evidence.Version, ReportType: int(report.Type),
-		UserData: hex.EncodeToString(report.Runtime.UserData), UserDataBound: fresh,
+		UserData: hextext.String(report.Runtime.UserData), UserDataBound: fresh,
 		VMUniqueID: config.VMUniqueID, RootCertThumbprint: config.RootCertThumbprint, HardwareSealingPolicy: config.HardwareSealingPolicy,
 		SecureBoot: config.SecureBoot, TPMEnabled: config.TPMEnabled, TPMPersisted: config.TPMPersisted,
 		ConsoleEnabled: config.ConsoleEnabled, InteractiveConsole: config.InteractiveConsole, FilteredDevices: config.FilteredDevices,

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -112,7 +113,19 @@ func appendObject[V any](b []byte, m map[string]V, depth int) (_ []byte, err err
 // compareUTF16 orders member names by their UTF-16 code units (RFC 8785, section 3.2.3), which differs from the
 // order of their UTF-8 bytes only where a surrogate pair meets U+E000 to U+FFFF.
 func compareUTF16(a, b string) int {
+	if isASCII(a) && isASCII(b) { // whose order is the same in both, as it is of nearly all names
+		return strings.Compare(a, b)
+	}
 	return slices.Compare(utf16.Encode([]rune(a)), utf16.Encode([]rune(b)))
+}
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
 
 // appendString writes s with the escapes of RFC 8785, section 3.2.2.2: the two-character forms where JSON has them, \u00xx in

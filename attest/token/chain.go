@@ -90,28 +90,23 @@ func decodeChain(encoded []string) ([][]byte, error) {
 	return chain, nil
 }
 
-// verify returns the key of the chain's first certificate when the chain ends at a configured root at the time at. Certificates that follow the first
+// verify returns the key of the first certificate in a header's chain, which has one, when the chain ends at a configured root at the time at. Certificates that follow the first
 // are intermediates at best: a root that a token brings is not a root. The chain is known by its text, which has one spelling in either base64: whoever
 // fills the cache with others has what a root signed.
-func (r *roots) verify(encoded []string, at time.Time) (*verifiedChain, error) {
-	parts := make([][]byte, len(encoded))
-	for i, text := range encoded {
-		parts[i] = []byte(text)
-	}
-	known := verified.KeyOf(parts...)
-	if v, ok := r.chains.Get(known); ok {
+func (r *roots) verify(h *header, at time.Time) (*verifiedChain, error) {
+	if v, ok := r.chains.Get(h.chainKey); ok {
 		if !at.Before(v.from) && !at.After(v.until) {
 			return v, nil
 		}
-		r.chains.Drop(known)
+		r.chains.Drop(h.chainKey)
 	}
-	chain, err := decodeChain(encoded)
+	chain, err := decodeChain(h.chain)
 	if err != nil {
 		return nil, err
 	}
 	v, err := r.build(chain, at)
 	if err == nil {
-		r.chains.Put(known, v)
+		r.chains.Put(h.chainKey, v)
 	}
 	return v, err
 }

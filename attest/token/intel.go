@@ -142,7 +142,7 @@ func (o object) identifiers(name, member string) (out []string) {
 	// The objects are taken apart behind all other nodes, where they were for a while when the list was checked, and where there is room.
 	list := o.find(name)
 	p := parser{text: o.in.text, at: int(o.in.nodes[list].start) + 1, nodes: o.in.nodes, hashes: o.in.hashes}
-	defer func(nodes []node, hashes []uint32) { o.in.nodes, o.in.hashes = nodes, hashes }(p.nodes, p.hashes)
+	defer func(nodes []node, hashes []byte) { o.in.nodes, o.in.hashes = nodes, hashes }(p.nodes, p.hashes)
 	for n := 0; ; {
 		switch p.next() {
 		case ']':

@@ -12,6 +12,7 @@ import (
 
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/attest/internal/jsonscan"
+	"github.com/vouchsafe/vouchsafe/attest/internal/verified"
 )
 
 // Limits of a token in bytes, checked before anything is decoded.
@@ -79,24 +80,28 @@ func (a *algorithm) verify(key crypto.PublicKey, input, signature []byte) bool {
 
 // jws is a token taken apart. Nothing of it is verified.
 type jws struct {
-	header    header
+	header    *header
 	payload   object
 	input     []byte // what is signed: the first two parts as they came
 	signature []byte
 }
 
-// header is what counts of a protected header. Addresses in it (jku, x5u) are never looked at, and a key or chain in it is believed only as far as
+// header is what counts of a protected header. It does not change once it was read. Addresses in it (jku, x5u) are never looked at, and a key or chain in it is believed only as far as
 // the configured keys and roots vouch for it.
 type header struct {
 	alg   string
 	kid   string
 	jwk   object   // "jwk"; without members when there is none
 	chain []string // "x5c", or "x5c" within "jwk" as Confidential Containers' Attestation Service writes it: base64 of DER, leaf first
+
+	chainKey verified.Key // names chain in a cache; zero where there is none
+	encoded  []byte       // what it was read from, in base64url, where it is kept for the next token; nil otherwise
 }
 
 // parseJWS takes a compact JWS apart (RFC 7515, section 7.1). Every part must be base64url without padding in the one spelling that an encoder
-// writes, so that no two texts are one token.
-func parseJWS(compact []byte) (*jws, error) {
+// writes, so that no two texts are one token. known returns a header that was read before from its encoded form, nil for one that was not; it may be
+// nil itself.
+func parseJWS(compact []byte, known func(encoded []byte) *header) (*jws, error) {
 	if len(compact) > MaxToken {
 		return nil, attest.Refuse(attest.CodeTooLarge, "a token of %d bytes: at most %d are read", len(compact), MaxToken)
 	}
@@ -112,9 +117,14 @@ func parseJWS(compact []byte) (*jws, error) {
 		return malformed("has a header or signature of more bytes than one has")
 	}
 	t := &jws{input: compact[:len(protected)+1+len(payload)]}
-	headerText, ok := decodeText(protected)
-	if !ok {
-		return malformed("has a header that is not base64url")
+	if known != nil {
+		t.header = known(protected)
+	}
+	var headerText string
+	if t.header == nil {
+		if headerText, ok = decodeText(protected); !ok {
+			return malformed("has a header that is not base64url")
+		}
 	}
 	payloadText, ok := decodeText(payload)
 	if !ok {
@@ -124,8 +134,10 @@ func parseJWS(compact []byte) (*jws, error) {
 		return malformed("has no signature, or one that is not base64url")
 	}
 	var err error
-	if t.header, err = parseHeader(headerText); err != nil {
-		return nil, err
+	if t.header == nil {
+		if t.header, err = parseHeader(headerText); err != nil {
+			return nil, err
+		}
 	}
 	if t.payload, err = parseObject(payloadText); err != nil {
 		return nil, attest.Refuse(attest.CodeMalformed, "the token's payload: %w", err)
@@ -134,9 +146,9 @@ func parseJWS(compact []byte) (*jws, error) {
 }
 
 // parseHeader reads a protected header. What would change the meaning of the token is refused; what is not known has none (RFC 7515, section 4).
-func parseHeader(text string) (header, error) {
-	refuse := func(format string, args ...any) (header, error) {
-		return header{}, attest.Refuse(attest.CodeMalformed, "the token's header "+format, args...)
+func parseHeader(text string) (*header, error) {
+	refuse := func(format string, args ...any) (*header, error) {
+		return nil, attest.Refuse(attest.CodeMalformed, "the token's header "+format, args...)
 	}
 	o, err := parseObject(text)
 	if err != nil {
@@ -152,7 +164,7 @@ func parseHeader(text string) (header, error) {
 	default:
 		return refuse("says the type %.40q", typ)
 	}
-	h := header{alg: o.text("alg"), kid: o.text("kid")}
+	h := &header{alg: o.text("alg"), kid: o.text("kid")}
 	if len(h.kid) > maxKeyID {
 		return refuse("has a key id of over %d bytes", maxKeyID)
 	}
@@ -163,6 +175,13 @@ func parseHeader(text string) (header, error) {
 			return refuse("has two certificate chains")
 		}
 		h.chain = within
+	}
+	if len(h.chain) > 0 {
+		parts := make([][]byte, len(h.chain))
+		for i, text := range h.chain {
+			parts[i] = []byte(text)
+		}
+		h.chainKey = verified.KeyOf(parts...)
 	}
 	return h, o.err()
 }

@@ -231,7 +231,7 @@ func checkPublic(public crypto.PublicKey) error {
 
 // find returns the key that a header names: by its id, or where it names none by the key in it, which is compared and never used. A
 // header that names no key has none, even where the set has only one.
-func (s keySet) find(h header) *key {
+func (s keySet) find(h *header) *key {
 	for i := range s {
 		k := &s[i]
 		if h.kid != "" {

@@ -1,6 +1,7 @@
 package token
 
 import (
+	"bytes"
 	"fmt"
 	"iter"
 	"slices"
@@ -80,15 +81,17 @@ func (o object) find(name string) int32 {
 	}
 	// To look at what is behind the object, members or not, is quicker than to go from one member to the next.
 	want, behind := rough(name), o.at+1
-	for i, hash := range o.in.hashes[behind:] {
-		if hash != want {
-			continue
+	for {
+		next := bytes.IndexByte(o.in.hashes[behind:], want)
+		if next < 0 {
+			return 0
 		}
-		if n := &o.in.nodes[behind+int32(i)]; n.parent == o.at && n.name == name {
-			return behind + int32(i)
+		at := behind + int32(next)
+		if n := &o.in.nodes[at]; n.parent == o.at && n.name == name {
+			return at
 		}
+		behind = at + 1
 	}
-	return 0
 }
 
 // raw returns the text of a member that is not null.

@@ -31,6 +31,27 @@ type issuer struct {
 	roots  *roots // configured; nil otherwise
 
 	fetched atomic.Pointer[parsedSet] // the key set that was last parsed
+	header  atomic.Pointer[header]    // of the token that its key last verified
+}
+
+// keep keeps the header of a token that the issuer's key verified, since the next one mostly has the same: it says no more than which key signed, and
+// with a certificate chain is longer than the rest.
+func (is *issuer) keep(t *jws) {
+	if t.header.encoded == nil {
+		encoded, _, _ := bytes.Cut(t.input, []byte{'.'})
+		t.header.encoded = bytes.Clone(encoded)
+		is.header.Store(t.header)
+	}
+}
+
+// knownHeader returns the header that was last kept of an issuer, where it was read from encoded.
+func (v *Verifier) knownHeader(encoded []byte) *header {
+	for _, is := range v.issuers {
+		if h := is.header.Load(); h != nil && bytes.Equal(h.encoded, encoded) {
+			return h
+		}
+	}
+	return nil
 }
 
 // parsedSet is a key set with the digest of what it was parsed from.
@@ -124,7 +145,7 @@ type signed struct {
 // authenticate verifies a token but for its binding, and begins its claims. Who issued it is decided by whose key verifies it; what it says of its issuer only
 // selects the keys that are tried.
 func (v *Verifier) authenticate(ctx context.Context, compact []byte, at time.Time) (*signed, error) {
-	t, err := parseJWS(compact)
+	t, err := parseJWS(compact, v.knownHeader)
 	if err != nil {
 		return nil, err
 	}
@@ -142,6 +163,7 @@ func (v *Verifier) authenticate(ctx context.Context, compact []byte, at time.Tim
 		var missing *attest.Unavailable
 		switch {
 		case err == nil:
+			is.keep(t)
 			return s, s.begin()
 		case errors.As(err, &missing):
 			if unavailable == nil {
@@ -188,12 +210,12 @@ func (v *Verifier) signedBy(ctx context.Context, is *issuer, t *jws, at time.Tim
 }
 
 // keyOf finds the key that a header names among those of a verifier, and where it came from.
-func (v *Verifier) keyOf(ctx context.Context, is *issuer, h header, fresh *attest.Freshness) (*key, string, error) {
+func (v *Verifier) keyOf(ctx context.Context, is *issuer, h *header, fresh *attest.Freshness) (*key, string, error) {
 	if is.roots != nil {
 		if len(h.chain) == 0 {
 			return nil, "", attest.Refuse(attest.CodeCertMissing, "the token brings no certificate, by which %q is known", is.Name)
 		}
-		chain, err := is.roots.verify(h.chain, fresh.At)
+		chain, err := is.roots.verify(h, fresh.At)
 		if err != nil {
 			return nil, "", err
 		}
@@ -251,7 +273,7 @@ func (v *Verifier) keySetOf(ctx context.Context, is *issuer, fresh *attest.Fresh
 
 // unknownKey answers a token that names a key which is not in the set at hand. Its issuer may have begun to use a new one, so it asks for the set to be fetched, and as long as
 // that is under way nobody can tell; when the set was fetched too recently to be fetched again, the key is nobody's.
-func (v *Verifier) unknownKey(is *issuer, h header) error {
+func (v *Verifier) unknownKey(is *issuer, h *header) error {
 	if fetcher, ok := v.endorsements.(Refresher); ok && is.keys == nil && fetcher.Refresh(is.keySet) {
 		return &attest.Unavailable{What: "a newer key set of " + is.Name}
 	}

@@ -5,8 +5,8 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/rsa"
-	_ "crypto/sha256" // linked for crypto.Hash.New
-	_ "crypto/sha512"
+	"crypto/sha256"
+	"crypto/sha512"
 	"errors"
 	"math/big"
 
@@ -151,17 +151,32 @@ func (q *Quote) CheckPCRs(bank crypto.Hash, pcrs [][]byte, by crypto.Hash) error
 	if len(q.Selected) != NumPCRs || q.Selected[NumPCRs-1] != NumPCRs-1 {
 		return attest.Refuse(attest.CodePCRSelection, "the quote is over PCRs %v; all of 0 to %d are expected", q.Selected, NumPCRs-1)
 	}
-	h := by.New()
+	all := make([]byte, 0, NumPCRs*maxPCR)
 	for i, value := range pcrs {
 		if len(value) != bank.Size() {
 			return attest.Refuse(attest.CodePCRSelection, "PCR %d is %d bytes; bank %v has %d", i, len(value), bank, bank.Size())
 		}
-		h.Write(value)
+		all = append(all, value...)
 	}
-	if !bytes.Equal(h.Sum(nil), q.PCRDigest) {
+	if digest := digestBy(by, all); !bytes.Equal(digest[:by.Size()], q.PCRDigest) {
 		return attest.Refuse(attest.CodePCRDigest, "the PCR values presented are not those quoted")
 	}
 	return nil
+}
+
+// digestBy returns the digest of data by one of the accepted hashes, at the beginning of what it returns, which needs no memory of its own.
+func digestBy(hash crypto.Hash, data []byte) (digest [sha512.Size]byte) {
+	switch hash {
+	case crypto.SHA256:
+		sum := sha256.Sum256(data)
+		copy(digest[:], sum[:])
+	case crypto.SHA384:
+		sum := sha512.Sum384(data)
+		copy(digest[:], sum[:])
+	case crypto.SHA512:
+		return sha512.Sum512(data)
+	}
+	return digest
 }
 
 // Signature is a parsed TPMT_SIGNATURE.
@@ -205,9 +220,8 @@ func (sig *Signature) Verify(key crypto.PublicKey, message []byte) error {
 	if err := checkKey(key); err != nil {
 		return err
 	}
-	h := sig.Hash.New()
-	h.Write(message)
-	digest := h.Sum(nil)
+	space := digestBy(sig.Hash, message)
+	digest := space[:sig.Hash.Size()]
 	var err error
 	switch key := key.(type) {
 	case *rsa.PublicKey:

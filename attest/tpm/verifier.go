@@ -103,7 +103,7 @@ func (v *Verifier) Verify(ctx context.Context, in attest.Input) (*attest.Claims,
 	}
 	claims := &attest.Claims{
 		Kind: attest.TPM, HardwareRoot: key.root, Bound: attest.Ptr(in.Binding.IsBound()),
-		ReportData: hex.EncodeToString(quote.ExtraData), Collateral: key.collateral, TPM: key.claims,
+		ReportData: hextext.String(quote.ExtraData), Collateral: key.collateral, TPM: key.claims,
 	}
 	describe(claims.TPM, quote, evidence.PCRs)
 	if err := bindInitData(claims, in.Init, bank, evidence.PCRs); err != nil {

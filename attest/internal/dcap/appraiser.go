@@ -2,12 +2,12 @@ package dcap
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/attest/internal/hextext"
 	"github.com/vouchsafe/vouchsafe/attest/internal/verified"
 )
 
@@ -110,7 +110,7 @@ func (a *Appraiser) Appraise(ctx context.Context, q *Quote, in attest.Input) (*a
 	claims := &attest.Claims{
 		HardwareRoot: attest.RootIntel,
 		Bound:        attest.Ptr(in.Binding.IsBound()),
-		ReportData:   hex.EncodeToString(q.ReportData()),
+		ReportData:   hextext.String(q.ReportData()),
 		Intel:        c.claims(p, launch, now),
 		Collateral:   a.freshness(c, p, in.Time),
 	}

@@ -264,6 +264,22 @@ func verifySignature(key *ecdsa.PublicKey, data, signature []byte) bool {
 		return false
 	}
 	digest := sha256.Sum256(data)
-	r, s := new(big.Int).SetBytes(signature[:signatureSize/2]), new(big.Int).SetBytes(signature[signatureSize/2:])
-	return ecdsa.Verify(key, digest[:], r, s)
+	return ecdsa.VerifyASN1(key, digest[:], derSignature((*[signatureSize]byte)(signature)))
+}
+
+// derSignature returns r and s as the sequence of integers that package crypto/ecdsa reads: to have it made of two numbers by ecdsa.Verify takes twenty
+// allocations.
+func derSignature(signature *[signatureSize]byte) []byte {
+	der := make([]byte, 2, 2+2*(3+signatureSize/2))
+	for _, number := range [...][]byte{signature[:signatureSize/2], signature[signatureSize/2:]} {
+		number = bytes.TrimLeft(number, "\x00")
+		if len(number) == 0 || number[0] >= 0x80 { // it is not negative
+			der = append(der, 0x02, byte(len(number)+1), 0)
+		} else {
+			der = append(der, 0x02, byte(len(number)))
+		}
+		der = append(der, number...)
+	}
+	der[0], der[1] = 0x30, byte(len(der)-2)
+	return der
 }

@@ -2,7 +2,10 @@
 // the standard library a tenth of the time that the check of a quote's signature does, each way. With tables it is a third of that.
 package hextext
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"encoding/hex"
+)
 
 // pairs have the two lower-case digits of each byte, the first one in the lower half.
 var pairs = func() (table [256]uint16) {
@@ -27,6 +30,15 @@ func Encode(dst, src []byte) []byte {
 		binary.LittleEndian.PutUint16(rest[2*i:], pairs[value])
 	}
 	return dst
+}
+
+// String returns src in lower-case digits.
+func String(src []byte) string {
+	var space [128]byte
+	if 2*len(src) > len(space) {
+		return hex.EncodeToString(src)
+	}
+	return string(Encode(space[:], src))
 }
 
 // groups give the bits of each digit at each of the four places of two bytes, and notHex for what is no digit.

@@ -20,6 +20,9 @@ func check(t *testing.T, text []byte) {
 	if DecodeLower(have, text) != lower || lower && !bytes.Equal(have, want) {
 		t.Fatalf("%q, in lower case only: %x, want %x: %v", text, have, want, lower)
 	}
+	if written := String(text); written != hex.EncodeToString(text) {
+		t.Fatalf("%q is written as %q", text, written)
+	}
 	if written := Encode(make([]byte, 2*len(text)+1), text); string(written) != hex.EncodeToString(text) {
 		t.Fatalf("%q is written as %q", text, written)
 	}

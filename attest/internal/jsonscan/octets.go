@@ -1,9 +1,15 @@
 package jsonscan
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"strings"
+)
 
 // fourZeros is how a run of zeros begins: the text 0,0,0,0, as a number.
 const fourZeros = 0x2c302c302c302c30
+
+// manyZeros is the text of so many zeros: whole areas of a report or certificate are not used.
+var manyZeros = strings.Repeat("0,", 64)
 
 // plainOctets reads integers as octets does, as long as each is spelled as it must be and has a comma right behind it, and leaves
 // what is not, or does not fit, for others to judge. It returns how many there were.
@@ -14,7 +20,11 @@ func (s *Scanner) plainOctets(dst []byte) (n int) {
 		next := binary.LittleEndian.Uint64(data)
 		first, second, third := byte(next)-'0', byte(next>>8)-'0', byte(next>>16)-'0'
 		switch {
-		case next == fourZeros && len(dst)-n >= 4: // much of every report and certificate is not used
+		case next == fourZeros && len(dst)-n >= len(manyZeros)/2 && len(data) >= len(manyZeros) && string(data[:len(manyZeros)]) == manyZeros:
+			clear(dst[n:][:len(manyZeros)/2])
+			data = data[len(manyZeros):]
+			n += len(manyZeros) / 2
+		case next == fourZeros && len(dst)-n >= 4:
 			clear(dst[n:][:4])
 			data = data[8:]
 			n += 4
