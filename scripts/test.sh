@@ -25,8 +25,8 @@ partly=(./broker ./broker/node ./cmd/vouchsafe)
 names='Vault|^TestSealScripts$|^TestSourcesOnACommandLine$'
 outside=(internal/testserver internal/pgtest internal/vaulttest examples)
 
-# Tests of store/vault that do one thing after the other, thousands of times: run without the race detector.
-long='^(TestListAtScale|TestHostileKeys|TestSizes)$'
+# Tests of store/vault with many writes or large ones, and nothing at a time that TestContract does not do: only "make accept" has the race detector look on.
+long='^(TestListAtScale|TestHostileKeys|TestSizes|TestRequests|TestDamagedParts|TestContractOnRaft|TestContractSealed)$'
 
 # The core and its front ends, whose tests run on other stores too: broker/brokertest says how. Where there is Vault, "make test" takes the plugin's
 # storage, the slowest, for the front ends' tests only.
@@ -47,10 +47,18 @@ if ! command -v gcc >/dev/null; then
 	echo "No C compiler: the tests run without the race detector."
 fi
 
-# -json, so that skips can be told from passes. Errors count when all has been run.
+# -json, so that skips can be told from passes; without what only debuggers need, which linking takes long over. Errors count when all has been run.
+flags=(-timeout 30m -json -ldflags=-w)
 bad=0
-raced() { CGO_ENABLED=$cgo go test "${race[@]}" -timeout 30m -json "$@" 2>&1 || bad=1; }
-plain() { CGO_ENABLED=0 go test -timeout 30m -json "$@" 2>&1 || bad=1; }
+raced() { CGO_ENABLED=$cgo go test "${race[@]}" "${flags[@]}" "$@" 2>&1 || bad=1; }
+plain() { CGO_ENABLED=0 go test "${flags[@]}" "$@" 2>&1 || bad=1; }
+
+# long_tests runs them.
+long_tests() {
+	local run=plain
+	[ "$mode" = accept ] && run=raced
+	$run -count=1 -parallel 4 -run "$long" ./store/vault
+}
 
 # on runs tests on a store, with the race detector only if asked to, since it has seen this code. Tests that have a Vault of their own are run once, elsewhere.
 on() {
@@ -83,7 +91,7 @@ with_vault_raced() (
 with_vault_plain() (
 	on vault -count=1 "${core[@]}"
 	on plugin -count=1 "${ends[@]}"
-	plain -count=1 -parallel 4 -run "$long" ./store/vault
+	long_tests
 	plain -count=1 $(below "${outside[@]}")
 	cd "$plugin" || exit 1
 	plain -count=1 ./cmd/...
@@ -93,6 +101,7 @@ with_vault_plain() (
 with_vault() {
 	local started=$SECONDS out result=0
 	out=$(mktemp -d) || return 1
+	echo "The tests with Vault: they are shown when all of them have ended."
 	with_vault_raced >"$out/raced" &
 	with_vault_plain >"$out/plain" || result=1
 	wait $! || result=1
