@@ -137,7 +137,7 @@ func (c *Client) Watch(ctx context.Context, prefix string) (<-chan store.Event, 
 	}
 	defer c.leave()
 	ctx, cancel := context.WithCancel(ctx)
-	context.AfterFunc(c.done, cancel)
+	forget := context.AfterFunc(c.done, cancel)
 	body, err := c.ask(ctx, watch, request{Prefix: prefix})
 	if err != nil {
 		cancel()
@@ -158,6 +158,7 @@ func (c *Client) Watch(ctx context.Context, prefix string) (<-chan store.Event, 
 	}
 	receiver := feed.NewReceiver()
 	go func() {
+		defer forget()
 		defer cancel()
 		defer body.Close()
 		defer receiver.Close()
