@@ -19,7 +19,7 @@ build:
 test: setup
 	@bash scripts/test.sh
 
-## test-vault: what needs a real Vault server, which the first run builds: some minutes
+## test-vault: the part of it that needs a real Vault server, which the first run builds: some minutes
 test-vault: setup
 	@bash scripts/test.sh vault
 
@@ -48,9 +48,9 @@ generate:
 	$(GO) test -count=1 -run '^TestOpenAPI$$' ./broker/api -update
 	VOUCHSAFE_UPDATE=1 $(GO) test -count=1 -run '^TestReference$$' ./cmd/vouchsafe ./cmd/vouchsafe-agent
 
-## accept: the long runs: 300 crashes, every failure of Vault, 200,000 inputs a parser, 100,000 requests
+## accept: the long runs: 300 crashes, every failure of Vault, 200,000 inputs a parser, 100,000 requests, the core on every store
 accept: setup
-	VOUCHSAFE_CRASHES=300 VOUCHSAFE_VAULT_FAILURES=1 VOUCHSAFE_MUTATIONS=200000 VOUCHSAFE_REQUESTS=100000 bash scripts/test.sh
+	VOUCHSAFE_CRASHES=300 VOUCHSAFE_VAULT_FAILURES=1 VOUCHSAFE_MUTATIONS=200000 VOUCHSAFE_REQUESTS=100000 bash scripts/test.sh accept
 
 setup:
 	@bash scripts/setup.sh

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -19,7 +20,22 @@ import (
 
 // The programs that pages run and that are not this project's: a stand-in for Vault's, which is not to be had as a module of reasonable size.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"vault": func() { os.Exit(vaultCLI(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }})
+	testscript.Main(cleaning{m}, map[string]func(){"vault": func() { os.Exit(vaultCLI(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }})
+}
+
+// cleaning removes the programs that were built when the tests have been run.
+type cleaning struct{ *testing.M }
+
+func (c cleaning) Run() int {
+	defer func() { _ = os.RemoveAll(built.dir) }()
+	return c.M.Run()
+}
+
+// built are this project's programs, which all pages run.
+var built struct {
+	sync.Once
+	dir string
+	err error
 }
 
 // patience is how long a test waits for what takes a second on a machine that is not busy.
@@ -69,16 +85,23 @@ func newPage(t *testing.T, example string, env []string, oldnew ...string) *page
 	return p
 }
 
-// programs builds this project's programs and returns their folder.
+// programs returns the folder of this project's programs, which are built once.
 func programs(t *testing.T) string {
 	t.Helper()
-	bin := t.TempDir()
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", bin+"/", "../cmd/vouchsafe", "../cmd/vouchsafe-agent")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
+	built.Do(func() {
+		if built.dir, built.err = os.MkdirTemp("", "vouchsafe-examples"); built.err != nil {
+			return
+		}
+		build := exec.Command("go", "build", "-o", built.dir+"/", "../cmd/vouchsafe", "../cmd/vouchsafe-agent")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			built.err = fmt.Errorf("go build: %w\n%s", err, out)
+		}
+	})
+	if built.err != nil {
+		t.Fatal(built.err)
 	}
-	return bin
+	return built.dir
 }
 
 func (p *page) write(name, text string, mode os.FileMode) {

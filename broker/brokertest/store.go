@@ -8,14 +8,15 @@ import (
 
 	"github.com/vouchsafe/vouchsafe/broker/data"
 	"github.com/vouchsafe/vouchsafe/internal/vaulttest"
+	"github.com/vouchsafe/vouchsafe/internal/vaulttest/pluginstore"
 	"github.com/vouchsafe/vouchsafe/store"
 	"github.com/vouchsafe/vouchsafe/store/bolt"
 	"github.com/vouchsafe/vouchsafe/store/storetest"
 )
 
 // StoreVariable is the environment variable that says on which store the brokers of tests run: "bolt", the default, is a file that one broker
-// has; "vault" a KV engine of a real Vault, which skips the test where there is none; "nonatomic" a store that several share and that makes one write
-// after the other, kept in a file.
+// has; "nonatomic" a store that several share and that makes one write after the other, kept in a file; "vault" a KV engine of a real Vault; "plugin" the storage
+// that a real Vault gives to a plugin, below the store that the broker inside Vault has. The last two skip the test where there is no Vault.
 const StoreVariable = "VOUCHSAFE_TEST_STORE"
 
 // sharedStore returns the store that the environment asks for, nil for a file.
@@ -28,8 +29,10 @@ func sharedStore(tb testing.TB, dir string) *data.Shared {
 		return Steps(tb, dir).Shared()
 	case "vault":
 		return InVault(tb)
+	case "plugin":
+		return inPlugin(tb)
 	default:
-		tb.Fatalf("brokertest: %s is %q, not bolt, vault or nonatomic", StoreVariable, kind)
+		tb.Fatalf("brokertest: %s is %q, not bolt, nonatomic, vault or plugin", StoreVariable, kind)
 		return nil
 	}
 }
@@ -41,6 +44,15 @@ func InVault(tb testing.TB) *data.Shared {
 	return data.Vault(data.InVault{
 		Conn: server.Conn(tb), Address: server.Address, Mount: server.Mount(tb, "kv", map[string]string{"version": "2"}), Staleness: data.DefaultStaleness,
 	})
+}
+
+// inPlugin returns a store in the storage that a real Vault gives to a plugin. It skips the test where there is no Vault.
+func inPlugin(tb testing.TB) *data.Shared {
+	tb.Helper()
+	kept := pluginstore.New(tb)
+	return &data.Shared{Where: "the storage of a plugin of a test", Open: func(context.Context, store.Purpose, bool) (store.Store, error) {
+		return kept.Open(), nil
+	}}
 }
 
 // StepStore is a store that several brokers share and that is not atomic; see [storetest.Steps].

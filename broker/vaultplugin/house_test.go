@@ -67,7 +67,7 @@ func TestHouse(t *testing.T) {
 		if comments != 1 {
 			t.Errorf("%s has %d package comments", p.ImportPath, comments)
 		}
-		for _, test := range []string{"store/storetest", "internal/vaulttest", "internal/mutate", "attest/tpm/tpmtest", "internal/testserver"} {
+		for _, test := range []string{"store/storetest", "internal/vaulttest", "internal/vaulttest/pluginstore", "internal/mutate", "attest/tpm/tpmtest", "internal/testserver"} {
 			if slices.Contains(p.Deps, module+test) {
 				t.Errorf("%s links %s, which is for tests", p.ImportPath, test)
 			}

@@ -198,7 +198,7 @@ func TestLayersForbid(t *testing.T) {
 func TestWhatShipsUsesNoTestHelpers(t *testing.T) {
 	helpers := []string{
 		"internal/crash", "internal/faultstore", "internal/mutate", "internal/vectors", "internal/snpjson", "internal/softtpm",
-		"internal/ratio", "internal/testserver", "internal/vaulttest", "internal/pgtest", "attest/tpm/tpmtest", "attest/snp/snptest", "attest/tdx/tdxtest", "attest/azure/azuretest", "attest/nvidia/nvidiatest", "attest/internal/dcap/dcaptest",
+		"internal/ratio", "internal/testserver", "internal/vaulttest", "internal/vaulttest/pluginstore", "internal/vaulttest/pluginstore/wire", "internal/pgtest", "attest/tpm/tpmtest", "attest/snp/snptest", "attest/tdx/tdxtest", "attest/azure/azuretest", "attest/nvidia/nvidiatest", "attest/internal/dcap/dcaptest",
 		"attest/measure/pe/petest", "attest/collateral/vendortest", "store/storetest", "broker/brokertest", "broker/kbs/kbstest",
 	}
 	found := 0

@@ -46,11 +46,11 @@ func (s *Server) Client(t testing.TB) *api.Client {
 	return client
 }
 
-// Conn returns a connection with the root token, closed when t ends.
+// Conn returns a connection with the root token, closed when t ends. It waits for an answer for as long as a busy machine may take.
 func (s *Server) Conn(t testing.TB) *vaultconn.Conn {
 	t.Helper()
 	conn, err := vaultconn.Open(t.Context(), vaultconn.Config{
-		Address: s.Address, CACert: s.CAFile, Development: s.CAFile == "", Auth: vaultconn.Auth{Method: "token", Token: s.RootToken},
+		Address: s.Address, CACert: s.CAFile, Development: s.CAFile == "", Timeout: patience, Auth: vaultconn.Auth{Method: "token", Token: s.RootToken},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -186,8 +186,9 @@ func (s *Server) run(listen, cluster string) error {
 
 	cmd := exec.Command(s.program, arguments...)
 	cmd.Dir = s.dir
-	// Nothing of this process's environment, in which there may be another Vault's address and token.
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir, "TMPDIR=" + filepath.Join(s.dir, "tmp")}
+	// Nothing of this process's environment, in which there may be another Vault's address and token. A server that lives for a minute collects its garbage seldom:
+	// a tenth less of the processor.
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir, "TMPDIR=" + filepath.Join(s.dir, "tmp"), "GOGC=400"}
 	cmd.Stdout, cmd.Stderr = writer, output
 	_, err = s.keeper.Start(cmd)
 	if err = errors.Join(err, writer.Close()); err != nil {

@@ -81,8 +81,10 @@ func TestListAtScale(t *testing.T) {
 	if testing.Short() {
 		t.Skip("ten thousand records take a while to make")
 	}
+	t.Parallel()
 	const records, page = 10_000, 100
-	s, o, _ := watched(t, Config{})
+	s, o, server := watched(t, Config{})
+	maker := again(t, s, server, Config{}) // whose requests nobody counts
 	var want []string
 	for i := range records {
 		want = append(want, fmt.Sprintf("default/scale/%05d", i))
@@ -92,7 +94,7 @@ func TestListAtScale(t *testing.T) {
 	for worker := range 8 {
 		wait.Go(func() {
 			for i := worker; i < records; i += 8 {
-				if err := s.Apply(t.Context(), store.Write{Key: want[order[i]], Value: []byte("x")}); err != nil {
+				if err := maker.Apply(t.Context(), store.Write{Key: want[order[i]], Value: []byte("x")}); err != nil {
 					t.Error(err)
 					return
 				}
@@ -137,7 +139,8 @@ func TestListAtScale(t *testing.T) {
 
 // TestSizes writes values around where they are split, and the largest, on raft, whose entries are bounded.
 func TestSizes(t *testing.T) {
-	server := vaulttest.Start(t, vaulttest.WithRaft(""))
+	t.Parallel()
+	server := vaulttest.Start(t, vaulttest.WithRaft(quick(t)))
 	s := open(t, Config{Conn: server.Conn(t), Mount: mount(t, server)})
 	random := rand.NewChaCha8([32]byte{})
 	version := uint64(0)
@@ -162,12 +165,14 @@ func TestSizes(t *testing.T) {
 
 // TestHostileKeys puts every strange segment through Vault and its storages and back, and lists them in order.
 func TestHostileKeys(t *testing.T) {
-	for name, start := range map[string]func(testing.TB) *vaulttest.Server{
-		"memory": vaulttest.Shared,
-		"files":  func(t testing.TB) *vaulttest.Server { return vaulttest.Start(t, vaulttest.WithFile("")) },
-		"raft":   func(t testing.TB) *vaulttest.Server { return vaulttest.Start(t, vaulttest.WithRaft("")) },
+	t.Parallel()
+	for name, start := range map[string]func(*testing.T) *vaulttest.Server{
+		"memory": func(t *testing.T) *vaulttest.Server { return vaulttest.Shared(t) },
+		"files":  func(t *testing.T) *vaulttest.Server { return vaulttest.Start(t, vaulttest.WithFile(quick(t))) },
+		"raft":   func(t *testing.T) *vaulttest.Server { return vaulttest.Start(t, vaulttest.WithRaft(quick(t))) },
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			server := start(t)
 			s := open(t, Config{Conn: server.Conn(t), Mount: mount(t, server)})
 			var keys []string
