@@ -220,7 +220,7 @@ func (c *Config) routes(b *broker.Broker, d *data.Data) (map[string]http.Handler
 	}
 	var stored *session.Stored
 	if d.Shared != nil {
-		if stored, err = session.NewStored(d.Store, store.Key(store.SysNamespace, "session"), c.Now, nil); err != nil {
+		if stored, err = session.NewStored(d.Store, d.Nonces, store.Key(store.SysNamespace, "session"), c.Now, nil); err != nil {
 			return nil, err
 		}
 	}

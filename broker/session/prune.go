@@ -19,9 +19,9 @@ const (
 	pruneEvery = 32
 	pruneBatch = 128
 
-	// pruneAfter is how long past its expiry a record is kept: until no broker whose clock is MaxSkew behind takes it for
-	// good, with as much again because the clocks are read at different moments.
-	pruneAfter = 2 * MaxSkew
+	// pruneAfter is how long past its expiry a record is kept: until no broker whose clock is [store.MaxSkew] behind takes it for
+	// good, with as much again because the clocks are read at different moments. See "The clock" in the package documentation.
+	pruneAfter = 2 * store.MaxSkew
 
 	// pruneFor bounds how long one pass takes in the background.
 	pruneFor = time.Minute
@@ -79,6 +79,10 @@ func (p *pruner) prune(ctx context.Context, now time.Time) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("session: listing records: %w", err)
 	}
+	// A clock here that is ahead must not take away what others still hold for good. Vault has just answered, so its time is known.
+	if shared, ok := sharedTime(p.store); ok && shared.Before(now) {
+		now = shared
+	}
 	before := now.Add(-pruneAfter)
 	var writes []store.Write
 	for _, e := range entries {
@@ -116,6 +120,14 @@ func (p *pruner) prune(ctx context.Context, now time.Time) (int, error) {
 		}
 	}
 	return removed, nil
+}
+
+// sharedTime is the time by a clock that all brokers over a store see, where there is one.
+func sharedTime(s store.Store) (time.Time, bool) {
+	if clocked, ok := s.(store.Clocked); ok {
+		return clocked.Clock()
+	}
+	return time.Time{}, false
 }
 
 func (p *pruner) expiry(key string) (time.Time, bool) {

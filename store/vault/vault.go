@@ -160,6 +160,9 @@ func (s *Store) Header() Header { return s.header }
 // Atomic is false: the writes of an Apply are made one after the other, each durable before the next.
 func (s *Store) Atomic() bool { return false }
 
+// Clock implements store.Clocked by Vault's clock.
+func (s *Store) Clock() (time.Time, bool) { return s.conn.Clock() }
+
 // enter begins a call; leave ends it.
 func (s *Store) enter(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
