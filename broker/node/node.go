@@ -154,6 +154,9 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 	if c.Vault != nil {
 		metrics.WatchVault(c.Vault, now)
 	}
+	if d.Shared != nil {
+		metrics.WatchStore(d.Lost)
+	}
 	return &Node{Broker: b, Data: d, URL: c.URL, server: s, listener: listener, collateral: c.Collateral}, nil
 }
 
