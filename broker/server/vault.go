@@ -20,7 +20,7 @@ var (
 	vaultInFlight = prometheus.NewDesc("vouchsafe_vault_requests_in_flight", "Requests to Vault under way.", nil, nil)
 	vaultAhead    = prometheus.NewDesc("vouchsafe_vault_clock_ahead_seconds",
 		"Seconds by which the broker's clock is ahead of Vault's, to a second or two; negative when it is behind.", nil, nil)
-	vaultWaiting  = prometheus.NewDesc("vouchsafe_vault_requests_waiting", "Requests to Vault that wait for their turn.", nil, nil)
+	vaultWaiting = prometheus.NewDesc("vouchsafe_vault_requests_waiting", "Requests to Vault that wait for their turn.", nil, nil)
 )
 
 // WatchVault adds metrics of a connection to Vault, and has it tell of its requests. now is the time by which the token ends. A Metrics watches one
