@@ -399,6 +399,6 @@ func TestIssuedWhenNothingCanBeRecorded(t *testing.T) {
 	}
 	faults.FailApply(nil)
 	faults.FailReads("")
-	c.add(2 * time.Minute)
+	c.add(3 * time.Minute)
 	awaitRecords(t, b, 0)
 }

@@ -379,7 +379,7 @@ func TestIssuedIsTriedAgain(t *testing.T) {
 	if len(s.working()) != 1 {
 		t.Error("it was ended without an attempt")
 	}
-	c.add(2 * time.Minute)
+	c.add(3 * time.Minute)
 	s.awaitWorking(t, 0)
 	awaitRecords(t, b, 0)
 	// What the source has ended by itself needs no attempt.

@@ -16,8 +16,9 @@ const (
 	tendEvery  = time.Second     // looks for what is due
 	sweepEvery = 5 * time.Minute // reads all records, for those of brokers that are gone
 	// orphanAge is how old a record without a release must be before nobody can be about to release it: Vault ends requests after 90 seconds,
-	// and this broker long before.
-	orphanAge = 2 * time.Minute
+	// and this broker long before. What a search for it may find besides is another release's, issued up to sourceTimeout + 2 store.MaxSkew after
+	// it, and must have had its handle recorded when handles were read, at most knownFor ago; 25 seconds are left for that.
+	orphanAge = 3 * time.Minute
 	// foreignGrace is what the broker that issued something has before another ends it.
 	foreignGrace = 30 * time.Second
 	// revokeTimeout bounds one attempt to end something.
@@ -98,7 +99,7 @@ func (b *Broker) sweep(ctx context.Context, prefix string) error {
 	return first
 }
 
-// knownHandles are those of all records, read once for many searches. What a search finds was issued a minute before they were read, or earlier, and so had its record.
+// knownHandles are those of all records, read once for many searches. What a search finds had its record by then: see orphanAge.
 type knownHandles struct {
 	read    time.Time
 	byPlace map[string]map[string]bool
@@ -285,8 +286,7 @@ func (b *Broker) endOrphan(ctx context.Context, i *issue, all *knownHandles) err
 		if err != nil {
 			return err
 		}
-		const skew = 30 * time.Second // of the clocks
-		handles, err := issuer.Issued(ctx, r.Place, r.Asked.Add(-skew), r.Asked.Add(sourceTimeout+skew))
+		handles, err := issuer.Issued(ctx, r.Place, r.Asked.Add(-store.MaxSkew), r.Asked.Add(sourceTimeout+store.MaxSkew))
 		if err != nil {
 			b.logger.WarnContext(ctx, "what a source may have issued before a crash cannot be looked for", "kind", r.Kind, "place", r.Place.Name, "cause", err)
 			if !errors.Is(err, source.ErrForbidden) && !errors.Is(err, source.ErrRejected) {

@@ -26,6 +26,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // MaxValue is the largest value in bytes: a secret of 1 MiB, doubled for its envelope, metadata and encodings.
@@ -38,6 +39,9 @@ const (
 	MinSegments = 2
 	MaxSegments = 12
 )
+
+// MaxSkew is how far apart the clocks may be of those who work on one store: brokers, and Vault where it keeps the store or issues secrets.
+const MaxSkew = time.Minute
 
 // SysNamespace is the first segment of records that belong to the whole store.
 const SysNamespace = "sys"
@@ -53,6 +57,10 @@ var (
 	ErrInvalid     = errors.New("invalid key or value")
 	ErrCorrupt     = errors.New("record is damaged")
 	ErrClosed      = errors.New("store closed")
+
+	// ErrLost: what was in the store is gone from its place, as when a mount of Vault was disabled and enabled again. It goes with ErrUnavailable: nothing
+	// is done until the data is back, and a person has to bring it back.
+	ErrLost = errors.New("what was in the store is gone")
 )
 
 // Purpose says what a store, and the broker over it, is for. A store of one purpose is never opened for the other: evidence that anybody can
@@ -113,6 +121,13 @@ type Store interface {
 
 	// Close ends the store. Calls after it return ErrClosed, except that a second Close does nothing.
 	Close() error
+}
+
+// Clocked is a Store that knows the time by a clock which all who share it see, whatever their own show.
+type Clocked interface {
+	// Clock returns that time, as of the latest answer and what has passed since: never ahead of it, and no more than a second behind when the answer
+	// came. It is false where no time is known.
+	Clock() (time.Time, bool)
 }
 
 // ConflictError says which record had another version.

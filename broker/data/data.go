@@ -66,6 +66,7 @@ type Data struct {
 	Nonces  *session.SharedKeys // of a shared store
 
 	check func(context.Context) error // of the store, see Check
+	lost  func() error                // of the store, see Lost
 
 	stop   context.CancelFunc // of what goes on in the background
 	behind sync.WaitGroup

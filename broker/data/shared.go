@@ -82,6 +82,9 @@ func (c Config) openOver(ctx context.Context, inner store.Store) (_ *Data, err e
 	if checked, ok := inner.(interface{ Check(context.Context) error }); ok {
 		d.check = checked.Check
 	}
+	if told, ok := inner.(interface{ Lost() error }); ok {
+		d.lost = told.Lost
+	}
 	defer func() {
 		if err == nil {
 			return
@@ -126,6 +129,14 @@ func (d *Data) Check(ctx context.Context) error {
 		return nil
 	}
 	return d.check(ctx)
+}
+
+// Lost returns an error wrapping store.ErrLost while the shared store is known to be gone from its place, where the store can tell. The store is not asked.
+func (d *Data) Lost() error {
+	if d.lost == nil {
+		return nil
+	}
+	return d.lost()
 }
 
 // followKeys has the keys that other brokers rotate read again, as long as the store is open. A watch that ends with the store's connection is begun again.

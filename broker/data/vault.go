@@ -2,6 +2,7 @@ package data
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/store"
@@ -21,6 +22,7 @@ type InVault struct {
 	Prefix    string          // default vault.DefaultPrefix
 	Staleness time.Duration   // see [Shared]
 	Now       func() time.Time
+	Logger    *slog.Logger // told that the store is lost, and that it is back; default slog.Default
 }
 
 // Vault is a store that brokers share in a KV engine of Vault.
@@ -32,7 +34,7 @@ func Vault(v InVault) *Shared {
 		Where: "in Vault, " + v.Address + " " + v.Mount + "/" + v.Prefix, Staleness: v.Staleness,
 		Open: func(ctx context.Context, purpose store.Purpose, create bool) (store.Store, error) {
 			return vault.Open(ctx, vault.Config{
-				Conn: v.Conn, Mount: v.Mount, Prefix: v.Prefix, Purpose: purpose, Create: create, Staleness: v.Staleness, Now: v.Now,
+				Conn: v.Conn, Mount: v.Mount, Prefix: v.Prefix, Purpose: purpose, Create: create, Staleness: v.Staleness, Now: v.Now, Logger: v.Logger,
 			})
 		},
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/attest/jcs"
 	"github.com/vouchsafe/vouchsafe/internal/strictjson"
+	"github.com/vouchsafe/vouchsafe/store"
 )
 
 // Type is the "typ" of the token's protected header.
@@ -38,9 +39,6 @@ const (
 
 // MaxLifetime bounds what a token may say of its own life. A token cannot be called back.
 const MaxLifetime = 24 * time.Hour
-
-// maxSkew is how far in the future another broker's nbf may lie.
-const maxSkew = time.Minute
 
 // The errors of Encode, Decode and Check.
 var (
@@ -249,7 +247,7 @@ func (t *Token) Check(now time.Time, issuer, audience string) error {
 		return ErrElsewhere
 	case !now.Before(t.Expires):
 		return ErrExpired
-	case t.Issued.After(now.Add(maxSkew)):
+	case t.Issued.After(now.Add(store.MaxSkew)):
 		return ErrEarly
 	}
 	return nil

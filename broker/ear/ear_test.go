@@ -16,6 +16,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/internal/mutate"
 	"github.com/vouchsafe/vouchsafe/internal/vectors"
+	"github.com/vouchsafe/vouchsafe/store"
 )
 
 var issued = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
@@ -252,8 +253,8 @@ func TestCheck(t *testing.T) {
 		want             error
 	}{
 		{0, tok.Issuer, "a", nil},
-		{-maxSkew, tok.Issuer, "a", nil},
-		{-maxSkew - 1, tok.Issuer, "a", ErrEarly},
+		{-store.MaxSkew, tok.Issuer, "a", nil},
+		{-store.MaxSkew - 1, tok.Issuer, "a", ErrEarly},
 		{5*time.Minute - 1, tok.Issuer, "a", nil},
 		{5 * time.Minute, tok.Issuer, "a", ErrExpired},
 		{0, tok.Issuer, "", ErrElsewhere},

@@ -20,7 +20,7 @@ func TestSessionsGoOnAtAnotherBroker(t *testing.T) {
 		return brokertest.Config{
 			Verifiers: func(*data.Data) []attest.Verifier { return []attest.Verifier{sample.New(), sample.NewDevice()} },
 			Handler: func(core *broker.Broker) http.Handler {
-				stored, err := session.NewStored(of().Store, "sys/session", nil, nil)
+				stored, err := session.NewStored(of().Store, of().Nonces, "sys/session", nil, nil)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -22,7 +22,6 @@ const (
 	Beat  = 10 * time.Second // between renewals
 	Fence = 20 * time.Second // since the last renewal was begun, after which nothing is committed
 	Lapse = 30 * time.Second // since the last renewal, after which the claim may be another's
-	Skew  = time.Minute      // how far the clocks of brokers may be apart
 )
 
 // ErrNoSlot says that as many brokers as possible share the store.
@@ -132,7 +131,7 @@ func (c *claim) write(ctx context.Context, release bool) error {
 		}
 		if version == 0 {
 			// Claims are not removed. Another slot, with another log, would only hide that something is wrong.
-			return fmt.Errorf("%w: the claim of slot %d is gone: the store is not what it was", store.ErrUnavailable, c.slot)
+			return fmt.Errorf("%w: %w: the claim of slot %d was there", store.ErrUnavailable, store.ErrLost, c.slot)
 		}
 		if have.Instance != c.record.Instance {
 			lost := fmt.Errorf("%w: the audit log of slot %d was taken over by another broker, %q", store.ErrUnavailable, c.slot, have.Name)
@@ -181,7 +180,7 @@ func (r record) free(version uint64, now time.Time) int {
 		return 1
 	case r.Released:
 		return 3
-	case r.Renewed.Add(Lapse + Skew).Before(now):
+	case r.Renewed.Add(Lapse + store.MaxSkew).Before(now):
 		return 2
 	}
 	return 0

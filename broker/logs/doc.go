@@ -12,7 +12,7 @@
 //	sys/brokers/<slot>    {"schema":1,"instance":"…","name":"…","claimed":"…","renewed":"…","released":false,"begun":true}
 //
 // written by compare-and-swap. It is renewed every [Beat]. A broker that could not renew it for [Fence] commits nothing until it can; another takes
-// it when it was not renewed for [Lapse] and its clock may be [Skew] off. Who ends in order releases it. The logs of slots that were released or
+// it when it was not renewed for [Lapse] and its clock may be [store.MaxSkew] off. Who ends in order releases it. The logs of slots that were released or
 // have lapsed are gone on with, the lowest first, before a new one is begun: there are as many as brokers ran at the same time. The 65th broker at one time
 // is refused ([ErrNoSlot]). A log that was begun and is not there is not begun anew: it was wiped.
 //

@@ -124,7 +124,7 @@ func TestNoSlotLeft(t *testing.T) {
 	if _, err := Open(t.Context(), config(t, steps.Open(), at.now)); !errors.Is(err, ErrNoSlot) {
 		t.Fatalf("the 65th broker: %v", err)
 	}
-	at.add(Lapse + Skew + time.Second)
+	at.add(Lapse + store.MaxSkew + time.Second)
 	if set := open(t, steps, at.now); set.Slot() != 1 {
 		t.Errorf("slot %d after all lapsed", set.Slot())
 	}
@@ -224,7 +224,7 @@ func TestTakeOver(t *testing.T) {
 	if _, err := paused.Append(t.Context(), []byte("before")); err != nil {
 		t.Fatal(err)
 	}
-	at.add(Lapse + Skew + time.Second)
+	at.add(Lapse + store.MaxSkew + time.Second)
 	next := open(t, steps, at.now)
 	if next.Slot() != 1 {
 		t.Fatalf("slot %d", next.Slot())

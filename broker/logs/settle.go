@@ -32,7 +32,7 @@ func Idle(ctx context.Context, s store.Store, now time.Time) error {
 		}
 		if r.free(version, now) == 0 {
 			return fmt.Errorf("%w: %q, which said so last at %s; stop it, and if it was killed, wait until %s", ErrInUse, r.Name,
-				r.Renewed.Format(time.RFC3339), r.Renewed.Add(Lapse+Skew).Format(time.RFC3339))
+				r.Renewed.Format(time.RFC3339), r.Renewed.Add(Lapse+store.MaxSkew).Format(time.RFC3339))
 		}
 	}
 	return nil

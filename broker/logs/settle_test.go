@@ -55,7 +55,7 @@ func TestSettle(t *testing.T) {
 	if err := Idle(t.Context(), s, at.now().Add(Lapse)); !errors.Is(err, ErrInUse) {
 		t.Errorf("a broker that was just killed: %v", err)
 	}
-	if err := Idle(t.Context(), s, at.now().Add(Lapse+Skew+1)); err != nil {
+	if err := Idle(t.Context(), s, at.now().Add(Lapse+store.MaxSkew+1)); err != nil {
 		t.Error(err)
 	}
 	for range 2 { // again is no harm

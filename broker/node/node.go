@@ -154,6 +154,9 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 	if c.Vault != nil {
 		metrics.WatchVault(c.Vault, now)
 	}
+	if d.Shared != nil {
+		metrics.WatchStore(d.Lost)
+	}
 	return &Node{Broker: b, Data: d, URL: c.URL, server: s, listener: listener, collateral: c.Collateral}, nil
 }
 
@@ -220,7 +223,7 @@ func (c *Config) routes(b *broker.Broker, d *data.Data) (map[string]http.Handler
 	}
 	var stored *session.Stored
 	if d.Shared != nil {
-		if stored, err = session.NewStored(d.Store, store.Key(store.SysNamespace, "session"), c.Now, nil); err != nil {
+		if stored, err = session.NewStored(d.Store, d.Nonces, store.Key(store.SysNamespace, "session"), c.Now, nil); err != nil {
 			return nil, err
 		}
 	}

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	vaultapi "github.com/hashicorp/vault/api"
+
 	"github.com/vouchsafe/vouchsafe/internal/vaulttest"
 )
 
@@ -30,6 +32,7 @@ type vaultFailure struct {
 }
 
 func isDown(_, now float64) bool       { return now == 0 }
+func isUp(_, now float64) bool         { return now == 1 }
 func rises(before, now float64) bool   { return now > before }
 func rises20(before, now float64) bool { return now > before+20 }
 
@@ -77,6 +80,22 @@ func vaultFailures() []vaultFailure {
 		{
 			name: "mount moved away", metric: seriesUnavailable, shows: rises, during: time.Second, notReady: true,
 			harm: func(r *vaultRig) { r.remount(r.mount, "elsewhere") }, mend: func(r *vaultRig) { r.remount("elsewhere", r.mount) },
+		},
+		{
+			name: "emptied", metric: "vouchsafe_store_lost", shows: isUp, during: time.Second, notReady: true,
+			harm: func(r *vaultRig) {
+				r.remount(r.mount, "elsewhere")
+				input := &vaultapi.MountInput{Type: "kv", Options: map[string]string{"version": "2"}}
+				if err := r.active.Client(r.t).Sys().MountWithContext(r.t.Context(), r.mount, input); err != nil {
+					r.t.Fatal(err)
+				}
+			},
+			mend: func(r *vaultRig) {
+				if err := r.active.Client(r.t).Sys().UnmountWithContext(r.t.Context(), r.mount); err != nil {
+					r.t.Fatal(err)
+				}
+				r.remount("elsewhere", r.mount)
+			},
 		},
 		{
 			name: "network cut", metric: seriesUp, shows: isDown, during: time.Second, notReady: true,
@@ -175,6 +194,9 @@ func (f vaultFailure) run(t *testing.T) {
 	stop()
 	all.Wait()
 
+	if lost, _ := r.metric("vouchsafe_store_lost"); lost != 0 {
+		t.Errorf("afterwards the store is lost")
+	}
 	if up, _ := r.metric(seriesUp); up != 1 {
 		t.Errorf("afterwards %s is %v", seriesUp, up)
 	}
@@ -203,7 +225,7 @@ func TestVaultFailuresPage(t *testing.T) {
 	}
 	for _, f := range vaultFailures() {
 		name := strings.ReplaceAll(f.name, " ", "_")
-		metric := regexp.MustCompile(`^vouchsafe_vault_(up|logins_total|request_seconds)`).FindString(f.metric)
+		metric := regexp.MustCompile(`^vouchsafe_(store_lost|vault_(up|logins_total|request_seconds))`).FindString(f.metric)
 		if metric == "" || !strings.Contains(told[name], metric) {
 			t.Errorf("the page does not tell of %s with its metric %s", name, f.metric)
 		}

@@ -3,14 +3,11 @@
 package node_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -23,14 +20,11 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/mod/sumdb/note"
-
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/attest/virtual"
 	"github.com/vouchsafe/vouchsafe/broker"
 	"github.com/vouchsafe/vouchsafe/broker/admin"
 	"github.com/vouchsafe/vouchsafe/broker/admin/wire"
-	"github.com/vouchsafe/vouchsafe/broker/audit"
 	"github.com/vouchsafe/vouchsafe/broker/brokertest"
 	"github.com/vouchsafe/vouchsafe/broker/data"
 	"github.com/vouchsafe/vouchsafe/broker/envelope"
@@ -180,7 +174,12 @@ func (r *vaultRig) metric(series string) (sum float64, found bool) {
 	begin, label, _ := strings.Cut(series, "*")
 	_, text := r.get("/metrics")
 	for line := range strings.Lines(text) {
-		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		line = strings.TrimSpace(line)
+		last := strings.LastIndexByte(line, ' ') // labels have spaces, too
+		if last < 0 {
+			continue
+		}
+		name, value := line[:last], line[last+1:]
 		if !strings.HasPrefix(name, begin) || !strings.Contains(name, label) {
 			continue
 		}
@@ -206,48 +205,16 @@ func (r *vaultRig) get(path string) (status int, text string) {
 	return answer.StatusCode, string(body)
 }
 
-// answers counts what workloads were told.
-type answers struct {
-	mu        sync.Mutex
-	released  map[string]*client.Secret // by decision
-	refused   map[string]bool           // decisions
-	failed    int                       // 503 with Retry-After
-	abandoned int                       // the workload did not wait for the answer
-}
-
-// watcher looks at the answers of one workload before it does: a failure says when to come back.
-type watcher struct {
-	r    *vaultRig
-	base http.RoundTripper
-}
-
-func (w *watcher) RoundTrip(q *http.Request) (*http.Response, error) {
-	answer, err := w.base.RoundTrip(q)
-	if err != nil {
-		return nil, err
-	}
-	switch answer.StatusCode {
-	case http.StatusOK, http.StatusForbidden:
-	case http.StatusServiceUnavailable:
-		if n, err := strconv.Atoi(answer.Header.Get("Retry-After")); err != nil || n < 1 {
-			w.r.t.Errorf("%s: 503 that does not say when to come back", q.URL.Path)
-		}
-	default:
-		w.r.t.Errorf("%s: status %d", q.URL.Path, answer.StatusCode)
-	}
-	return answer, nil
-}
-
 // impatience is how long every eighth workload waits for an answer before it goes away and asks again: what it leaves behind must not pile up.
 const impatience = time.Second
 
 // workloads are 64 of them, each of which asks again as soon as it has its answer, until the context ends. Every eighth asks for what it may not have.
-func (r *vaultRig) workloads(ctx context.Context) (*answers, *sync.WaitGroup) {
-	a := &answers{released: map[string]*client.Secret{}, refused: map[string]bool{}}
+func (r *vaultRig) workloads(ctx context.Context) (*account, *sync.WaitGroup) {
+	a := newAccount()
 	var all sync.WaitGroup
 	for i := range 64 {
 		w, err := client.New(client.Config{
-			URL: r.node.URL, Collector: virtualdevice.New(r.device), HTTP: &http.Client{Transport: &watcher{r, r.transport()}},
+			URL: r.node.URL, Collector: virtualdevice.New(r.device), HTTP: &http.Client{Transport: &watcher{r.t, a, r.transport()}},
 			KeyType: envelope.X25519, Retry: client.Retry{Max: 1}, Timeout: time.Minute,
 		})
 		if err != nil {
@@ -267,7 +234,7 @@ func (r *vaultRig) workloads(ctx context.Context) (*answers, *sync.WaitGroup) {
 				got, err := w.Fetch(one, name)
 				left := one.Err() != nil
 				cancel()
-				a.add(r.t, got, err, left)
+				a.believed(r.t, got, err, left)
 				if err != nil {
 					time.Sleep(20 * time.Millisecond)
 				}
@@ -275,140 +242,6 @@ func (r *vaultRig) workloads(ctx context.Context) (*answers, *sync.WaitGroup) {
 		})
 	}
 	return a, &all
-}
-
-func (a *answers) add(t *testing.T, got []client.Secret, err error, left bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	var refused *client.Refused
-	switch {
-	case err == nil:
-		if len(got) != 1 || string(got[0].Value) != rigValue {
-			t.Errorf("released %v", got)
-			return
-		}
-		if a.released[got[0].Decision] != nil {
-			t.Errorf("two answers have the decision %s", got[0].Decision)
-		}
-		a.released[got[0].Decision] = &got[0]
-	case errors.As(err, &refused):
-		if refused.Code != "denied" || refused.Decision == "" || len(refused.Secrets) != 1 || refused.Secrets[0].Name != rigDenied {
-			t.Errorf("a wrong refusal: %v", err)
-		}
-		a.refused[refused.Decision] = true
-	case left:
-		a.abandoned++
-	case errors.Is(err, client.ErrUnavailable):
-		a.failed++
-	default:
-		t.Errorf("neither released, refused nor unavailable: %v", err)
-	}
-}
-
-// sum returns how many answers of each kind there are so far.
-func (a *answers) sum() (released, refused, failed int) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return len(a.released), len(a.refused), a.failed
-}
-
-// entry is one entry of a log, and what is needed to hold a receipt to it.
-type entry struct {
-	broker.Event
-	log      int
-	index    uint64
-	bytes    []byte
-	origin   string
-	verifier note.Verifiers
-}
-
-// recorded verifies every log and returns the entries of decisions by their ids.
-func (r *vaultRig) recorded() map[string]entry {
-	r.t.Helper()
-	ctx := r.t.Context()
-	list, err := r.node.Data.Logs.List(ctx, r.node.Data.Keys)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	all := map[string]entry{}
-	for _, info := range list {
-		log, err := r.node.Broker.LogOf(ctx, info.Log)
-		if err != nil {
-			r.t.Fatal(err)
-		}
-		if log.Size() == 0 {
-			continue
-		}
-		verifier, err := note.NewVerifier(info.Key)
-		if err != nil {
-			r.t.Fatal(err)
-		}
-		known := note.VerifierList(verifier)
-		_, err = audit.Audit(ctx, log.ReadPath, audit.AuditConfig{Origin: info.Origin, Verifiers: known, Each: func(index uint64, text []byte) error {
-			e := entry{log: info.Log, index: index, bytes: bytes.Clone(text), origin: info.Origin, verifier: known}
-			if err := json.Unmarshal(text, &e.Event); err != nil {
-				return err
-			}
-			if e.Type != broker.EventRelease {
-				return nil
-			}
-			if _, twice := all[e.Decision]; twice {
-				return fmt.Errorf("decision %s is recorded twice", e.Decision)
-			}
-			all[e.Decision] = e
-			return nil
-		}})
-		if err != nil {
-			r.t.Fatalf("log %d does not verify: %v", info.Log, err)
-		}
-	}
-	return all
-}
-
-// addUp holds the answers against the logs, the decisions and the leases: who was told something is in them, and nothing is in them beyond what those might have
-// been told who had no answer.
-func (r *vaultRig) addUp(a *answers) {
-	r.t.Helper()
-	entries := r.recorded()
-	releasedInLog, refusedInLog, made := 0, 0, 0
-	for id, e := range entries {
-		switch e.Outcome {
-		case broker.OutcomeReleased:
-			releasedInLog++
-			if a.released[id] == nil && decisionIs(r.t.Context(), r.node.Data.Store, e.index, &e.Event) == nil {
-				made++
-			}
-		case broker.OutcomeDenied:
-			refusedInLog++
-		}
-	}
-	for id, s := range a.released {
-		e, ok := entries[id]
-		if !ok || e.Outcome != broker.OutcomeReleased {
-			r.t.Errorf("release %s is not in the log", id)
-			continue
-		}
-		if err := decisionIs(r.t.Context(), r.node.Data.Store, e.index, &e.Event); err != nil {
-			r.t.Errorf("release %s: %v", id, err)
-		}
-		if receipt, _, err := audit.VerifyReceipt(e.verifier, e.origin, e.bytes, []byte(s.Receipt)); err != nil || receipt.Index != e.index {
-			r.t.Errorf("release %s: its receipt: %v", id, err)
-		}
-	}
-	for id := range a.refused {
-		if e, ok := entries[id]; !ok || e.Outcome != broker.OutcomeDenied {
-			r.t.Errorf("refusal %s is not in the log", id)
-		}
-	}
-	beyond := releasedInLog - len(a.released) + refusedInLog - len(a.refused)
-	if beyond < 0 || beyond > a.failed+a.abandoned {
-		r.t.Errorf("%d entries beyond the answers, and only %d had none", beyond, a.failed+a.abandoned)
-	}
-	if unrecorded, _ := r.metric("vouchsafe_unrecorded_refusals_total"); unrecorded != 0 {
-		r.t.Errorf("%v refusals are not recorded", unrecorded)
-	}
-	r.t.Logf("%d released, %d refused, %d failed, %d abandoned; in the logs %d released, %d refused; of the releases beyond the answers %d have a decision",
-		len(a.released), len(a.refused), a.failed, a.abandoned, releasedInLog, refusedInLog, made)
 }
 
 // bounds samples what must not grow without end, until the context ends.

@@ -18,7 +18,9 @@ var (
 	vaultRenewals = prometheus.NewDesc("vouchsafe_vault_renewals_total",
 		"Renewals of the token that brought more time.", nil, nil)
 	vaultInFlight = prometheus.NewDesc("vouchsafe_vault_requests_in_flight", "Requests to Vault under way.", nil, nil)
-	vaultWaiting  = prometheus.NewDesc("vouchsafe_vault_requests_waiting", "Requests to Vault that wait for their turn.", nil, nil)
+	vaultAhead    = prometheus.NewDesc("vouchsafe_vault_clock_ahead_seconds",
+		"Seconds by which the broker's clock is ahead of Vault's, to a second or two; negative when it is behind.", nil, nil)
+	vaultWaiting = prometheus.NewDesc("vouchsafe_vault_requests_waiting", "Requests to Vault that wait for their turn.", nil, nil)
 )
 
 // WatchVault adds metrics of a connection to Vault, and has it tell of its requests. now is the time by which the token ends. A Metrics watches one
@@ -30,6 +32,18 @@ func (m *Metrics) WatchVault(c *vaultconn.Conn, now func() time.Time) {
 	}, []string{"class", "result"})
 	m.registry.MustRegister(requests, &vaultCollector{c, now})
 	c.Observe(vaultRequests{requests})
+}
+
+// WatchStore adds a gauge of whether a store that brokers share is lost, by what says so without asking the store.
+func (m *Metrics) WatchStore(lost func() error) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "vouchsafe_store_lost", Help: "1 while the store is gone from its place or another is there: nothing is released until its data is restored.",
+	}, func() float64 {
+		if lost() != nil {
+			return 1
+		}
+		return 0
+	}))
 }
 
 // vaultRequests implements vaultconn.Observer.
@@ -48,7 +62,7 @@ type vaultCollector struct {
 
 // Describe implements prometheus.Collector.
 func (c *vaultCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{vaultUp, vaultExpires, vaultLogins, vaultRenewals, vaultInFlight, vaultWaiting} {
+	for _, d := range []*prometheus.Desc{vaultUp, vaultExpires, vaultLogins, vaultRenewals, vaultInFlight, vaultWaiting, vaultAhead} {
 		out <- d
 	}
 }
@@ -66,6 +80,9 @@ func (c *vaultCollector) Collect(out chan<- prometheus.Metric) {
 	gauge(vaultUp, up)
 	if !s.Expires.IsZero() {
 		gauge(vaultExpires, s.Expires.Sub(c.now()).Seconds())
+	}
+	if at, known := c.conn.Clock(); known {
+		gauge(vaultAhead, c.now().Sub(at).Seconds())
 	}
 	gauge(vaultInFlight, float64(s.InFlight))
 	gauge(vaultWaiting, float64(s.Waiting))

@@ -32,7 +32,7 @@ func TestVaultMetrics(t *testing.T) {
 	text := w.Body.String()
 	for _, want := range []string{
 		"vouchsafe_vault_up 1\n", `vouchsafe_vault_request_seconds_count{class="read",result="forbidden"} 1`, `vouchsafe_vault_logins_total{result="ok"} 1`,
-		"vouchsafe_vault_token_expires_seconds 3", "vouchsafe_vault_requests_in_flight 0", "vouchsafe_vault_requests_waiting 0",
+		"vouchsafe_vault_token_expires_seconds 3", "vouchsafe_vault_requests_in_flight 0", "vouchsafe_vault_requests_waiting 0", "vouchsafe_vault_clock_ahead_seconds ",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%s is not there", want)

@@ -27,7 +27,12 @@
 // A clock that is set back must not revive a nonce whose memory is gone. Two things see to it. Nonces reads the clock so that it never goes
 // back: after a step back it continues from the latest time it saw, by the monotonic reading of [time.Now]. And a Spent
 // refuses, by itself, every expiry so old that it may have forgotten. With brokers that share a key, a nonce whose expiry is
-// further in the future than any broker's clock may be ahead, [MaxSkew], is refused as well.
+// further in the future than any broker's clock may be ahead, [store.MaxSkew], is refused as well.
+//
+// A broker that shares a store and whose clock is ahead could remove the records of nonces that the others still hold for good, and those nonces could
+// be used again. So what is shared is judged by the time that all of them see, the store's ([store.Clocked]): a record is removed 2 minutes after its expiry by that
+// clock, if it is past by the broker's own as well; and a nonce is refused whose expiry was, by that clock, more than a minute ago when its record was written.
+// Between the two there is a minute in which a nonce has a record and is refused all the same, whatever the brokers' clocks show.
 //
 // # Sessions
 //

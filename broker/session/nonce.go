@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/attest"
+	"github.com/vouchsafe/vouchsafe/store"
 )
 
 // Sizes in bytes; NonceSize in characters.
@@ -37,8 +38,6 @@ const (
 	DefaultLifetime = 5 * time.Minute
 	// MaxLifetime bounds how long spent nonces must be remembered, and how old evidence can be when it is first seen.
 	MaxLifetime = time.Hour
-	// MaxSkew is how far the clocks of brokers that share a key may be apart.
-	MaxSkew = time.Minute
 )
 
 // domain keeps the MAC apart from any other use of a key.
@@ -158,7 +157,7 @@ func (n *Nonces) Spend(ctx context.Context, nonce string, scope Scope) error {
 	}
 	now := n.clock.now()
 	expires := time.Unix(int64(binary.BigEndian.Uint32(signed[randomSize:])), 0)
-	if !now.Before(expires) || expires.After(now.Add(n.lifetime+time.Second+MaxSkew)) {
+	if !now.Before(expires) || expires.After(now.Add(n.lifetime+time.Second+store.MaxSkew)) {
 		return ErrExpired
 	}
 	return n.spent.Spend(ctx, [16]byte(signed[:randomSize]), now, expires)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/internal/mutate"
+	"github.com/vouchsafe/vouchsafe/store"
 )
 
 var (
@@ -251,11 +252,11 @@ func TestNonceFromTheFuture(t *testing.T) {
 	if err := slow.Spend(t.Context(), nonce, testScope); !errors.Is(err, ErrExpired) {
 		t.Errorf("a nonce of a broker an hour ahead: %v", err)
 	}
-	clock.set(start.Add(MaxSkew))
+	clock.set(start.Add(store.MaxSkew))
 	ahead := newNonces(t, NoncesConfig{Now: clock.now})
 	nonce, _ = issue(t, ahead, testScope)
 	if err := slow.Spend(t.Context(), nonce, testScope); err != nil {
-		t.Errorf("a nonce of a broker %v ahead: %v", MaxSkew, err)
+		t.Errorf("a nonce of a broker %v ahead: %v", store.MaxSkew, err)
 	}
 }
 

@@ -23,9 +23,9 @@ const (
 	// many more than are old.
 	prunePage = 32
 
-	// pruneAfter is how long past its expiry a record is kept: until no broker whose clock is MaxSkew behind takes it for
-	// good, with as much again because the clocks are read at different moments.
-	pruneAfter = 2 * MaxSkew
+	// pruneAfter is how long past its expiry a record is kept: until no broker whose clock is [store.MaxSkew] behind takes it for
+	// good, with as much again because the clocks are read at different moments. See "The clock" in the package documentation.
+	pruneAfter = 2 * store.MaxSkew
 
 	// pruneQuiet bounds how long nothing is listed where all that was seen is too young.
 	pruneQuiet = time.Minute
@@ -83,6 +83,10 @@ func (p *pruner) removed() time.Time {
 
 // prune removes up to pruneBatch records that expired long enough before now, and returns how many it removed.
 func (p *pruner) prune(ctx context.Context, now time.Time) (int, error) {
+	// A clock here that is ahead must not take away what others still hold for good. Vault has just taken a record, so its time is known.
+	if shared, ok := sharedTime(p.store); ok && shared.Before(now) {
+		now = shared
+	}
 	before := now.Add(-pruneAfter)
 	writes, err := p.old(ctx, before)
 	if err != nil {
@@ -148,6 +152,14 @@ func (p *pruner) old(ctx context.Context, before time.Time) ([]store.Write, erro
 		}
 	}
 	return writes[:min(len(writes), pruneBatch)], nil
+}
+
+// sharedTime is the time by a clock that all brokers over a store see, where there is one.
+func sharedTime(s store.Store) (time.Time, bool) {
+	if clocked, ok := s.(store.Clocked); ok {
+		return clocked.Clock()
+	}
+	return time.Time{}, false
 }
 
 func (p *pruner) expiry(key string) (time.Time, bool) {

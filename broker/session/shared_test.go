@@ -1,12 +1,17 @@
 package session
 
 import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/vouchsafe/vouchsafe/store"
 	"github.com/vouchsafe/vouchsafe/store/bolt"
 	"github.com/vouchsafe/vouchsafe/store/storetest"
 )
@@ -73,12 +78,110 @@ func TestSharedKeys(t *testing.T) {
 	}
 }
 
+// TestSharedKeysDoNotBeginAnew takes the record of the keys away: brokers that had them say so, and make no others.
+func TestSharedKeysDoNotBeginAnew(t *testing.T) {
+	steps, at := sharedSteps(t), newWall(start)
+	keys, err := OpenKeys(t.Context(), steps.Open(), nil, at.now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, s := string(keys.issuing()), steps.Open()
+	if err := s.Apply(t.Context(), store.Write{Key: sharedKeysKey, Version: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if err := keys.Refresh(t.Context()); !errors.Is(err, store.ErrLost) {
+		t.Errorf("its keys are gone: %v", err)
+	}
+	if _, err := s.Get(t.Context(), sharedKeysKey); !errors.Is(err, store.ErrNotFound) || string(keys.issuing()) != before {
+		t.Errorf("others are in their place: %v", err)
+	}
+}
+
+// counted counts reads.
+type counted struct {
+	store.Store
+	gets *atomic.Int64
+}
+
+func (c counted) Get(ctx context.Context, key string) (store.Record, error) {
+	c.gets.Add(1)
+	return c.Store.Get(ctx, key)
+}
+
+// clocked is a store with a clock.
+type clocked struct {
+	store.Store
+	at *wall
+}
+
+func (c clocked) Clock() (time.Time, bool) { return c.at.now(), true }
+
+// TestNoClockRevivesANonce has brokers whose clocks are wrong share a store with others: neither does one that is ahead remove what is good for the others, nor
+// one that is behind take for good what was removed.
+func TestNoClockRevivesANonce(t *testing.T) {
+	steps, at := sharedSteps(t), newWall(start)
+	s := clocked{steps.Open(), at}
+	keys, err := OpenKeys(t.Context(), s, nil, at.now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// broker is one that has just been started, and remembers nothing.
+	broker := func(ahead time.Duration) (*Nonces, *SharedSpent) {
+		spent := shared(t, s, 0)
+		n, err := NewNonces(NoncesConfig{Keys: keys, Now: func() time.Time { return at.now().Add(ahead) }, Spent: spent})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n, spent
+	}
+	right, _ := broker(0)
+	nonce, _ := issue(t, right, testScope)
+	if err := right.Spend(t.Context(), nonce, testScope); err != nil {
+		t.Fatal(err)
+	}
+	for _, ahead := range []time.Duration{time.Minute, 10 * time.Minute, 24 * time.Hour} {
+		_, spent := broker(ahead)
+		if n, err := spent.Prune(t.Context(), at.now().Add(ahead)); n != 0 || err != nil {
+			t.Errorf("a broker %v ahead removed %d, %v", ahead, n, err)
+		}
+		for _, behind := range []time.Duration{0, -time.Minute, -time.Hour} {
+			n, _ := broker(behind)
+			if err := n.Spend(t.Context(), nonce, testScope); !errors.Is(err, ErrSpent) && !errors.Is(err, ErrExpired) {
+				t.Errorf("again, at a broker %v behind: %v", -behind, err)
+			}
+		}
+	}
+	// It has expired, and is removed as soon as it may be.
+	at.add(DefaultLifetime + pruneAfter + 2*time.Second)
+	_, spent := broker(0)
+	if n, err := spent.Prune(t.Context(), at.now()); n != 1 || err != nil {
+		t.Fatalf("removed %d, %v", n, err)
+	}
+	behind, _ := broker(-DefaultLifetime - pruneAfter)
+	if err := behind.Spend(t.Context(), nonce, testScope); !errors.Is(err, ErrExpired) {
+		t.Errorf("what was removed, at a broker whose clock is behind: %v", err)
+	}
+	// A broker that is behind, but not by more than is allowed, is served.
+	late, _ := broker(-store.MaxSkew)
+	nonce, _ = issue(t, late, testScope)
+	if err := late.Spend(t.Context(), nonce, testScope); err != nil {
+		t.Errorf("a minute behind: %v", err)
+	}
+}
+
 func TestStored(t *testing.T) {
 	steps, at := sharedSteps(t), newWall(start)
-	var s [2]*Stored
+	var (
+		s     [2]*Stored
+		asked counted
+	)
 	for i := range s {
-		var err error
-		if s[i], err = NewStored(steps.Open(), "sys/session", at.now, nil); err != nil {
+		keys, err := OpenKeys(t.Context(), steps.Open(), nil, at.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		asked = counted{steps.Open(), new(atomic.Int64)}
+		if s[i], err = NewStored(asked, keys, "sys/session", at.now, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -105,6 +208,25 @@ func TestStored(t *testing.T) {
 		if bad != id && get(bad) {
 			t.Errorf("%q is a session", bad)
 		}
+	}
+	if n := asked.gets.Load(); n != 1 {
+		t.Errorf("%d reads of the store for one session", n)
+	}
+	// Made up with an expiry that could be, or of an id that was: the store is not asked.
+	raw, _ := hex.DecodeString(id)
+	for bit := range 8 * len(raw) {
+		raw[bit/8] ^= 1 << (bit % 8)
+		if get(hex.EncodeToString(raw)) {
+			t.Errorf("with bit %d another it is a session", bit)
+		}
+		raw[bit/8] ^= 1 << (bit % 8)
+	}
+	for range 10_000 {
+		_, _ = rand.Read(raw[idExpiry:])
+		get(hex.EncodeToString(raw))
+	}
+	if n := asked.gets.Load(); n != 1 {
+		t.Errorf("%d reads of the store for ids that were made up", n-1)
 	}
 	entries, err := steps.Open().List(t.Context(), "sys/session/", "", 10)
 	if err != nil || len(entries) != 1 || strings.Contains(entries[0].Key, id) {

@@ -23,7 +23,7 @@ const (
 	// RefreshKeys is how often a broker looks for a new key, and keyAhead how long before its use a key is published: several times that, with clocks that
 	// are apart.
 	RefreshKeys = time.Minute
-	keyAhead    = 5*time.Minute + 2*MaxSkew
+	keyAhead    = 5*time.Minute + 2*store.MaxSkew
 )
 
 const (
@@ -110,6 +110,9 @@ func (k *SharedKeys) Refresh(ctx context.Context) error {
 func (k *SharedKeys) read(ctx context.Context) (r sharedKeyRecord, version uint64, err error) {
 	stored, err := k.store.Get(ctx, sharedKeysKey)
 	if errors.Is(err, store.ErrNotFound) {
+		if k.keys.Load() != nil {
+			return r, 0, fmt.Errorf("%w: %s was there and is gone", store.ErrLost, sharedKeysKey)
+		}
 		return sharedKeyRecord{Schema: 1}, 0, nil
 	}
 	if err != nil {
@@ -129,7 +132,7 @@ func (k *SharedKeys) read(ctx context.Context) (r sharedKeyRecord, version uint6
 // turn adds a key when the newest has been in use long enough, and drops those whose nonces have expired.
 func (k *SharedKeys) turn(r *sharedKeyRecord) (changed bool, err error) {
 	now := k.now().UTC()
-	for len(r.Keys) > 1 && r.Keys[1].From.Add(MaxLifetime+2*MaxSkew).Before(now) {
+	for len(r.Keys) > 1 && r.Keys[1].From.Add(MaxLifetime+2*store.MaxSkew).Before(now) {
 		r.Keys, changed = r.Keys[1:], true
 	}
 	n := len(r.Keys)

@@ -15,8 +15,9 @@ import (
 // its record. The key is prefix/<expiry, seconds in 8 hex digits>/<id in hex>, so that the oldest sort first and removing them
 // reads nothing else. Each costs a durable write.
 //
-// How far this broker removed records is forgotten when it restarts. A clock that is more than 2 minutes behind then, and was not before, could
-// revive a nonce: brokers that share a key need clocks that are kept.
+// Records are removed, and nonces refused for their age, by the store's clock besides the broker's own, where the store is [store.Clocked]: a broker whose own
+// clock is wrong can neither remove a record too early nor accept the nonce of one that was removed. Over a store without a clock, how far this broker
+// removed records is forgotten when it restarts, and brokers that share it need clocks that are kept.
 //
 // The number of records is bounded by the rate of attestations and the nonces' lifetime only; each broker keeps to the limit of its own.
 type SharedSpent struct {
@@ -56,6 +57,10 @@ func (s *SharedSpent) Spend(ctx context.Context, id [16]byte, now, until time.Ti
 	}
 	if err != nil {
 		return fmt.Errorf("session: spending a nonce: %w", err)
+	}
+	// The answer to that write is the latest, so what another broker had removed when it was made has expired by this time.
+	if shared, ok := sharedTime(s.store); ok && until.Before(shared.Add(-store.MaxSkew)) {
+		return ErrExpired
 	}
 	s.pruner.added(ctx, now)
 	return nil

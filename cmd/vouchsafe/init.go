@@ -170,7 +170,7 @@ func (f *initFlags) make(ctx context.Context, log io.Writer) (made *initialised,
 	if err != nil {
 		return nil, fmt.Errorf("the first token's file: %w", err)
 	}
-	shared := f.settings.shared(conn)
+	shared := f.settings.shared(conn, nil)
 	if shared != nil {
 		made.Store = shared.Where
 	}

@@ -50,7 +50,7 @@ func openPlace(ctx context.Context, file string, create bool) (*place, error) {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	p := &place{settings: s, conn: conn}
-	shared := s.shared(conn)
+	shared := s.shared(conn, nil)
 	if shared != nil {
 		shared.Staleness = 0
 	}

@@ -170,7 +170,7 @@ func (s *settings) node(conn *vaultconn.Conn, logger *slog.Logger) (node.Config,
 			RefusalsPerSecond: s.Limits.RefusalsPerSecond, Secrets: s.Limits.Secrets,
 		},
 	}
-	c.Vault, c.Data.Shared = conn, s.shared(conn)
+	c.Vault, c.Data.Shared = conn, s.shared(conn, logger)
 	c.Enroller, err = enroller(s.TPM.MakerRoots, set.tpm.RevocationLists)
 	return c, err
 }

@@ -76,8 +76,8 @@ func (s *settings) connect(ctx context.Context, logger *slog.Logger) (*vaultconn
 	return vaultconn.Open(ctx, c)
 }
 
-// shared returns the store in Vault, nil where the store is a file.
-func (s *settings) shared(conn *vaultconn.Conn) *data.Shared {
+// shared returns the store in Vault, nil where the store is a file. A nil logger is slog's default.
+func (s *settings) shared(conn *vaultconn.Conn, logger *slog.Logger) *data.Shared {
 	if s.Store.Kind != inVault {
 		return nil
 	}
@@ -85,7 +85,9 @@ func (s *settings) shared(conn *vaultconn.Conn) *data.Shared {
 	if s.Store.Staleness != nil {
 		staleness = *s.Store.Staleness
 	}
-	shared := data.Vault(data.InVault{Conn: conn, Address: s.Vault.Address, Mount: s.Store.Mount, Prefix: s.Store.Prefix, Staleness: staleness})
+	shared := data.Vault(data.InVault{
+		Conn: conn, Address: s.Vault.Address, Mount: s.Store.Mount, Prefix: s.Store.Prefix, Staleness: staleness, Logger: logger,
+	})
 	shared.Name = s.Store.Name
 	return shared
 }

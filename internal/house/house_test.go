@@ -46,7 +46,7 @@ var layers = []layer{
 	{"broker/intake", nil},
 	{"broker/localca", []string{"internal/atomicfile"}},
 	{"broker/envelope", []string{"attest", "internal/strictjson"}},
-	{"broker/ear", []string{"attest", "internal/strictjson"}},
+	{"broker/ear", []string{"attest", "store", "internal/strictjson"}},
 	{"broker/session", []string{"attest", "store", "internal/strictjson"}},
 	{"broker/access", []string{"store", "internal/strictjson"}},
 	{"broker/keys", []string{"store", "internal/strictjson"}},

@@ -127,6 +127,14 @@ func (s *Store) ID() string {
 // Atomic is what the inner store's is.
 func (s *Store) Atomic() bool { return s.inner.Atomic() }
 
+// Clock implements store.Clocked where the inner store does.
+func (s *Store) Clock() (time.Time, bool) {
+	if inner, ok := s.inner.(store.Clocked); ok {
+		return inner.Clock()
+	}
+	return time.Time{}, false
+}
+
 // Get implements store.Store. A value that was not written by this package for this record and version gives
 // store.ErrCorrupt.
 func (s *Store) Get(ctx context.Context, key string) (store.Record, error) {

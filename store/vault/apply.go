@@ -26,18 +26,30 @@ func (s *Store) Apply(ctx context.Context, writes ...store.Write) error {
 	defer s.leave()
 	if len(writes) > 1 {
 		if err := s.check(ctx, writes[1:]); err != nil {
-			return err
+			return s.missed(ctx, err)
 		}
 	}
 	for i, w := range writes {
 		if err := s.write(ctx, w); err != nil {
-			if i > 0 {
+			if err = s.missed(ctx, err); i > 0 {
 				return &PartialError{Done: i, Err: err}
 			}
 			return err
 		}
 	}
 	return nil
+}
+
+// missed turns the conflict of a write whose record is gone into the loss of the store, where that is gone.
+func (s *Store) missed(ctx context.Context, err error) error {
+	var conflict *store.ConflictError
+	if !errors.As(err, &conflict) || conflict.Have != 0 {
+		return err
+	}
+	if lost := s.present(ctx, s.lately()); lost != nil {
+		return fmt.Errorf("%s: %w", conflict.Key, lost)
+	}
+	return err
 }
 
 // check returns a conflict if a record does not have the version that a write replaces.

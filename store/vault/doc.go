@@ -75,8 +75,9 @@
 //
 // Whatever Vault cannot or will not do wraps store.ErrUnavailable, and what the connection says of it: sealed, standby, overloaded, too slow, not reachable,
 // forbidden (vaultconn.ErrForbidden, with the path), and an engine that is gone, whose records are unavailable and not absent. Nothing is tried again here, nothing queues but what the
-// connection lets wait, and the next call after an outage works. A mount that was disabled and enabled again is empty, which a Get cannot tell from a store without the record:
-// [Store.Check], for readiness, does. A record whose content is gone and whose name is not, as Vault leaves it when it is killed while it removes a name, counts as deleted.
+// connection lets wait, and the next call after an outage works. A mount that was disabled and enabled again is empty. That something is not there is therefore
+// believed only of a store whose header was seen within the last second: otherwise the store is lost, every call is a [LostError], and the header is looked for once a second until
+// it is back. [Store.Lost] tells, and [Store.Check] looks at once, for readiness. A record whose content is gone and whose name is not, as Vault leaves it when it is killed while it removes a name, counts as deleted.
 //
 // # What Vault sees
 //

@@ -3,6 +3,7 @@ package vault
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"strings"
 	"sync"
@@ -275,15 +276,99 @@ func TestMountDeleted(t *testing.T) {
 			t.Fatalf("Check of an empty engine: %v", err)
 		}
 	}
-	if _, err := s.Get(t.Context(), "default/a"); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("Get: %v", err)
-	}
+	unavailable(t, s, store.ErrLost)
 	open(t, Config{Conn: server.Conn(t), Mount: s.config.Mount})
-	if err := s.Check(t.Context()); !errors.Is(err, ErrNotStore) {
+	if err := s.Check(t.Context()); !errors.Is(err, ErrNotStore) || !errors.Is(err, store.ErrLost) {
 		t.Errorf("Check of another store in the place: %v", err)
 	}
-	apply(t, s, store.Write{Key: "default/a", Value: []byte("as it was")})
-	works(t, s)
+	unavailable(t, s, store.ErrLost)
+}
+
+// TestStoreLost puts an empty engine in the place of the store's, and the store's back. Each call by itself notices both, and nothing is said not to be there.
+func TestStoreLost(t *testing.T) {
+	server := vaulttest.Shared(t)
+	sys := server.Client(t).Sys()
+	for name, call := range map[string]func(*Store) error{
+		"a read":            func(s *Store) error { _, err := s.Get(t.Context(), "default/a"); return err },
+		"a read of nothing": func(s *Store) error { _, err := s.Get(t.Context(), "default/none"); return err },
+		"a listing":         func(s *Store) error { _, err := s.List(t.Context(), "default/", "", 10); return err },
+		"an update": func(s *Store) error {
+			return s.Apply(t.Context(), store.Write{Key: "default/a", Version: 1, Value: []byte("x")})
+		},
+		"a deletion": func(s *Store) error { return s.Apply(t.Context(), store.Write{Key: "default/a", Version: 1}) },
+		"Check":      func(s *Store) error { return s.Check(t.Context()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var said lines
+			s := open(t, Config{Conn: server.Conn(t), Mount: mount(t, server), PollEvery: 20 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(&said, nil))})
+			apply(t, s, store.Write{Key: "default/a", Value: []byte("as it was")})
+			events, err := s.Watch(t.Context(), "default/")
+			if err != nil {
+				t.Fatal(err)
+			}
+			remount(t, sys, s.config.Mount, s.config.Mount+"-aside")
+			input := &api.MountInput{Type: "kv", Options: map[string]string{"version": "2"}, Config: api.MountConfigInput{}}
+			if err := sys.MountWithContext(t.Context(), s.config.Mount, input); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(presentFor)
+			var lost *LostError
+			for end := time.Now().Add(10 * time.Second); !errors.As(err, &lost); time.Sleep(20 * time.Millisecond) {
+				if err = call(s); time.Now().After(end) || !errors.Is(err, store.ErrUnavailable) { // a new engine is not ready at once
+					t.Fatalf("with an empty engine in its place: %v", err)
+				}
+			}
+			if lost.Store != s.header.Store || !errors.Is(err, store.ErrLost) || !errors.Is(err, ErrNoStore) || !errors.Is(s.Lost(), store.ErrLost) {
+				t.Errorf("%v", err)
+			}
+			unavailable(t, s, store.ErrLost)
+			if err := sys.UnmountWithContext(t.Context(), s.config.Mount); err != nil {
+				t.Fatal(err)
+			}
+			remount(t, sys, s.config.Mount+"-aside", s.config.Mount)
+			works(t, s)
+			if s.Lost() != nil {
+				t.Errorf("it is back: %v", s.Lost())
+			}
+			for { // nobody is told that its records are gone
+				e, open := <-events
+				if !open || e.Key == "default/a" {
+					t.Fatalf("watched: %+v, %v", e, open)
+				}
+				if strings.HasPrefix(e.Key, "default/after/") && e.Version == 0 {
+					break
+				}
+			}
+			if n := strings.Count(said.String(), "level=ERROR"); n != 1 || !strings.Contains(said.String(), "the store is back") {
+				t.Errorf("said:\n%s", said.String())
+			}
+		})
+	}
+}
+
+// lines is what a logger wrote.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+func remount(t *testing.T, sys *api.Sys, from, to string) {
+	t.Helper()
+	if err := sys.RemountWithContext(t.Context(), from, to); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // token makes a token that has these rights and no others.

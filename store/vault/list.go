@@ -78,6 +78,9 @@ func (s *Store) keys(ctx context.Context, prefix, after string, limit int) ([]st
 	if errors.Is(err, errEnough) {
 		err = nil
 	}
+	if err == nil && len(w.keys) == 0 {
+		err = s.present(ctx, s.lately())
+	}
 	return w.keys, err
 }
 

@@ -42,7 +42,7 @@ func (s *Store) prepare(ctx context.Context) (Header, error) {
 	case errors.Is(err, errAbsent) && s.config.Create:
 		return Header{}, fmt.Errorf("%w: there is a store's header, and it was deleted", ErrNotStore)
 	case errors.Is(err, errAbsent):
-		return Header{}, fmt.Errorf("%w: create one with \"vouchsafe init\"", ErrNoStore)
+		return Header{}, fmt.Errorf("%w: create one with \"vouchsafe init\", or, if there was one, restore the mount's data", ErrNoStore)
 	case errors.Is(err, errGutted):
 		return Header{}, fmt.Errorf("%w: the store's header is gone", store.ErrCorrupt)
 	case err != nil:
@@ -54,23 +54,17 @@ func (s *Store) prepare(ctx context.Context) (Header, error) {
 }
 
 // Check asks Vault whether the engine and the store in it are as they were when the store was opened: for readiness, and to notice that the mount was
-// disabled and enabled again, which makes an empty store of any. Errors are those of Open.
+// disabled and enabled again, which makes an empty store of any: a [LostError]. Other errors are those of Open.
 func (s *Store) Check(ctx context.Context) error {
-	if err := s.enter(ctx); err != nil {
+	if err := s.begin(ctx); err != nil {
 		return err
 	}
 	defer s.leave()
 	if err := s.checkMount(ctx); err != nil {
 		return fmt.Errorf("store %s: %w", s.Path(), err)
 	}
-	h, err := s.readHeader(ctx)
-	switch {
-	case errors.Is(err, errAbsent) || errors.Is(err, errGutted):
-		return fmt.Errorf("store %s: %w: its header was removed", s.Path(), ErrNoStore)
-	case err != nil:
+	if err := s.look(ctx); err != nil {
 		return fmt.Errorf("store %s: %w", s.Path(), err)
-	case h != s.header:
-		return fmt.Errorf("store %s: %w: it is another than the one that was opened", s.Path(), ErrNotStore)
 	}
 	return s.checkConfig(ctx)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 	"sync"
 	"time"
@@ -52,6 +53,7 @@ type Config struct {
 	// deleted it since. At most MaxStaleness. Default 0: every Get asks Vault.
 	Staleness time.Duration
 
+	Logger    *slog.Logger     // told that the store is lost, and that it is back; default slog.Default
 	Now       func() time.Time // default time.Now
 	Random    io.Reader        // names sets of parts and stores; default crypto/rand
 	PollEvery time.Duration    // how often a Watch looks for changes that others made; default DefaultPollEvery, at least 10 ms
@@ -65,6 +67,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Purpose == "" {
 		c.Purpose = store.Production
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -121,9 +126,10 @@ type Store struct {
 
 	mount, data, subkeys, metadata string // paths of the engine and of the prefix in it; all but the first end with "/"
 
-	cache *cache
-	parts knownParts
-	watch watchers
+	cache    *cache
+	presence presence
+	parts    knownParts
+	watch    watchers
 
 	settled time.Duration // the constant, but in tests
 
@@ -142,12 +148,14 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{conn: c.Conn, config: c, now: c.Now, cache: newCache(c.Staleness, c.Now), settled: settled}
+	s.presence.turn = make(chan struct{}, 1)
 	s.closing, s.end = context.WithCancel(context.Background())
 	s.mount = vaultconn.Path(strings.Split(c.Mount, "/")...)
 	s.data, s.subkeys, s.metadata = s.mount+"/data/"+c.Prefix+"/", s.mount+"/subkeys/"+c.Prefix+"/", s.mount+"/metadata/"+c.Prefix+"/"
 	if s.header, err = s.prepare(ctx); err != nil {
 		return nil, fmt.Errorf("open store %s: %w", s.Path(), err)
 	}
+	s.presence.seen = s.now()
 	return s, nil
 }
 
@@ -160,8 +168,23 @@ func (s *Store) Header() Header { return s.header }
 // Atomic is false: the writes of an Apply are made one after the other, each durable before the next.
 func (s *Store) Atomic() bool { return false }
 
-// enter begins a call; leave ends it.
+// Clock implements store.Clocked by Vault's clock.
+func (s *Store) Clock() (time.Time, bool) { return s.conn.Clock() }
+
+// enter begins a call of a store that is at its place; leave ends it.
 func (s *Store) enter(ctx context.Context) error {
+	if err := s.begin(ctx); err != nil {
+		return err
+	}
+	if err := s.Lost(); err != nil {
+		s.leave()
+		return err
+	}
+	return nil
+}
+
+// begin is enter for what looks whether the store is lost.
+func (s *Store) begin(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -190,6 +213,11 @@ func (s *Store) Get(ctx context.Context, key string) (store.Record, error) {
 		return known, nil
 	}
 	r, err := s.get(ctx, key)
+	if errors.Is(err, store.ErrNotFound) {
+		if lost := s.present(ctx, s.lately()); lost != nil {
+			err = fmt.Errorf("%s: %w", key, lost)
+		}
+	}
 	if err != nil {
 		return store.Record{}, err
 	}

@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -80,11 +81,13 @@ func (s *Store) follow(ctx context.Context, w *watcher) {
 			return
 		case <-timer.C:
 		}
-		if s.enter(ctx) != nil {
+		switch err := s.enter(ctx); {
+		case err == nil:
+			_ = s.poll(ctx, w)
+			s.leave()
+		case !errors.Is(err, store.ErrLost):
 			return
 		}
-		_ = s.poll(ctx, w)
-		s.leave()
 		timer.Reset(s.config.PollEvery)
 	}
 }
@@ -93,8 +96,10 @@ func (s *Store) follow(ctx context.Context, w *watcher) {
 func (s *Store) poll(ctx context.Context, w *watcher) error {
 	s.watch.mu.Lock()
 	w.touched = make(map[string]struct{})
+	known := len(w.known)
 	s.watch.mu.Unlock()
 
+	began := s.now()
 	keys, err := s.keys(ctx, w.prefix, "", maxWatched+1)
 	if err != nil {
 		return err
@@ -111,6 +116,11 @@ func (s *Store) poll(ctx context.Context, w *watcher) error {
 	for i, at := range found {
 		if version := at.live(); version != 0 {
 			changes = append(changes, change{keys[i], version, at.created})
+		}
+	}
+	if len(changes) == 0 && known > 0 {
+		if err := s.present(ctx, began); err != nil { // that all are gone is told of a store that is there
+			return err
 		}
 	}
 	s.watch.compare(w, changes)

@@ -25,6 +25,7 @@ type Conn struct {
 	closed atomic.Bool
 
 	up       atomic.Bool
+	clock    clock
 	observer atomic.Pointer[Observer]
 }
 

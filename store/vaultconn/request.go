@@ -182,6 +182,8 @@ func (c *Conn) attempt(ctx context.Context, r Request, token string, credentials
 		return fail(got.StatusCode, false, store.ErrUnavailable, "the answer is a redirect to "+redirectedTo(got.Response)+", which is not followed: "+
 			"if this is a standby that does not forward, name the active node or its load balancer as the address")
 	}
+	date, _ := http.ParseTime(got.Header.Get("Date")) // zero without one
+	c.clock.told(date, time.Now())
 	body, readErr := io.ReadAll(got.Body)
 	if readErr != nil {
 		return fail(got.StatusCode, true, store.ErrUnavailable, "the answer broke off: "+readErr.Error())
@@ -199,7 +201,7 @@ func (c *Conn) attempt(ctx context.Context, r Request, token string, credentials
 	if r.Wrap > 0 && a.WrapInfo == nil {
 		return fail(got.StatusCode, true, store.ErrUnavailable, "the answer is not wrapped, though it was asked for")
 	}
-	a.date, _ = http.ParseTime(got.Header.Get("Date"))
+	a.date = date
 	return a, nil
 }
 
