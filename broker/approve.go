@@ -192,13 +192,19 @@ func (b *Broker) carryOut(ctx context.Context, namespace string, d *desk, by lea
 	if err != nil {
 		return nil, err
 	}
-	if a == nil && slices.ContainsFunc(d.Closed, func(e deskEntry) bool { return e.ID == p.ID }) {
-		p.State = ProposalMade
-		w, err := write(proposalKey(p.Namespace, p.ID), at, p)
+	if a == nil {
+		made, err := b.madeAlready(ctx, namespace, d, p)
 		if err != nil {
 			return nil, err
 		}
-		return nil, b.store.Apply(ctx, w)
+		if made {
+			p.State = ProposalMade
+			w, err := write(proposalKey(namespace, p.ID), at, p)
+			if err != nil {
+				return nil, err
+			}
+			return nil, b.store.Apply(ctx, w)
+		}
 	}
 	want, err := p.digestOf()
 	if err != nil {
@@ -208,6 +214,20 @@ func (b *Broker) carryOut(ctx context.Context, namespace string, d *desk, by lea
 		return nil, &Error{Code: CodeConflict, Message: fmt.Sprintf("%q has changed since this was proposed: propose it again", p.Change.subject())}
 	}
 	return a, nil
+}
+
+// madeAlready reports whether the steps of what a proposal changes say that it was carried out.
+func (b *Broker) madeAlready(ctx context.Context, namespace string, d *desk, p *Proposal) (bool, error) {
+	steps := d.Rules.Steps
+	switch p.Change.Type {
+	case ChangePolicyActivate, ChangePolicyRetire:
+		record, _, err := b.policyRecord(ctx, namespace, p.Change.Name)
+		if err != nil {
+			return false, err
+		}
+		steps = record.Steps
+	}
+	return slices.ContainsFunc(steps, func(s Step) bool { return s.Proposal == p.ID }), nil
 }
 
 // closing adds to an alteration what closes its proposal, and what tells of it.
@@ -225,15 +245,19 @@ func (b *Broker) closing(ctx context.Context, who access.Caller, namespace strin
 		d.Broken = slices.DeleteFunc(d.Broken, func(e deskEntry) bool { return e.ID == p.ID })
 		d.Broken = append(d.Broken, deskEntry{ID: p.ID, Type: c.Type, Name: c.Name, Version: c.Version, By: p.Proposer.Subject, Created: b.now().UTC()})
 	}
-	gone, err := b.removals(ctx, namespace, d.close(p.ID))
-	if err != nil {
-		return err
-	}
 	record, err := write(proposalKey(namespace, p.ID), at, p)
 	if err != nil {
 		return err
 	}
-	a.writes, a.garbage = append(a.writes, record), append(a.garbage, gone...)
+	a.writes = append(a.writes, record)
+	// Where the desk is written before the change is made, it goes on leading to the proposal, until the next one that is proposed sweeps it away.
+	if b.store.Atomic() {
+		gone, err := b.removals(ctx, namespace, d.close(p.ID))
+		if err != nil {
+			return err
+		}
+		a.garbage = append(a.garbage, gone...)
+	}
 	return nil
 }
 

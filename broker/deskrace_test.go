@@ -19,6 +19,11 @@ func TestActivateRaces(t *testing.T) {
 	other, err := broker.New(ctx, configOf(t, o.Broker))
 	o.must(err)
 	brokers := []*broker.Broker{o.Broker.Broker, other}
+	interrupted := func(err error, what string) { // where a change is several writes, another may come between
+		if o.Data.Store.Atomic() || codeOf(err) != broker.CodeUnavailable {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
 	for round := range 12 {
 		var approved []broker.Proposal
 		for i := range 2 {
@@ -38,7 +43,7 @@ func TestActivateRaces(t *testing.T) {
 						made.Add(1)
 					case broker.CodeConflict:
 					default:
-						t.Errorf("activate: %v", err)
+						interrupted(err, "activate")
 					}
 				})
 			}
@@ -46,7 +51,7 @@ func TestActivateRaces(t *testing.T) {
 				info, err := b.PutPolicy(ctx, o.person("mallory"), ns, broker.PutPolicy{Source: []byte(o.document("root-key", "root/*", fmt.Sprintf("evil%dx%d", round, n)))})
 				if err != nil {
 					if codeOf(err) != broker.CodeConflict {
-						t.Errorf("put: %v", err)
+						interrupted(err, "put")
 					}
 					return
 				}
@@ -73,6 +78,11 @@ func TestActivateRaces(t *testing.T) {
 			})
 		}
 		wg.Wait()
+		for _, p := range approved { // what was interrupted can be done again
+			if made.Load() == 0 && !o.Data.Store.Atomic() && o.activate(p) == nil {
+				made.Add(1)
+			}
+		}
 		if made.Load() != 1 {
 			t.Errorf("round %d: of two proposals on one state, %d were made", round, made.Load())
 		}

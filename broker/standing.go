@@ -145,7 +145,9 @@ func (b *Broker) proposals(ctx context.Context, namespace string, d *desk, all b
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, p)
+		if closed := p.State == ProposalMade || p.State == ProposalWithdrawn; !closed || all || p.Standing.Unacknowledged {
+			list = append(list, p)
+		}
 	}
 	slices.SortStableFunc(list, func(a, b Proposal) int { return a.Created.Compare(b.Created) })
 	return list, nil
