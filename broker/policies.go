@@ -152,6 +152,9 @@ func (b *Broker) ApplyPolicy(ctx context.Context, who access.Caller, namespace, 
 			}
 			v = &record.Versions[len(record.Versions)-1]
 		} else if record.Active == v.Version {
+			if covered := (&alteration{touched: approval.Touched{Policies: []approval.Policy{{Name: record.Name, Secrets: v.Secrets}}}}); !d.demand(covered).Free() {
+				return nil, nil // it would have been proposed
+			}
 			return nil, authorizeIn(who, namespace, access.Approver)
 		}
 		event := Event{Type: EventPolicyApply, Object: p.Name(), Version: v.Version, Digest: p.Digest(), Activated: true}
