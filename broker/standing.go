@@ -15,7 +15,7 @@ import (
 
 // standing returns a proposal with what it still lacks, by the rules in force now.
 func (b *Broker) standing(ctx context.Context, namespace string, d *desk, p Proposal) (Proposal, error) {
-	s := &Standing{Unacknowledged: slices.ContainsFunc(d.Broken, func(e deskEntry) bool { return e.ID == p.ID })}
+	s := &Standing{Rules: []string{}, Tallies: []approval.Tally{}, Unacknowledged: slices.ContainsFunc(d.Broken, func(e deskEntry) bool { return e.ID == p.ID })}
 	p.Standing = s
 	if p.State != ProposalOpen {
 		return p, nil
@@ -38,7 +38,7 @@ func (b *Broker) standing(ctx context.Context, namespace string, d *desk, p Prop
 		return p, asError(err)
 	}
 	verdict, glass := demand.Judge(c), demand.Glass(c)
-	s.Rules, s.Lapses, s.Tallies = demand.Rules(), p.Created.Add(demand.Expires()), verdict.Tallies
+	s.Rules, s.Lapses, s.Tallies = demand.Rules(), p.Created.Add(demand.Expires()), append(s.Tallies, verdict.Tallies...)
 	for _, t := range glass.Tallies {
 		if t.Need > 0 {
 			s.BreakGlass = append(s.BreakGlass, t)

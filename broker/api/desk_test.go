@@ -21,14 +21,17 @@ spec: {rules: [{name: all, secrets: ["**"], policies: ["*"], references: ["*"], 
 
 // deskClients are clients of an author and two approvers.
 func deskClients(f *fixture) (author, alice, bob *admin.Client) {
-	client := func(name string, roles ...access.Role) *admin.Client {
-		token, _, err := f.Broker.Broker.CreateToken(f.t.Context(), f.Admin, access.Request{Name: name, Roles: access.SetOf(roles...), Namespace: access.AllNamespaces})
-		if err != nil {
-			f.t.Fatal(err)
-		}
-		return f.admin(token.Reveal())
+	return f.admin(f.token("writer", access.Author)), f.admin(f.token("alice", access.Approver)), f.admin(f.token("bob", access.Approver))
+}
+
+// token makes a token of somebody.
+func (f *fixture) token(name string, role access.Role) string {
+	f.t.Helper()
+	token, _, err := f.Broker.Broker.CreateToken(f.t.Context(), f.Admin, access.Request{Name: name, Roles: access.SetOf(role), Namespace: access.AllNamespaces})
+	if err != nil {
+		f.t.Fatal(err)
 	}
-	return client("writer", access.Author), client("alice", access.Approver), client("bob", access.Approver)
+	return token.Reveal()
 }
 
 // runDesk runs the operations of the release desk.
@@ -69,8 +72,12 @@ func (a *answers) runDesk(quote func(string) string) {
 	run("getProposal", "/v1/admin/proposals/"+p.ID, "")
 	// The administrator made all of these tokens, so that theirs would be nobody else's approval: of a proposal of theirs it is refused below.
 	run("listProposals", "/v1/admin/proposals?state=all", "")
+	administrator := a.Token
+	a.Token = f.token("carol", access.Approver)
 	run("activateProposal", "/v1/admin/proposal-activate/"+p.ID, `{"break_glass":true,"reason":"a test"}`)
+	a.Token = f.token("auditor", access.Auditor)
 	run("acknowledgeBreakGlass", "/v1/admin/proposal-acknowledge/"+p.ID, `{"reason":"a test"}`)
+	a.Token = administrator
 	run("policyHistory", "/v1/admin/policy-history/desk", "")
 
 	// The administrator approves what a stranger to them proposed.
