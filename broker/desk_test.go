@@ -2,6 +2,11 @@ package broker_test
 
 import (
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"maps"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -400,4 +405,79 @@ func TestRulesThatCannotBeReadRefuse(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestGateIsTheOneWay holds the source to the design: gate decides, only alter asks it, and nothing else sets what is active, in force or counts.
+func TestGateIsTheOneWay(t *testing.T) {
+	callers := callersInBroker(t)
+	for called, want := range map[string][]string{
+		"gate":             {"alter"},
+		"gateProposal":     {"gate"},
+		"gateRollback":     {"gate"},
+		"activate":         {"activation", "rulesActivation"}, // of a record
+		"activation":       {"ActivatePolicy", "ApplyPolicy", "RollBack", "plannedPolicy"},
+		"rulesActivation":  {"ActivateApprovalRules", "plannedRules"},
+		"recounting":       {"changeReferences", "plannedReferences"},
+		"planned":          {"carryOut", "complete", "demandOf", "standing"},
+		"carryOut":         {"ActivateProposal"},
+		"alter":            {"ActivateApprovalRules", "ActivatePolicy", "ActivateProposal", "ApplyPolicy", "RollBack", "changeReferences"},
+		"policyVersionKey": {"addPolicyVersion", "policySource", "Policy", "readPolicies"},
+		"rulesVersionKey":  {"ApprovalRules", "PutApprovalRules", "rulesVersion"},
+		"referenceKey":     {"ReferenceSets", "changeReferences", "plannedReferences", "readReferences", "referenceSet", "touch"},
+		"proposalKey":      {"ApproveProposal", "WithdrawProposal", "carryOut", "closing", "commitProposal", "proposal", "removals"},
+		"deskKey":          {"openDesk"},
+		"counting":         {"changeReferences", "plannedReferences", "setsOf"},
+		"policyKey":        {"ApplyPolicy", "Policies", "PutPolicy", "activation", "policyRecord", "readPolicies"},
+		"changeReferences": {"PutReferences", "RetireReferences"},
+		"commitProposal":   {"Propose"},
+	} {
+		slices.Sort(want)
+		if got := slices.Sorted(maps.Keys(callers[called])); !slices.Equal(got, want) {
+			t.Errorf("%s is called by %q, not %q", called, got, want)
+		}
+	}
+}
+
+// callersInBroker returns, of each function of package broker, those that call one of its name.
+func callersInBroker(t *testing.T) map[string]map[string]bool {
+	t.Helper()
+	callers := map[string]map[string]bool{}
+	files, err := filepath.Glob("*.go")
+	if err != nil || len(files) < 20 {
+		t.Fatal(len(files), err)
+	}
+	for _, path := range files {
+		if strings.HasSuffix(path, "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, decl := range file.Decls {
+			f, ok := decl.(*ast.FuncDecl)
+			if !ok {
+				continue
+			}
+			ast.Inspect(f, func(n ast.Node) bool {
+				call, ok := n.(*ast.CallExpr)
+				if !ok {
+					return true
+				}
+				called := ""
+				switch fun := call.Fun.(type) {
+				case *ast.Ident:
+					called = fun.Name
+				case *ast.SelectorExpr:
+					called = fun.Sel.Name
+				}
+				if callers[called] == nil {
+					callers[called] = map[string]bool{}
+				}
+				callers[called][f.Name.Name] = true
+				return true
+			})
+		}
+	}
+	return callers
 }
