@@ -107,7 +107,10 @@ type Event struct {
 	Evidence  string        `json:"evidence,omitempty"`
 	Recipient string        `json:"recipient,omitempty"`
 	Secrets   []EventSecret `json:"secrets,omitempty"`
-	Entry     *uint64       `json:"entry,omitempty"` // of unmade: the entry that says what was not done
+	Entry     *uint64       `json:"entry,omitempty"`     // of unmade: the entry that says what was not done
+	Proposal  string        `json:"proposal,omitempty"`  // id of the proposal that was made, approved or carried out
+	Approvals []string      `json:"approvals,omitempty"` // subjects of the approvals that a proposal had when it was carried out
+	Reason    string        `json:"reason,omitempty"`    // as whoever did it gave it
 }
 
 // EventSecret is one secret in a release event.
@@ -146,8 +149,17 @@ const (
 	EventPolicyApply      = "policy.apply" // and it judges
 	EventPolicyActivate   = "policy.activate"
 	EventPolicyRetire     = "policy.retire"
+	EventPolicyRollback   = "policy.rollback"
 	EventReferencePut     = "reference.put"
 	EventReferenceRetire  = "reference.retire"
+	EventRulesDraft       = "approval-rules.draft"
+	EventRulesActivate    = "approval-rules.activate"
+	EventRulesRetire      = "approval-rules.retire"
+	EventPropose          = "proposal.open"
+	EventApprove          = "proposal.approve"
+	EventWithdraw         = "proposal.withdraw"
+	EventBreakGlass       = "break-glass" // a proposal was carried out without the approvals that it would have needed
+	EventAcknowledge      = "break-glass.acknowledge"
 	EventEnrolmentBegin   = "enrolment.begin"
 	EventEnrolmentDone    = "enrolment.complete"
 	EventEnrolmentRevoked = "enrolment.revoke"

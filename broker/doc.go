@@ -25,6 +25,13 @@
 // one, when it is spent or too old.) On a store that is not atomic the entry comes first, see "Several brokers". Methods are grouped by what they change, a file each:
 // secrets, policies, references, enrolments, tokens and keys.
 //
+// # The gate
+//
+// What judges requests, which is the active version of each policy, the reference values that count and the rules of approval in force, changes in one function, alter, which
+// asks one other, gate, whether it may: by one approver where no rule of approval covers the change, or by a proposal with the approvals that the rules demand then, a rollback, or
+// break-glass. Package policy/approval says what is demanded and who counts. Whatever passes writes NS/desk first, with compare-and-swap, so that none is judged by rules which
+// another has just replaced.
+//
 // # Records
 //
 // Below a namespace NS, each record being JSON unless said otherwise; PATH is a secret's name, of 1 to 8 segments:
@@ -34,6 +41,9 @@
 //	NS/policy/NAME                  a policy's versions and which of them is active
 //	NS/policy-version/NAME/N        the source of version N, as it was written
 //	NS/reference/NAME               a set of reference values
+//	NS/desk                         the versions of the rules of approval and which is in force, and which proposals are open
+//	NS/approval-rules/N             the source of version N of the rules of approval
+//	NS/proposal/ID                  one proposed change, with its approvals
 //	NS/lease/PATH/ID                who holds a version until when
 //	NS/decision/ID                  one judgement, with the index of its log entry
 //	NS/enrolment/DIGEST             an enrolled TPM attestation key

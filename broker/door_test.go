@@ -168,6 +168,29 @@ func TestInvariant1NoAdministrativeMethodReturnsAPlaintext(t *testing.T) {
 		"Lease":       func() any { return drop(b.Lease(ctx, who, ns, released.Results[0].Lease.ID)) },
 		"RevokeLease": func() any { return drop(b.RevokeLease(ctx, who, ns, released.Results[0].Lease.ID)) },
 		"AuditLogs":   func() any { return drop(b.AuditLogs(ctx, who)) },
+
+		"PutPolicy": func() any {
+			return drop(b.PutPolicy(ctx, who, ns, broker.PutPolicy{Source: []byte(document("d", "a/*", "claims.vmpl == 0"))}))
+		},
+		"PutApprovalRules": func() any {
+			return drop(b.PutApprovalRules(ctx, who, ns, broker.PutPolicy{Source: []byte(twoForRoot)}))
+		},
+		"ActivateApprovalRules": func() any { return drop(b.ActivateApprovalRules(ctx, who, ns, 0)) },
+		"ApprovalRules":         func() any { i, s, err := b.ApprovalRules(ctx, who, ns, 0); return []any{i, string(s), err} },
+		"ApprovalRulesHistory":  func() any { return drop(b.ApprovalRulesHistory(ctx, who, ns)) },
+		"PolicyHistory":         func() any { return drop(b.PolicyHistory(ctx, who, ns, "allow-virtual")) },
+		"RollBack":              func() any { return drop(b.RollBack(ctx, who, ns, "allow-virtual", 0, "why")) },
+		"Propose": func() any {
+			return drop(b.Propose(ctx, who, ns, broker.Change{Type: broker.ChangePolicyRetire, Name: "allow-virtual"}, "why"))
+		},
+		"Proposal":         func() any { return drop(b.Proposal(ctx, who, ns, strings.Repeat("0", 32))) },
+		"Proposals":        func() any { return drop(b.Proposals(ctx, who, ns, true)) },
+		"ApproveProposal":  func() any { return drop(b.ApproveProposal(ctx, who, ns, strings.Repeat("0", 32), "", false)) },
+		"WithdrawProposal": func() any { return drop(b.WithdrawProposal(ctx, who, ns, strings.Repeat("0", 32), "")) },
+		"ActivateProposal": func() any {
+			return drop(b.ActivateProposal(ctx, who, ns, strings.Repeat("0", 32), broker.Activation{}))
+		},
+		"AcknowledgeBreakGlass": func() any { return drop(b.AcknowledgeBreakGlass(ctx, who, ns, strings.Repeat("0", 32), "")) },
 	}
 	workloads := []string{"Challenge", "Attest", "AttestAndRelease", "Release", "Token", "Bearer", "Passport"}
 	about := []string{"Keys", "Kinds", "Log", "LogKey", "LogOf", "OwnSlot", "SessionLifetime", "Purpose", "Queued", "Ready", "SourceKinds", "Issued", "TendLeases"}

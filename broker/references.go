@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/broker/access"
+	"github.com/vouchsafe/vouchsafe/policy/approval"
 	"github.com/vouchsafe/vouchsafe/policy/reference"
 	"github.com/vouchsafe/vouchsafe/store"
 )
@@ -68,45 +69,113 @@ func fold[V any](set reference.Set, values []V, change func(reference.Set, V) (r
 }
 
 func (b *Broker) changeReferences(ctx context.Context, who access.Caller, namespace, name, event string, create bool, change func(reference.Set) (reference.Set, error)) (reference.Set, error) {
-	set, err := reference.New(name)
-	if err != nil {
-		return reference.Set{}, invalid("%w", err)
-	}
-	key := referenceKey(namespace, name)
-	record, err := b.store.Get(ctx, key)
-	switch {
-	case err == nil:
-		if set, err = reference.Decode(record.Value); err != nil {
-			return reference.Set{}, asError(err)
-		}
-	case errors.Is(err, store.ErrNotFound) && create:
-	case errors.Is(err, store.ErrNotFound):
-		return reference.Set{}, notFound("there are no reference values named %q", name)
-	default:
-		return reference.Set{}, asError(err)
-	}
-	set, err = change(set)
-	var denied *Error
-	if errors.As(err, &denied) {
-		return reference.Set{}, denied
-	}
-	if errors.Is(err, reference.ErrNotFound) {
-		return reference.Set{}, &Error{Code: CodeNotFound, Message: err.Error(), Err: err}
-	}
-	if err != nil {
-		return reference.Set{}, &Error{Code: CodeInvalid, Message: err.Error(), Err: err}
-	}
-	text, err := reference.Encode(set)
+	before, at, err := b.referenceSet(ctx, namespace, name)
 	if err != nil {
 		return reference.Set{}, asError(err)
 	}
-	done, err := b.changing(ctx, namespace)
+	after, text, err := changed(before, at, create, change)
 	if err != nil {
 		return reference.Set{}, err
 	}
-	defer done()
-	err = b.commit(ctx, who, namespace, Event{Type: event, Object: name, Digest: digest(text)}, store.Write{Key: key, Version: record.Version, Value: text})
-	return set, err
+	if counting(before) == counting(after) {
+		// Nobody is judged otherwise: what is staged, or a note.
+		done, err := b.changing(ctx, namespace)
+		if err != nil {
+			return reference.Set{}, err
+		}
+		defer done()
+		return after, b.commit(ctx, who, namespace, Event{Type: event, Object: name, Digest: digest(text)}, store.Write{Key: referenceKey(namespace, name), Version: at, Value: text})
+	}
+	err = b.alter(ctx, who, namespace, leave{}, func(d *desk) (*alteration, error) {
+		if before, at, err = b.referenceSet(ctx, namespace, name); err != nil {
+			return nil, err
+		}
+		if after, text, err = changed(before, at, create, change); err != nil {
+			return nil, err
+		}
+		return b.recounting(ctx, namespace, d, Event{Type: event, Object: name, Digest: digest(text)}, store.Write{Key: referenceKey(namespace, name), Version: at, Value: text})
+	})
+	if err != nil {
+		return reference.Set{}, err
+	}
+	return after, nil
+}
+
+// recounting is the alteration that writes a set of which other values count than before.
+func (b *Broker) recounting(ctx context.Context, namespace string, d *desk, event Event, w store.Write) (*alteration, error) {
+	a := &alteration{event: event, writes: []store.Write{w}, touched: approval.Touched{References: []string{event.Object}}}
+	if d.rules == nil {
+		return a, nil // then nobody asks which policies judge by it
+	}
+	policies, err := b.rules.active(ctx, namespace)
+	if err != nil {
+		return nil, err
+	}
+	for _, user := range policies.Users(event.Object) {
+		a.touched.Policies = append(a.touched.Policies, approval.Policy{Name: user.Policy.Name(), Secrets: user.Policy.Secrets()})
+	}
+	return a, nil
+}
+
+// changed applies a change to a set, and encodes what came of it.
+func changed(before reference.Set, at uint64, create bool, change func(reference.Set) (reference.Set, error)) (after reference.Set, text []byte, err error) {
+	if at == 0 && !create {
+		return after, nil, notFound("there are no reference values named %q", before.Name)
+	}
+	after, err = change(before)
+	var denied *Error
+	switch {
+	case errors.As(err, &denied):
+		return reference.Set{}, nil, denied
+	case errors.Is(err, reference.ErrNotFound):
+		return reference.Set{}, nil, &Error{Code: CodeNotFound, Message: err.Error(), Err: err}
+	case err != nil:
+		return reference.Set{}, nil, &Error{Code: CodeInvalid, Message: err.Error(), Err: err}
+	}
+	if text, err = reference.Encode(after); err != nil {
+		return reference.Set{}, nil, asError(err)
+	}
+	return after, text, nil
+}
+
+// counting is the digest of what of a set decides about requests: the values that are active, and from when until when. It is "" of a set of which none is.
+func counting(set reference.Set) string {
+	type value struct {
+		Value     string    `json:"value"`
+		NotBefore time.Time `json:"not_before,omitzero"`
+		Expires   time.Time `json:"expires,omitzero"`
+	}
+	var values []value
+	for _, v := range set.Values {
+		if v.State == reference.Active {
+			values = append(values, value{v.Value, v.NotBefore, v.Expires})
+		}
+	}
+	if values == nil {
+		return ""
+	}
+	text, err := encode(values)
+	if err != nil { // texts and times that a set has always encode
+		panic(err)
+	}
+	return digest(text)
+}
+
+// referenceSet reads a set, which is empty, and its record's version 0, where there is none.
+func (b *Broker) referenceSet(ctx context.Context, namespace, name string) (reference.Set, uint64, error) {
+	set, err := reference.New(name)
+	if err != nil {
+		return set, 0, invalid("%w", err)
+	}
+	record, err := b.store.Get(ctx, referenceKey(namespace, name))
+	if errors.Is(err, store.ErrNotFound) {
+		return set, 0, nil
+	}
+	if err != nil {
+		return set, 0, err
+	}
+	set, err = reference.Decode(record.Value)
+	return set, record.Version, err
 }
 
 // References returns one set of reference values.
@@ -114,19 +183,12 @@ func (b *Broker) References(ctx context.Context, who access.Caller, namespace, n
 	if err := authorizeIn(who, namespace, readers...); err != nil {
 		return reference.Set{}, err
 	}
-	if _, err := reference.New(name); err != nil {
-		return reference.Set{}, invalid("%w", err)
+	set, at, err := b.referenceSet(ctx, namespace, name)
+	if err != nil {
+		return reference.Set{}, asError(err)
 	}
-	record, err := b.store.Get(ctx, referenceKey(namespace, name))
-	if errors.Is(err, store.ErrNotFound) {
+	if at == 0 {
 		return reference.Set{}, notFound("there are no reference values named %q", name)
-	}
-	if err != nil {
-		return reference.Set{}, asError(err)
-	}
-	set, err := reference.Decode(record.Value)
-	if err != nil {
-		return reference.Set{}, asError(err)
 	}
 	return set, nil
 }

@@ -31,8 +31,9 @@ type ruleBook struct {
 }
 
 type namespaceRules struct {
-	changed atomic.Uint64 // counts changes; it only grows
-	current atomic.Pointer[rulesAt]
+	changed  atomic.Uint64 // counts changes; it only grows
+	altering chan struct{} // held by the one change that is judged and made: see alter
+	current  atomic.Pointer[rulesAt]
 
 	reading  sync.Mutex                // held by the one request that reads the rules again
 	compiled map[string]*policy.Policy // by digest; guarded by reading
@@ -54,7 +55,7 @@ func (r *ruleBook) namespace(name string) *namespaceRules {
 	defer r.mu.Unlock()
 	n := r.namespaces[name]
 	if n == nil {
-		n = &namespaceRules{compiled: map[string]*policy.Policy{}}
+		n = &namespaceRules{compiled: map[string]*policy.Policy{}, altering: make(chan struct{}, 1)}
 		n.changed.Store(1)
 		r.namespaces[name] = n
 	}
@@ -105,6 +106,14 @@ func (r *ruleBook) of(ctx context.Context, namespace string) (*rulesAt, error) {
 	at := &rulesAt{rules: rules{policies: policies, references: references}, changes: changes, revision: revision}
 	n.current.Store(at)
 	return at, nil
+}
+
+// active reads the policies that judge now from the store, whatever is kept.
+func (r *ruleBook) active(ctx context.Context, namespace string) (*policy.Set, error) {
+	n := r.namespace(namespace)
+	n.reading.Lock()
+	defer n.reading.Unlock()
+	return n.readPolicies(ctx, r.store, namespace)
 }
 
 // readPolicies compiles the active version of each policy. A policy that does not compile, which a newer version may have written, is an

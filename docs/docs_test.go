@@ -15,6 +15,7 @@ import (
 
 	"github.com/vouchsafe/vouchsafe/internal/fences"
 	"github.com/vouchsafe/vouchsafe/policy"
+	"github.com/vouchsafe/vouchsafe/policy/approval"
 )
 
 const root = ".."
@@ -87,6 +88,11 @@ func TestPolicies(t *testing.T) {
 	blocks(t, "yaml", func(where string, b fences.Block) {
 		source := b.Text
 		switch {
+		case strings.Contains(source, "kind: ApprovalRules"):
+			if _, err := approval.Parse("rules.yaml", []byte(source)); err != nil {
+				t.Errorf("%s: %v", where, err)
+			}
+			return
 		case strings.Contains(source, "kind: ReleasePolicy"):
 		case strings.Contains(source, "kind: "+policy.TestsKind):
 			checkTests(t, where, source)
@@ -311,7 +317,7 @@ func checkCommand(t *testing.T, where string, words []string, help func([]string
 	// The command is the longest run of words for which there is help of its own.
 	command := words[:1]
 	for n := 2; n <= len(words) && n <= 3; n++ {
-		if !regexp.MustCompile(`^[a-z][a-z-]*$`).MatchString(words[n-1]) || !strings.Contains(help(words[:n-1]), "\n  "+words[n-1]+" ") {
+		if !regexp.MustCompile(`^[a-z]+(-[a-z]+)*$`).MatchString(words[n-1]) || !strings.Contains(help(words[:n-1]), "\n  "+words[n-1]+" ") {
 			break
 		}
 		command = words[:n]

@@ -22,6 +22,7 @@ const maxNesting = 24
 type reader struct {
 	problems
 	source   []byte
+	kind     string                  // of the document; "" for a policy
 	misspelt map[*yaml.Node][]string // members that a mapping seems to have under a wrong name
 }
 
@@ -86,7 +87,7 @@ func firstRune(text []byte) rune {
 // syntax reports an error of the YAML library, whose only form of position is the beginning of its text.
 func (r *reader) syntax(err error) {
 	if errors.Is(err, io.EOF) {
-		r.add(Problem{Message: "the document is empty", Expected: "a " + DocumentKind})
+		r.add(Problem{Message: "the document is empty", Expected: "a document of kind " + r.kindOf()})
 		return
 	}
 	text, line := strings.TrimPrefix(err.Error(), "yaml: "), 0

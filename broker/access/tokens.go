@@ -1,7 +1,6 @@
 package access
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -160,9 +159,7 @@ func (t *Tokens) Authenticate(ctx context.Context, text string) (Caller, error) 
 	if err != nil || subtle.ConstantTimeCompare(hash[:], want) != 1 || !t.now().Before(s.Expires) {
 		return Caller{}, ErrUnauthenticated
 	}
-	return Caller{
-		Token: s.ID, Name: s.Name, Subject: cmp.Or(s.Subject, s.Name), Via: ViaToken, Makers: s.Makers, Roles: s.Roles, Namespace: s.Namespace,
-	}, nil
+	return s.caller(), nil
 }
 
 // PrepareRevoke returns the write that ends the token with that id, whose text is not good for any request after it was applied. The

@@ -332,6 +332,8 @@ func TestAnswersAgainstSchemas(t *testing.T) {
 		t.Errorf("backup %q", backup)
 	}
 
+	a.runDesk(quote)
+
 	run("listKinds", "/v1/kinds", "")
 	run("keys", "/.well-known/jwks.json", "")
 	run("openAPI", "/openapi.json", "")

@@ -33,6 +33,16 @@ var bodies = map[string]string{
 	"createToken":       `{"name":"x","roles":[]}`,
 	"rotateKey":         `{"purpose":"reply"}`,
 	"backup":            `{"recipients":["age1x"]}`,
+
+	"putPolicy":             `{"source":"x"}`,
+	"rollBackPolicy":        `{"reason":"x"}`,
+	"propose":               `{"type":"policy.retire","name":"nothing","reason":"x"}`,
+	"approveProposal":       `{"digest":"x"}`,
+	"withdrawProposal":      `{"reason":"x"}`,
+	"activateProposal":      `{"reason":"x"}`,
+	"acknowledgeBreakGlass": `{"reason":"x"}`,
+	"putApprovalRules":      `{"source":"x"}`,
+	"activateApprovalRules": `{"version":1}`,
 }
 
 // target fills the path of an operation with names that are well-formed.

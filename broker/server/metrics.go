@@ -25,11 +25,13 @@ type Metrics struct {
 	panics     prometheus.Counter
 	asked      *prometheus.HistogramVec
 	ended      *prometheus.CounterVec
+	glass      prometheus.Counter
 }
 
 var (
 	_ broker.Observer       = (*Metrics)(nil)
 	_ broker.SourceObserver = (*Metrics)(nil)
+	_ broker.GlassObserver  = (*Metrics)(nil)
 )
 
 // buckets reach from a policy decision to a client that is about to give up, in seconds.
@@ -63,7 +65,10 @@ func NewMetrics() *Metrics {
 		}),
 	}
 	m.asked, m.ended = sourceMetrics()
-	m.registry.MustRegister(m.attested, m.judged, m.unrecorded, m.requests, m.inFlight, m.panics, m.asked, m.ended,
+	m.glass = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "vouchsafe_break_glass_total", Help: "Changes of what judges requests that were made by break-glass.",
+	})
+	m.registry.MustRegister(m.attested, m.judged, m.unrecorded, m.requests, m.inFlight, m.panics, m.asked, m.ended, m.glass,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -94,6 +99,9 @@ func (m *Metrics) Judged(p broker.Protocol, outcome broker.Outcome, took time.Du
 func (m *Metrics) Unrecorded(kind attest.Kind) {
 	m.unrecorded.WithLabelValues(knownKind(kind)).Inc()
 }
+
+// BrokeGlass implements broker.GlassObserver.
+func (m *Metrics) BrokeGlass() { m.glass.Inc() }
 
 // knownKind keeps a kind that a request made up from becoming a label.
 func knownKind(kind attest.Kind) string {

@@ -25,7 +25,7 @@ var elsewhere = map[string]string{
 // TestEveryOperationHasAPath holds the table of paths against what the front end serves, so that what is added to a server is not forgotten here.
 func TestEveryOperationHasAPath(t *testing.T) {
 	var routed []string
-	for _, routes := range [][]Route{Challenges(), Releases(), Secrets(), Rules(), Records(), Hosts()} {
+	for _, routes := range [][]Route{Challenges(), Releases(), Secrets(), Rules(), Desk(), Records(), Hosts()} {
 		for _, r := range routes {
 			for _, d := range r.Does {
 				routed = append(routed, d.endpoint.ID)

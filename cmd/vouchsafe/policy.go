@@ -13,40 +13,50 @@ import (
 )
 
 func (p *program) policyCommand() *cobra.Command {
-	return group("admin", "policy", "Check, test, apply and list release policies",
-		p.policyCheck(), p.policyTest(), p.policyWhatIf(), p.policyReplay(), p.policyApply(), p.policyShow(), p.policyList(), p.policyActivate(), p.policyRetire())
+	commands := []*cobra.Command{
+		p.policyCheck(), p.policyTest(), p.policyWhatIf(), p.policyReplay(), p.policyPut(), p.policyPropose(), p.policyActivate(), p.policyApply(), p.policyRollback(), p.policyRetire(),
+		p.policyShow(), p.policyList(), p.policyHistory(), p.policyDiff(),
+	}
+	return group("admin", "policy", "Check, test, propose, approve, activate and roll back release policies", append(commands, p.deskCommands()...)...)
 }
 
 func (p *program) policyApply() *cobra.Command {
-	var draft bool
+	var (
+		draft bool
+		why   string
+	)
 	c := &cobra.Command{
 		Use:   "apply FILE…",
-		Short: "Add a version of release policies and have them judge",
+		Short: "Add a version of release policies and have them judge or, where that needs approvals, propose it",
 		Long: `Add a version of release policies and have them judge from now on. Every file is checked, and the tests in it are run, before the first
-is sent; a file that was not changed since changes nothing.
+is sent; a file that was not changed since changes nothing. Where the approval rules cover a policy it is kept as a draft and proposed.
 
-Writing needs the role author; having a policy judge needs approver too. With --draft it is kept and judges nothing yet.`,
+Writing needs the role author; having a policy judge needs approver too. With --draft it is kept and judges nothing yet, as by "vouchsafe policy put".`,
 		Example: "  vouchsafe policy apply policies/*.yaml",
 		Args:    cobra.MinimumNArgs(1),
 	}
 	c.Flags().BoolVar(&draft, "draft", false, "keep it without having it judge")
+	reasonFlag(c, &why, false)
 	return p.administer(c, func(c *cobra.Command, a *admin.Client, args []string) error {
-		sources := make([][]byte, len(args))
-		for i, file := range args {
-			source, err := p.goodPolicy(file)
-			if err != nil {
-				return err
-			}
-			sources[i] = source
+		sources, err := p.goodPolicies(args)
+		if err != nil {
+			return err
 		}
 		applied := []broker.PolicyInfo{}
 		for i, source := range sources {
-			info, err := a.ApplyPolicy(c.Context(), wire.PolicyApply{Source: string(source), Filename: args[i], Draft: draft})
+			info, proposal, err := p.applyPolicy(c, a, args[i], source, draft, why)
 			if err != nil {
 				return aboutFile{args[i], err}
 			}
+			if proposal != nil {
+				info.Versions[len(info.Versions)-1].Proposal = proposal.ID
+			}
 			applied = append(applied, info)
-			if !p.json() {
+			switch {
+			case p.json():
+			case proposal != nil:
+				p.printProposed(*proposal)
+			default:
 				p.printApplied(info, draft)
 			}
 		}
@@ -100,11 +110,15 @@ func (p *program) policyShow() *cobra.Command {
 		}
 		fmt.Fprintf(p.out, "%s\n", strings.TrimSuffix(got.Source, "\n"))
 		fmt.Fprintln(p.out)
-		return p.table("VERSION STATE DIGEST CREATED BY WAIVES", func(row func(...any)) {
+		err = p.table("VERSION STATE DIGEST CREATED BY WAIVES", func(row func(...any)) {
 			for _, v := range got.Policy.Versions {
 				row(v.Version, v.State, short(v.Digest), when(v.Created), v.CreatedBy, orDash(waived(v.Waivers)))
 			}
 		})
+		if err == nil && len(got.Policy.Broken) > 0 {
+			return p.warn("glass was broken for this policy, and no auditor has acknowledged it: vouchsafe policy proposals")
+		}
+		return err
 	})
 }
 
@@ -139,27 +153,11 @@ func (p *program) policyList() *cobra.Command {
 	})
 }
 
-func (p *program) policyActivate() *cobra.Command {
-	c := &cobra.Command{
-		Use: "activate NAME VERSION", Short: "Have a version judge: a draft, or one from before", Args: cobra.ExactArgs(2),
-	}
-	return p.administer(c, func(c *cobra.Command, a *admin.Client, args []string) error {
-		version, err := parseVersion(args[1])
-		if err != nil {
-			return err
-		}
-		info, err := a.ActivatePolicy(c.Context(), wire.PolicyActivate{PolicyName: wire.PolicyName{Name: args[0]}, Version: version})
-		if err != nil || p.json() {
-			return p.orJSON(info, err)
-		}
-		fmt.Fprintf(p.out, "%s: version %d judges\n", info.Name, info.Active)
-		return nil
-	})
-}
-
 func (p *program) policyRetire() *cobra.Command {
 	c := &cobra.Command{
 		Use: "retire NAME", Short: "Have no version judge: what only this policy guards is denied", Args: cobra.ExactArgs(1),
+		Long: `Have no version of a policy judge: what only this policy guards is denied. Where the approval rules cover the policy, propose it instead:
+"vouchsafe policy propose NAME --retire".`,
 	}
 	return p.administer(c, func(c *cobra.Command, a *admin.Client, args []string) error {
 		info, err := a.RetirePolicy(c.Context(), args[0])

@@ -32,7 +32,7 @@ type backend struct {
 
 // Routes are the method's paths that lead to the core.
 func Routes() []vaultplugin.Route {
-	return slices.Concat(vaultplugin.Challenges(), vaultplugin.Rules(), vaultplugin.Records(), vaultplugin.Hosts())
+	return slices.Concat(vaultplugin.Challenges(), vaultplugin.Rules(), vaultplugin.Desk(), vaultplugin.Records(), vaultplugin.Hosts())
 }
 
 // New returns the backend of a mount.

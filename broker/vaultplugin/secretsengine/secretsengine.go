@@ -26,7 +26,7 @@ func Factory(o vaultplugin.Options, version string) logical.Factory {
 // Routes are the engine's paths that lead to the core.
 func Routes() []vaultplugin.Route {
 	return slices.Concat(
-		vaultplugin.Challenges(), vaultplugin.Releases(), vaultplugin.Secrets(), vaultplugin.Rules(), vaultplugin.Records(), vaultplugin.Hosts(),
+		vaultplugin.Challenges(), vaultplugin.Releases(), vaultplugin.Secrets(), vaultplugin.Rules(), vaultplugin.Desk(), vaultplugin.Records(), vaultplugin.Hosts(),
 	)
 }
 
