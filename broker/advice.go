@@ -53,16 +53,12 @@ func (b *Broker) advise(ctx context.Context, namespace string, d *Decision) ([]A
 		if set, known := sets[name]; known {
 			return set, nil
 		}
-		record, err := b.store.Get(ctx, referenceKey(namespace, name))
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
+		set, version, err := b.referenceSet(ctx, namespace, name)
+		if err != nil {
 			return nil, err
 		}
 		sets[name] = nil
-		if err == nil {
-			set, err := reference.Decode(record.Value)
-			if err != nil {
-				return nil, err
-			}
+		if version != 0 {
 			sets[name] = &set
 		}
 		return sets[name], nil
@@ -105,16 +101,12 @@ func (b *Broker) advise(ctx context.Context, namespace string, d *Decision) ([]A
 }
 
 func (b *Broker) diagnose(ctx context.Context, namespace string, result policy.Result, request policy.Request, find func(string) (*reference.Set, error)) ([]RefusedRule, error) {
-	source, err := b.store.Get(ctx, policyVersionKey(namespace, result.Policy, result.Version))
-	if errors.Is(err, store.ErrNotFound) {
+	p, err := b.policySource(ctx, namespace, result.Policy, &PolicyVersion{Version: result.Version, Digest: result.Digest})
+	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrCorrupt) { // not kept any more, or written by another version of this program
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
-	}
-	p, err := policy.Parse(result.Policy, source.Value)
-	if err != nil || p.Digest() != result.Digest { // another version of this program, or another policy that had the number
-		return nil, nil
 	}
 	var out []RefusedRule
 	for _, d := range p.Diagnose(request) {

@@ -327,7 +327,7 @@ func TestGateRefusesEveryWay(t *testing.T) {
 	}
 	harmless := strings.Fields(`PutSecret GenerateSecret Secret Secrets ActivateSecret DestroySecret DestroyAll Policies Policy References ReferenceSets CompleteEnrolment
 		BeginEnrolment Enrolments RevokeEnrolment Authenticate RevokeToken Tokens CreateToken FirstToken RotateKey Explain Decisions Leases SigningKeys RecordBackup
-		RecordDataKeyRotation Audit AuditLogs CheckSecret RevokeLease Challenge Attest AttestAndRelease Release Token Bearer Passport Keys Kinds Log LogKey LogOf OwnSlot
+		RecordDataKeyRotation Audit AuditLogs CheckSecret RevokeLease Challenge Attest AttestAndRelease Release Token Bearer Passport Lease Replay Keys Kinds Log LogKey LogOf OwnSlot
 		SessionLifetime Purpose Queued Ready SourceKinds Issued TendLeases
 		PutPolicy PutApprovalRules ApprovalRules ApprovalRulesHistory PolicyHistory Propose Proposal Proposals ApproveProposal WithdrawProposal AcknowledgeBreakGlass`)
 	for _, name := range methods() {

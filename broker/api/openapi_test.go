@@ -316,6 +316,7 @@ func TestAnswersAgainstSchemas(t *testing.T) {
 	if err := json.Unmarshal(run("listLeases", "/v1/admin/leases?secret=app/key", ""), &leases); err != nil || len(leases.Items) != 1 {
 		t.Fatalf("%+v, %v", leases, err)
 	}
+	run("replayPolicy", "/v1/admin/policy-replay", `{"source":`+quote(brokertest.AllowVirtual("app/*"))+`}`)
 	run("revokeLease", "/v1/admin/lease-revoke/"+leases.Items[0].ID, "")
 	run("retirePolicy", "/v1/admin/policy-retire/allow-virtual", "")
 
