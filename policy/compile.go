@@ -92,11 +92,41 @@ func (c *compiler) fault(at ast.Expr, f fault) {
 // report turns CEL's issues into faults.
 func (c *compiler) report(issues *cel.Issues) []fault {
 	for _, issue := range issues.Errors() {
-		c.faults = append(c.faults, fault{
-			message: issue.Message, offset: characterAt(c.that, issue.Location.Line(), issue.Location.Column()),
-		})
+		f := fault{message: issue.Message, offset: characterAt(c.that, issue.Location.Line(), issue.Location.Column())}
+		if mismatch := overload.FindStringSubmatch(issue.Message); mismatch != nil {
+			f.message, f.expected = mistyped(mismatch[1], strings.Split(mismatch[2], ", "))
+		}
+		c.faults = append(c.faults, f)
 	}
 	return c.faults
+}
+
+// overload is how CEL says that an operator or function does not take what it is given, with its own name for operators.
+var overload = regexp.MustCompile(`^found no matching overload for '([^']*)' applied to '(?:[^(]*\.)?\(([^']*)\)'$`)
+
+// mistyped says the same as a person would.
+func mistyped(name string, types []string) (message, expected string) {
+	operator := strings.Trim(name, "_")
+	for i, t := range types {
+		if t == referenceType.String() {
+			types[i] = "a set of reference values"
+		}
+	}
+	switch {
+	case name == operators.Equals || name == operators.NotEquals || name == operators.Less || name == operators.LessEquals ||
+		name == operators.Greater || name == operators.GreaterEquals:
+		message, expected = fmt.Sprintf("%s cannot compare %s with %s", operator, types[0], types[len(types)-1]), "both sides of one type"
+		if slices.Contains(types, "string") && slices.ContainsFunc(types, func(t string) bool { return t == "int" || t == "bool" }) {
+			expected += "; numbers, true and false are written without quotes"
+		}
+	case name == operators.In:
+		message, expected = fmt.Sprintf("in cannot look for %s in %s", types[0], types[len(types)-1]), "a list or set of the same type, or a map with such keys"
+	case operator != name || strings.HasPrefix(name, "@") || strings.HasPrefix(name, "!") || strings.HasPrefix(name, "-"):
+		message = fmt.Sprintf("%s cannot be applied to %s", strings.Trim(operator, "_"), strings.Join(types, " and "))
+	default:
+		message = fmt.Sprintf("%s does not take %s", name, strings.Join(types, " and "))
+	}
+	return message, expected
 }
 
 // characterAt returns the offset in characters of a line, from 1, and a column, from 0.

@@ -38,7 +38,8 @@ func Parse(filename string, source []byte) (*Policy, error) {
 	return p, err
 }
 
-// Check is Parse for a person: it also returns what is doubtful, and a listing of the waivers. A policy with warnings counts all the same.
+// Check is Parse for a person: it also returns what is doubtful, and a listing of the waivers. A policy with warnings counts all the same. Where there are
+// errors, it still says which reference sets there are not, for what could be read.
 func Check(filename string, source []byte, opts ...Option) (*Policy, []Problem, error) {
 	var o options
 	for _, option := range opts {
@@ -46,7 +47,7 @@ func Check(filename string, source []byte, opts ...Option) (*Policy, []Problem, 
 	}
 	p, r, err := parse(filename, source)
 	if err != nil {
-		return nil, nil, err
+		return nil, r.missingSets(o), err
 	}
 	return p, r.warnings(o), nil
 }
@@ -75,7 +76,7 @@ func parse(filename string, source []byte) (*Policy, *parsing, error) {
 		r.policy(root)
 	}
 	if len(r.list) > 0 {
-		return nil, nil, &Problems{File: filename, List: r.sorted()}
+		return nil, r, &Problems{File: filename, List: r.sorted()}
 	}
 	r.out.source = r.source
 	r.out.digest = digestOf(r.out.source)

@@ -92,7 +92,7 @@ func TestProblems(t *testing.T) {
 		{"reference(\"payments-image\")", "⟦referense(\"payments-image\")", `no function "referense"`, "reference"},
 		{"reference(\"payments-image\")", "⟦reference(secret)", "reference takes the name", ""},
 		{"reference(\"payments-image\")", "⟦reference(\"Payments Image\")", "reference takes the name", ""},
-		{"claims.measurement in", "claims.vmpl ⟦in", "found no matching overload", ""},
+		{"claims.measurement in", "claims.vmpl ⟦in", "in cannot look for int in a set of reference values", ""},
 		{"claims.measurement in reference(\"payments-image\")", "⟦claims.measurement", "is of type string", ""},
 		{"claims.measurement in reference(\"payments-image\")", "claims.measurement == ⟦", "Syntax error", ""},
 		{"claims.measurement in reference(\"payments-image\")", "claims.measurement.matches(⟦secret)", "the pattern of matches is computed", ""},

@@ -266,6 +266,21 @@ func (w *warner) unprovable(admitted []attest.Kind) {
 	}
 }
 
+// missingSets is the part of the warnings that a document with errors has, too: the sets that are not there.
+func (r *parsing) missingSets(o options) []Problem {
+	if r == nil || !o.known {
+		return nil
+	}
+	var found problems
+	for i := range r.out.rules {
+		if r.trees[i] != nil {
+			w := &warner{parsing: r, rule: &r.out.rules[i], tree: r.trees[i], path: fmt.Sprintf("spec.require[%d].that", i), found: &found}
+			w.references(o.references)
+		}
+	}
+	return found.sorted()
+}
+
 // references warns of sets that do not exist.
 func (w *warner) references(known []string) {
 	for _, name := range w.rule.references {
