@@ -111,6 +111,9 @@ func explainAdvice(out io.Writer, a broker.Advice) {
 		fmt.Fprintf(out, "  matched %s in the set %s, put by %s%s\n", m.Value.Value, m.Set, m.AddedBy, bracketed(m.Note, m.Provenance))
 	}
 	for _, r := range a.Refused {
+		if len(r.Parts) < 2 && len(r.Compared) == 0 {
+			continue // the rule says it all
+		}
 		fmt.Fprintf(out, "  why %s of %s refused:\n", r.Rule, r.Policy)
 		for _, part := range r.Parts {
 			if len(r.Parts) == 1 && len(r.Compared) > 0 {
