@@ -57,7 +57,7 @@ func mustDo(t *testing.T, err error) {
 
 // changes are every administrative change, and the requests of workloads.
 func changes() map[string]change {
-	return map[string]change{
+	return withDesk(map[string]change{
 		"first version": {event: broker.EventSecretPut, do: func(_ *testing.T, b *brokertest.Broker, n int) error {
 			return putValue(b, named("s/new", n), "one", true)
 		}},
@@ -161,7 +161,7 @@ func changes() map[string]change {
 			}
 			return err
 		}},
-	}
+	})
 }
 
 // matters says which records a change is made of.

@@ -78,7 +78,7 @@ func (p *program) rulesPropose() *cobra.Command {
 		retire bool
 	)
 	c := &cobra.Command{
-		Use: "propose [VERSION]", Short: "Propose that a draft of the rules comes into force, or that there be none", Args: cobra.MaximumNArgs(1),
+		Use: "propose [VERSION]", Short: "Propose that a draft comes into force, or that no rules do", Args: cobra.MaximumNArgs(1),
 		Long: "Propose that a version of the approval rules comes into force, the newest unless another is named; with --retire, that there be no rules.",
 	}
 	c.Flags().BoolVar(&retire, "retire", false, "propose that there be no rules")
@@ -147,7 +147,7 @@ which is found by itself. With --break-glass as many persons as changes.breakGla
 }
 
 func (p *program) rulesHistory() *cobra.Command {
-	c := &cobra.Command{Use: "history", Short: "Tell what was done to the approval rules, by whom, when and why", Args: cobra.NoArgs}
+	c := &cobra.Command{Use: "history", Short: "Tell what was done to the rules, by whom, when and why", Args: cobra.NoArgs}
 	return p.administer(c, func(c *cobra.Command, a *admin.Client, _ []string) error {
 		h, err := a.ApprovalRulesHistory(c.Context())
 		if err != nil || p.json() {

@@ -24,7 +24,7 @@ func (p *program) auditVerify() *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use:   "verify [--state FILE]",
-		Short: "Compute the whole log again and compare it with what was signed",
+		Short: "Compute the whole log again and compare with what was signed",
 		Long: `Read the whole audit log, compute every hash of it from the entries, and compare with the signed checkpoint. Where brokers share a store, that is done for
 each of its logs, unless --log says for which.
 

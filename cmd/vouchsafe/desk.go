@@ -35,7 +35,7 @@ func (p *program) policyPropose() *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use:   "propose NAME [VERSION] | propose --reference SET VALUE…",
-		Short: "Propose that a draft shall judge, that a policy be retired, or that reference values count or not",
+		Short: "Propose that a draft judge, a policy retire, or values count",
 		Long: `Propose a change of what judges requests, for others to approve: that a version of a policy judges, the newest unless another is named; with
 --retire that none does any more; with --reference that values of a set of reference values count or, with --retire, do not.
 
@@ -145,7 +145,7 @@ func lackingText(proposal broker.Proposal) string {
 func (p *program) proposals() *cobra.Command {
 	var all bool
 	c := &cobra.Command{
-		Use: "proposals [ID]", Short: "List what is proposed, or read one proposal with what it changes", Args: cobra.MaximumNArgs(1),
+		Use: "proposals [ID]", Short: "List what is proposed, or show what one proposal changes", Args: cobra.MaximumNArgs(1),
 		Long: `List the proposals that are open, and those made by break-glass that no auditor has acknowledged; with --all those too that are closed and still
 kept. With an ID, print one: what it changes, by whom and why, which approvals it has, which of them do not count and why, and what it lacks.`,
 	}
@@ -271,7 +271,7 @@ read. An author's own approval is refused, except with --break-glass: there it c
 
 func (p *program) withdraw() *cobra.Command {
 	var why string
-	c := &cobra.Command{Use: "withdraw ID", Short: "End a proposal that was not carried out: its proposer may, and every approver", Args: cobra.ExactArgs(1)}
+	c := &cobra.Command{Use: "withdraw ID", Short: "End a proposal: its proposer may, and every approver", Args: cobra.ExactArgs(1)}
 	reasonFlag(c, &why, false)
 	return p.administer(c, func(c *cobra.Command, a *admin.Client, args []string) error {
 		x, err := a.WithdrawProposal(c.Context(), wire.ProposalWithdraw{ProposalID: wire.ProposalID{ID: args[0]}, Reason: why})

@@ -28,7 +28,7 @@ func (p *program) measureTDX() *cobra.Command {
 	var b tdxBuild
 	c := &cobra.Command{
 		Use:   "tdx --ovmf FILE",
-		Short: "Compute MRTD of a TDX guest, and what of its RTMRs can be known",
+		Short: "Compute MRTD of a TDX guest, and what is known of its RTMRs",
 		Long: `Compute MRTD of a TDX guest, which policies have as claims.measurement, and what of its RTMRs can be known.
 
 MRTD covers the firmware's code, and nothing else. What the firmware boots is in RTMR 1 and 2. They are computed for a kernel that the

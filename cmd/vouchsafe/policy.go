@@ -17,7 +17,7 @@ func (p *program) policyCommand() *cobra.Command {
 		p.policyCheck(), p.policyTest(), p.policyWhatIf(), p.policyReplay(), p.policyPut(), p.policyPropose(), p.policyActivate(), p.policyApply(), p.policyRollback(), p.policyRetire(),
 		p.policyShow(), p.policyList(), p.policyHistory(), p.policyDiff(),
 	}
-	return group("admin", "policy", "Check, test, propose, approve, activate and roll back release policies", append(commands, p.deskCommands()...)...)
+	return group("admin", "policy", "Check, test, propose, approve and roll back release policies", append(commands, p.deskCommands()...)...)
 }
 
 func (p *program) policyApply() *cobra.Command {
@@ -27,7 +27,7 @@ func (p *program) policyApply() *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use:   "apply FILE…",
-		Short: "Add a version of release policies and have them judge or, where that needs approvals, propose it",
+		Short: "Have policies judge or, where that needs approvals, propose it",
 		Long: `Add a version of release policies and have them judge from now on. Every file is checked, and the tests in it are run, before the first
 is sent; a file that was not changed since changes nothing. Where the approval rules cover a policy it is kept as a draft and proposed.
 

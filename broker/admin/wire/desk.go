@@ -83,7 +83,7 @@ type PolicyPut struct {
 type PolicyRollback struct {
 	PolicyName
 	Version uint64 `json:"version,omitempty" doc:"when absent, the one that judged last"`
-	Reason  string `json:"reason"`
+	Reason  string `json:"reason" doc:"why, for those who audit it"`
 }
 
 // Proposed is a change that somebody wants made.
@@ -116,7 +116,7 @@ type ProposalApprove struct {
 // ProposalWithdraw ends a proposal.
 type ProposalWithdraw struct {
 	ProposalID
-	Reason string `json:"reason,omitempty"`
+	Reason string `json:"reason,omitempty" doc:"why, for those who audit it"`
 }
 
 // ProposalActivate carries out a proposal.
