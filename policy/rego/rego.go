@@ -27,7 +27,7 @@ const (
 	// MaxBytes is how large what metered functions make may be in one evaluation, together, in bytes.
 	MaxBytes = 4 << 20
 	// CompileTime is how long compiling a module may take.
-	CompileTime = 2 * time.Second
+	CompileTime = 5 * time.Second
 	// EvalTime is how long an evaluation may take, waiting for others of the same policy included. It is a last resort: MaxSteps ends most before.
 	EvalTime = 2 * time.Second
 
