@@ -140,6 +140,10 @@ const (
 	EventPolicyApply      = "policy.apply" // and it judges
 	EventPolicyActivate   = "policy.activate"
 	EventPolicyRetire     = "policy.retire"
+	EventRegoPut          = "rego.put" // and it judges, when activated is set
+	EventRegoActivate     = "rego.activate"
+	EventRegoRetire       = "rego.retire"
+	EventRegoReferences   = "rego.references"
 	EventReferencePut     = "reference.put"
 	EventReferenceRetire  = "reference.retire"
 	EventEnrolmentBegin   = "enrolment.begin"

@@ -34,6 +34,8 @@
 //	NS/policy/NAME                  a policy's versions and which of them is active
 //	NS/policy-version/NAME/N        the source of version N, as it was written
 //	NS/reference/NAME               a set of reference values
+//	NS/rego/KIND/ID                 a Rego policy's versions with their sources, and which of them is active
+//	NS/rego-references              the reference values that Rego asks for
 //	NS/lease/PATH/ID                who holds a version until when
 //	NS/decision/ID                  one judgement, with the index of its log entry
 //	NS/enrolment/DIGEST             an enrolled TPM attestation key
