@@ -84,6 +84,7 @@ func New(c Config) (*API, error) {
 	a.routeNative()
 	a.routeSecrets()
 	a.routeRules()
+	a.routeRego()
 	a.routeOperator()
 	a.routeAudit()
 	a.mux.HandleFunc("/", a.nothing)
