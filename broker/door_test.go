@@ -162,7 +162,20 @@ func TestInvariant1NoAdministrativeMethodReturnsAPlaintext(t *testing.T) {
 		"Audit":       func() any { _, err := b.Audit(t.Context(), who, broker.OwnLog); return []any{events(t, b), err} },
 		"CheckSecret": func() any { return drop(b.CheckSecret(ctx, who, ns, "a/b", 0)) },
 		"RevokeLease": func() any { return drop(b.RevokeLease(ctx, who, ns, released.Results[0].Lease.ID)) },
-		"AuditLogs":   func() any { return drop(b.AuditLogs(ctx, who)) },
+		"PutRego": func() any {
+			return drop(b.PutRego(ctx, who, ns, broker.RegoResource, broker.RegoResourceID, []byte("package policy\nallow := true"), false))
+		},
+		"ActivateRego": func() any { return drop(b.ActivateRego(ctx, who, ns, broker.RegoResource, broker.RegoResourceID, 1)) },
+		"Rego": func() any {
+			i, s, err := b.Rego(ctx, who, ns, broker.RegoResource, broker.RegoResourceID, 0)
+			return []any{i, string(s), err}
+		},
+		"RegoPolicies":   func() any { return drop(b.RegoPolicies(ctx, who, ns)) },
+		"RegoReferences": func() any { return drop(b.RegoReferences(ctx, who, ns)) },
+		"PutRegoReferences": func() any {
+			return b.PutRegoReferences(ctx, who, ns, map[string]broker.RegoReference{"v": {Value: []byte("1")}})
+		},
+		"AuditLogs": func() any { return drop(b.AuditLogs(ctx, who)) },
 	}
 	workloads := []string{"Challenge", "Attest", "AttestAndRelease", "Release", "Token", "Bearer", "Passport"}
 	about := []string{"Keys", "Kinds", "Log", "LogKey", "LogOf", "OwnSlot", "SessionLifetime", "Purpose", "Queued", "Ready", "SourceKinds", "Issued", "TendLeases"}

@@ -133,7 +133,7 @@ func (k RegoKind) query() rego.Query {
 }
 
 // mayActivateRego says whether who may have a Rego policy judge, or none: the one place that decides it. id names the policy, and digest the source that is to judge, ""
-// for none.
+// for none. Whoever may also changes the reference values that Rego asks for: they have no id here.
 func (b *Broker) mayActivateRego(_ context.Context, who access.Caller, namespace string, _ RegoKind, _, _ string) error {
 	return authorizeIn(who, namespace, access.Approver)
 }
@@ -331,10 +331,8 @@ func regoReferencesKey(namespace string) string { return store.Key(namespace, "r
 // PutRegoReferences sets the reference values of some ids, each in the place of the one before; one whose value is null is removed. They count at once, which needs an author's and an
 // approver's roles.
 func (b *Broker) PutRegoReferences(ctx context.Context, who access.Caller, namespace string, values map[string]RegoReference) error {
-	for _, role := range []access.Role{access.Author, access.Approver} {
-		if err := authorizeIn(who, namespace, role); err != nil {
-			return err
-		}
+	if err := authorizeIn(who, namespace, access.Author); err != nil {
+		return err
 	}
 	if len(values) == 0 || len(values) > MaxRegoReferences {
 		return invalid("%d reference values; put 1 to %d at once", len(values), MaxRegoReferences)
@@ -368,6 +366,9 @@ func (b *Broker) PutRegoReferences(ctx context.Context, who access.Caller, names
 	}
 	if !changed {
 		return nil
+	}
+	if err := b.mayActivateRego(ctx, who, namespace, RegoAttestation, "", ""); err != nil {
+		return err
 	}
 	w, err := write(regoReferencesKey(namespace), at, record)
 	if err != nil {

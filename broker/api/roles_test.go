@@ -26,7 +26,7 @@ var bodies = map[string]string{
 	"activatePolicy":    `{"version":1}`,
 	"putRego":           `{"source":"x","draft":true}`,
 	"activateRego":      `{"version":1}`,
-	"putRegoReferences": `{"values":{"x":{"value":1}}}`,
+	"putRegoReferences": `{"values":{"x":{"value":null}}}`,
 	"putReferences":     `{"values":[{"value":"x","state":"staged"}]}`,
 	"retireReferences":  `{"values":["x"]}`,
 	"beginEnrolment":    `{"host":"h","request":{"ek_certificate":"","ek_public":"","ak_public":""}}`,

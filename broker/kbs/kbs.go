@@ -131,6 +131,7 @@ func (k *KBS) Handler() http.Handler {
 	mux.HandleFunc("POST "+Prefix+"/attestation-policy", k.handle(k.setAttestationPolicy))
 	mux.HandleFunc("POST "+Prefix+"/reference-value", k.handle(k.setReferences))
 	mux.HandleFunc("GET "+Prefix+"/reference-value/{id...}", k.handle(k.getReference))
+	mux.HandleFunc(Prefix+"/reference-value", k.handle(unknown))
 	mux.HandleFunc(Prefix+"/resource", k.handle(unknown)) // or the mux would send clients on to the path with a slash
 	mux.HandleFunc("/", k.handle(unknown))
 	refuse := k.handle(func(http.ResponseWriter, *http.Request) error {

@@ -220,7 +220,7 @@ func TestRegoMessages(t *testing.T) {
 	for _, token := range []string{"", "x", "a.b.c", b.CreateToken(access.Author), b.CreateToken(access.Approver), b.CreateToken(access.Custodian), b.CreateToken(access.Operator)} {
 		for path, body := range map[string]string{
 			"resource-policy": good, "attestation-policy": attestationBody("default_cpu", "package policy\ntrust_claims := {\"hardware\": 2}"),
-			"reference-value": `{"version":"0.1.0","type":"sample","payload":"e30="}`,
+			"reference-value": `{"version":"0.1.0","type":"sample","payload":"eyJ4IjoxfQ=="}`,
 		} {
 			if _, err := ask(t, b, token, "POST", path, body); !strings.HasSuffix(nameOf(err), "AdminAuthAccess") {
 				t.Errorf("%s by %.12q: %v", path, token, err)
@@ -232,6 +232,11 @@ func TestRegoMessages(t *testing.T) {
 	}
 	if _, err := ask(t, b, "", "GET", "reference-value/x", ""); nameOf(err) != "401 AdminAuthAccess" {
 		t.Errorf("read by nobody: %v", err)
+	}
+	for _, path := range []string{"reference-value", "reference-value/", "resource-policy/", "attestation-policy/x"} {
+		if _, err := ask(t, b, b.Token, "GET", path, ""); nameOf(err) != "404 PluginNotFound" && nameOf(err) != "400 InvalidRequestPath" {
+			t.Errorf("GET %s: %v", path, err)
+		}
 	}
 	_, err := ask(t, b, b.Token, "POST", "resource-policy", policyBody("package policy\n\nallow if http.send({})"))
 	if e := wantError(t, err, http.StatusBadRequest, "SerdeError"); !strings.Contains(e.Detail, "resource-policy:3:10: http.send") {
