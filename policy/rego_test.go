@@ -70,6 +70,20 @@ func TestRego(t *testing.T) {
 		}
 		digests[j.Digest] = true
 	}
+	tested := needsRego + `tests:
+  - {name: allowed, claims: {values: CLAIMS}, rego: allow, expect: allow}
+  - {name: denied, claims: {values: CLAIMS}, rego: deny, expect: deny, by: rego.required}
+  - {name: none, claims: {values: CLAIMS}, expect: deny, by: rego.required}
+`
+	tested = strings.ReplaceAll(tested, "CLAIMS", `{kind: snp, hardware_root: amd-genoa, debug: false, migration_agent: false, vmpl: 0, tcb_status: up-to-date, collateral: {current: true}}`)
+	for _, result := range policy.RunTests(parseGood(t, tested), nil) {
+		if !result.Pass {
+			t.Errorf("%s: %s", result.Name, result.Detail)
+		}
+	}
+	if _, err := policy.Parse("x.yaml", []byte(strings.Replace(tested, "rego: deny", "rego: maybe", 1))); err == nil {
+		t.Error("a test in which Rego says maybe is taken")
+	}
 	for _, wrong := range []string{"rego: optional", "rego: true", "rego: [required]", "rego: required\n  rego: required"} {
 		if _, err := policy.Parse("x.yaml", []byte(strings.Replace(needsRego, "rego: required", wrong, 1))); err == nil {
 			t.Errorf("%s: taken", wrong)
