@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -13,19 +14,25 @@ import (
 
 // Token returns an attested workload's attestation result as a signed token (EAR), by which it, or whoever relies on it, can show for
 // as long as the attestation is good what was attested. It carries no right but to ask: secrets are encrypted to the key in it.
-func (b *Broker) Token(a *Attested) (string, error) {
+func (b *Broker) Token(ctx context.Context, a *Attested) (string, error) {
 	id, err := b.newID()
 	if err != nil {
 		return "", asError(err)
 	}
-	t := ear.Token{
-		ID: id, Issuer: b.issuer, Issued: a.at.Truncate(time.Second), Expires: a.expires.Truncate(time.Second), Build: b.build,
-		Namespace: a.namespace, Nonce: a.nonce, Recipient: a.recipient.Canonical(), Evidence: a.evidence,
-		Decision: a.decision, Attested: a.at, Claims: a.claims,
+	now := b.now()
+	rules, err := b.rules.of(ctx, a.namespace)
+	if err != nil {
+		return "", asError(err)
 	}
+	t := b.tokenOf(ctx, a, rules.rego, now)
+	t.ID = id
 	payload, err := t.Encode()
 	if errors.Is(err, ear.ErrTooLarge) {
 		return "", invalid("the evidence proves more than a token can hold: use a smaller init-data document")
+	}
+	if errors.Is(err, ear.ErrAppraisal) {
+		b.logger.WarnContext(ctx, "no token is issued", "decision", a.decision, "kind", a.kind, "cause", err)
+		return "", &Error{Code: CodeEvidence, Message: "the attestation policy gives no result for this evidence", Decision: a.decision, Err: err}
 	}
 	if err != nil {
 		return "", asError(err)

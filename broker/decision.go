@@ -150,6 +150,10 @@ const (
 	EventPolicyActivate   = "policy.activate"
 	EventPolicyRetire     = "policy.retire"
 	EventPolicyRollback   = "policy.rollback"
+	EventRegoPut          = "rego.put" // and it judges, when activated is set
+	EventRegoActivate     = "rego.activate"
+	EventRegoRetire       = "rego.retire"
+	EventRegoReferences   = "rego.references"
 	EventReferencePut     = "reference.put"
 	EventReferenceRetire  = "reference.retire"
 	EventRulesDraft       = "approval-rules.draft"

@@ -290,6 +290,18 @@ func TestGateRefusesEveryWay(t *testing.T) {
 			return second(o.ActivateProposal(ctx, who, ns, p.ID, broker.Activation{BreakGlass: true, Reason: "why"}))
 		},
 	}
+	module := []byte("package policy\nallow := true")
+	calls["PutRego"] = func() error {
+		return second(o.PutRego(ctx, who, ns, broker.RegoResource, broker.RegoResourceID, module, false))
+	}
+	calls["ActivateRego"] = func() error {
+		info, err := o.PutRego(ctx, who, ns, broker.RegoResource, broker.RegoResourceID, module, true)
+		o.must(err)
+		return second(o.ActivateRego(ctx, who, ns, broker.RegoResource, broker.RegoResourceID, info.Versions[0].Version))
+	}
+	calls["PutRegoReferences"] = func() error {
+		return o.PutRegoReferences(ctx, who, ns, map[string]broker.RegoReference{"v": {Value: []byte("1")}})
+	}
 	tried := map[string]bool{}
 	for name, call := range calls {
 		before := o.judging()
@@ -329,7 +341,8 @@ func TestGateRefusesEveryWay(t *testing.T) {
 		BeginEnrolment Enrolments RevokeEnrolment Authenticate RevokeToken Tokens CreateToken FirstToken RotateKey Explain Decisions Leases SigningKeys RecordBackup
 		RecordDataKeyRotation Audit AuditLogs CheckSecret RevokeLease Challenge Attest AttestAndRelease Release Token Bearer Passport Lease Replay Keys Kinds Log LogKey LogOf OwnSlot
 		SessionLifetime Purpose Queued Ready SourceKinds Issued TendLeases
-		PutPolicy PutApprovalRules ApprovalRules ApprovalRulesHistory PolicyHistory Propose Proposal Proposals ApproveProposal WithdrawProposal AcknowledgeBreakGlass`)
+		PutPolicy PutApprovalRules ApprovalRules ApprovalRulesHistory PolicyHistory Propose Proposal Proposals ApproveProposal WithdrawProposal AcknowledgeBreakGlass
+		Rego RegoPolicies RegoReferences`)
 	for _, name := range methods() {
 		if tried[name] == slices.Contains(harmless, name) {
 			t.Errorf("Broker.%s: tried %v. If it changes what judges requests, have it called here; if not, say so in harmless", name, tried[name])

@@ -44,6 +44,8 @@
 //	NS/desk                         the versions of the rules of approval and which is in force, and which proposals are open
 //	NS/approval-rules/N             the source of version N of the rules of approval
 //	NS/proposal/ID                  one proposed change, with its approvals
+//	NS/rego/KIND/ID                 a Rego policy's versions with their sources, and which of them is active
+//	NS/rego-references              the reference values that Rego asks for
 //	NS/lease/PATH/ID                who holds a version until when
 //	NS/decision/ID                  one judgement, with the index of its log entry
 //	NS/enrolment/DIGEST             an enrolled TPM attestation key

@@ -191,6 +191,19 @@ func TestInvariant1NoAdministrativeMethodReturnsAPlaintext(t *testing.T) {
 			return drop(b.ActivateProposal(ctx, who, ns, strings.Repeat("0", 32), broker.Activation{}))
 		},
 		"AcknowledgeBreakGlass": func() any { return drop(b.AcknowledgeBreakGlass(ctx, who, ns, strings.Repeat("0", 32), "")) },
+		"PutRego": func() any {
+			return drop(b.PutRego(ctx, who, ns, broker.RegoResource, broker.RegoResourceID, []byte("package policy\nallow := true"), false))
+		},
+		"ActivateRego": func() any { return drop(b.ActivateRego(ctx, who, ns, broker.RegoResource, broker.RegoResourceID, 1)) },
+		"Rego": func() any {
+			i, s, err := b.Rego(ctx, who, ns, broker.RegoResource, broker.RegoResourceID, 0)
+			return []any{i, string(s), err}
+		},
+		"RegoPolicies":   func() any { return drop(b.RegoPolicies(ctx, who, ns)) },
+		"RegoReferences": func() any { return drop(b.RegoReferences(ctx, who, ns)) },
+		"PutRegoReferences": func() any {
+			return b.PutRegoReferences(ctx, who, ns, map[string]broker.RegoReference{"v": {Value: []byte("1")}})
+		},
 	}
 	workloads := []string{"Challenge", "Attest", "AttestAndRelease", "Release", "Token", "Bearer", "Passport"}
 	about := []string{"Keys", "Kinds", "Log", "LogKey", "LogOf", "OwnSlot", "SessionLifetime", "Purpose", "Queued", "Ready", "SourceKinds", "Issued", "TendLeases"}

@@ -179,7 +179,7 @@ func TestBearerTokens(t *testing.T) {
 	clock := newClock()
 	b, g := started(t, brokertest.Config{Now: clock.now})
 	attested := g.attest()
-	token, err := b.Broker.Token(attested)
+	token, err := b.Broker.Token(t.Context(), attested)
 	if err != nil {
 		t.Fatal(err)
 	}

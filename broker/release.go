@@ -86,9 +86,11 @@ func (b *Broker) Release(ctx context.Context, a *Attested, want []Want) (*Releas
 		}
 	}()
 	size := 0
+	inRego := b.judgeRego(ctx, a, rules.rego, start)
 	for i, w := range want {
 		judged := rules.policies.Judge(policy.Request{
 			Claims: a.claims, Secret: w.Secret, EvidenceAge: start.Sub(a.at), Time: start, References: rules.references,
+			Rego: inRego(w.Secret),
 		})
 		result, lease, err := b.serve(ctx, question{a, d, w, i, judged})
 		if result.issue != nil {

@@ -108,7 +108,8 @@ type flipGroup struct {
 
 // Replay judges recorded requests again, with a draft in the place of the active version of its name. The other policies and all reference values are
 // those that count now; now and evidence_age are those of the request. Authors, approvers and auditors may. One replay runs at a time; more are refused
-// with [CodeOverloaded]. progress may be nil. Records are believed as they are: Explain holds one against the audit log.
+// with [CodeOverloaded]. progress may be nil. A Rego policy of resources is taken to allow, and not judged again: where it refused, today's policies answer otherwise too,
+// so that a flip is not laid at the draft's door. Records are believed as they are: Explain holds one against the audit log.
 func (b *Broker) Replay(ctx context.Context, who access.Caller, namespace string, r Replay, progress func(ReplayProgress)) (*ReplayReport, error) {
 	if err := authorizeIn(who, namespace, access.Author, access.Approver, access.Auditor); err != nil {
 		return nil, err
@@ -142,6 +143,11 @@ func (b *Broker) Replay(ctx context.Context, who access.Caller, namespace string
 		store: b.store, root: decisionKey(namespace, ""), Replay: r, draft: draft, active: active.Policy,
 		today: rules.policies, with: with, references: asOf{rules.references, b.now()},
 	}
+	if active := rules.rego.resource; active != nil {
+		run.rego = func() policy.Result { // a token as it was then is not there to be judged again
+			return policy.Result{Policy: RegoResourceID, Version: active.version, Digest: active.policy.Digest(), Allow: true}
+		}
+	}
 	report, err := run.run(ctx, progress)
 	if err != nil {
 		return nil, asError(err)
@@ -169,6 +175,7 @@ type replay struct {
 	draft, active *policy.Policy // active may be nil
 	today, with   *policy.Set
 	references    policy.References
+	rego          func() policy.Result // nil where there is no Rego policy of resources
 
 	read atomic.Uint64
 	at   atomic.Int64 // Unix milliseconds
@@ -298,7 +305,7 @@ func (r *replay) judge(ctx context.Context, key string, t *tally) error {
 			t.other++
 			continue
 		}
-		request := policy.Request{Claims: d.Claims, Secret: asked.Secret, Time: d.Time, References: r.references}
+		request := policy.Request{Claims: d.Claims, Secret: asked.Secret, Time: d.Time, References: r.references, Rego: r.rego}
 		if !d.AttestedAt.IsZero() {
 			request.EvidenceAge = d.Time.Sub(d.AttestedAt)
 		}

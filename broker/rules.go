@@ -10,6 +10,7 @@ import (
 
 	"github.com/vouchsafe/vouchsafe/policy"
 	"github.com/vouchsafe/vouchsafe/policy/reference"
+	"github.com/vouchsafe/vouchsafe/policy/rego"
 	"github.com/vouchsafe/vouchsafe/store"
 )
 
@@ -17,6 +18,7 @@ import (
 type rules struct {
 	policies   *policy.Set
 	references *reference.Snapshot
+	rego       *regoRules
 }
 
 // ruleBook keeps the rules of each namespace compiled. A change marks a namespace changed before it is committed, and the next request
@@ -25,6 +27,8 @@ type rules struct {
 type ruleBook struct {
 	store  store.Store
 	shared *sharedRules // nil where no other broker changes the rules
+
+	compiler *rego.Compiler
 
 	mu         sync.Mutex
 	namespaces map[string]*namespaceRules
@@ -37,6 +41,8 @@ type namespaceRules struct {
 
 	reading  sync.Mutex                // held by the one request that reads the rules again
 	compiled map[string]*policy.Policy // by digest; guarded by reading
+
+	compiledRego map[string]*rego.Policy // by kind and digest; guarded by reading
 }
 
 // rulesAt is the rules as of a number of changes.
@@ -47,7 +53,7 @@ type rulesAt struct {
 }
 
 func newRuleBook(s store.Store, shared *sharedRules) *ruleBook {
-	return &ruleBook{store: s, shared: shared, namespaces: map[string]*namespaceRules{}}
+	return &ruleBook{store: s, shared: shared, compiler: rego.NewCompiler(), namespaces: map[string]*namespaceRules{}}
 }
 
 func (r *ruleBook) namespace(name string) *namespaceRules {
@@ -103,7 +109,11 @@ func (r *ruleBook) of(ctx context.Context, namespace string) (*rulesAt, error) {
 	if err != nil {
 		return nil, err
 	}
-	at := &rulesAt{rules: rules{policies: policies, references: references}, changes: changes, revision: revision}
+	inRego, err := n.readRego(ctx, r.store, r.compiler, namespace)
+	if err != nil {
+		return nil, err
+	}
+	at := &rulesAt{rules: rules{policies: policies, references: references, rego: inRego}, changes: changes, revision: revision}
 	n.current.Store(at)
 	return at, nil
 }

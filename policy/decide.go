@@ -32,6 +32,12 @@ func (s *Set) Decide(req Request) Verdict {
 			}
 		}
 	}
+	if e.rego != nil && !e.rego.Allow {
+		v.Allow = false
+		for i := range e.rego.Rules {
+			v.Refusing = append(v.Refusing, Refusing{e.rego.Policy, e.rego.Rules[i].Rule})
+		}
+	}
 	return v
 }
 

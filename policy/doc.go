@@ -23,7 +23,8 @@
 //
 // It is YAML 1.2 without anchors, aliases, tags, further documents and characters that screens do not show; unknown and repeated members are errors. A pattern of secrets is a path
 // ([CheckPath]) in which "*" stands for one segment and a final "**" for one or more. A policy has at least one rule, so that
-// leaving them out cannot release to every genuine machine there is. A rule is an expression in CEL over claims (the claims of package
+// leaving them out cannot release to every genuine machine there is; one that says "rego: required" leaves that to the namespace's Rego resource policy (package
+// policy/rego), and refuses where none is active. A rule is an expression in CEL over claims (the claims of package
 // attest, by their JSON names), secret (the path asked for), now and evidence_age, with reference("name") for sets of reference values;
 // docs/reference/policy.md lists them all. [Parse] reports every error with line, column, what was expected and the nearest name.
 //
@@ -34,10 +35,13 @@
 //   - the built-in baseline ([Baseline]), except the rules it waives by name and with a reason. A waived rule is evaluated all the same, and
 //     recorded as waived where it would have failed. The rule bound cannot be waived;
 //   - the evidence is not older than release.maxEvidenceAge, [DefaultMaxEvidenceAge] where it says nothing;
+//   - the Rego resource policy allows, where the policy requires that;
 //   - every rule of its own.
 //
-// Rules are named in results, and by the by member of tests: baseline.no-debug, release.max-evidence-age, and the policy's own by their
-// plain name, which has no dots, so the three cannot meet.
+// Where a Rego resource policy is active it joins the others as one policy more ([Request].Rego): it can refuse, and allows nothing that they refuse.
+//
+// Rules are named in results, and by the by member of tests: baseline.no-debug, release.max-evidence-age, rego.required, and the policy's own by their
+// plain name, which has no dots, so they cannot meet.
 //
 // # Absence is never consent
 //

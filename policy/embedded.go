@@ -24,6 +24,7 @@ type Test struct {
 	Secret      string        // path asked for; an example of the first pattern where the document names none
 	Time        time.Time     // of the judgement; TestTime where the document names none
 	EvidenceAge time.Duration // 0 where the document names none
+	Rego        string        // what the Rego resource policy says: allow or deny, "" where the document names none, and none is active
 
 	references map[string][]string
 	file       string         // a file of claims, or ""
@@ -79,6 +80,7 @@ func (t Test) run(p *Policy, open func(name string) ([]byte, error)) TestResult 
 	}
 	result.Result = p.Evaluate(Request{
 		Claims: claims, Secret: t.Secret, Time: t.Time, EvidenceAge: t.EvidenceAge, References: listedReferences(t.references),
+		Rego: t.rego(),
 	})
 	var refused []string
 	for _, rule := range result.Result.Rules {
@@ -244,7 +246,7 @@ const (
 
 // test reads one embedded test.
 func (r *parsing) test(n *yaml.Node, at string) {
-	m := r.members(n, at, "name", "claims", "reference", "secret", "time", "evidenceAge", "expect", "by")
+	m := r.members(n, at, "name", "claims", "reference", "secret", "time", "evidenceAge", "rego", "expect", "by")
 	if n.Kind != yaml.MappingNode {
 		return
 	}
@@ -254,6 +256,9 @@ func (r *parsing) test(n *yaml.Node, at string) {
 	} else if t.Name, _ = r.text(name, at+".name", MaxText); t.Name != "" &&
 		slices.ContainsFunc(r.out.tests, func(other Test) bool { return other.Name == t.Name }) {
 		r.at(name, at+".name", Problem{Message: fmt.Sprintf("test %q is there twice", seenText(t.Name))})
+	}
+	if n := m["rego"]; n != nil {
+		t.Rego, _ = r.oneOf(n, at+".rego", "allow", "deny")
 	}
 	if expect := m["expect"]; expect == nil {
 		r.missing(n, at, "expect", "allow or deny")
@@ -378,6 +383,14 @@ func (r *parsing) testReferences(n *yaml.Node, at string) map[string][]string {
 	return out
 }
 
+// rego is the Rego resource policy of a test.
+func (t Test) rego() func() Result {
+	if t.Rego == "" {
+		return nil
+	}
+	return func() Result { return Result{Policy: "rego", Allow: t.Rego == "allow"} }
+}
+
 // testBy reads the rule that must refuse. A rule that cannot is a mistake in the test.
 func (r *parsing) testBy(t *Test, n *yaml.Node, at string) {
 	name, ok := r.text(n, at, MaxText)
@@ -386,6 +399,9 @@ func (r *parsing) testBy(t *Test, n *yaml.Node, at string) {
 	}
 	t.By = name
 	names := []string{evidenceAgeRule}
+	if r.out.rego {
+		names = append(names, regoRule)
+	}
 	for i, b := range baseline {
 		if r.out.waived[i] == "" {
 			names = append(names, BaselinePrefix+b.name)

@@ -18,6 +18,10 @@ type Request struct {
 	EvidenceAge time.Duration  // since the evidence was verified; negative is an error, which refuses
 	Time        time.Time      // of the judgement: what expressions call now
 	References  References     // reference values of the namespace; nil means there are none
+
+	// Rego is what the namespace's Rego resource policy says of the secret, and nil where none is active. It is called at most once, and only where
+	// a policy guards the secret. It joins the results as one policy more: all must allow.
+	Rego func() Result
 }
 
 // References finds named sets of reference values.
@@ -55,7 +59,7 @@ type Result struct {
 	Version uint64       `json:"version"`
 	Digest  string       `json:"digest"` // of the policy's source
 	Allow   bool         `json:"allow"`
-	Rules   []RuleResult `json:"rules"` // the baseline's, the evidence age, then the policy's own in the order written
+	Rules   []RuleResult `json:"rules"` // the baseline's, the evidence age, Rego where it is required, then the policy's own in the order written
 }
 
 // RuleResult is what one rule says.
@@ -79,6 +83,7 @@ type evaluation struct {
 	bare    bool // without what rules saw, which only a record needs
 	tracing bool // with the values that were not found, for a diagnosis
 	missed  []Match
+	rego    *Result // what Request.Rego said; nil where there is none
 }
 
 // newEvaluation judges the request by the baseline, which is the same for every policy but for waivers.
@@ -101,6 +106,10 @@ func (e *evaluation) judgeBaseline() {
 			result.Outcome, result.Message = Fail, why
 		}
 		e.builtIn[i] = result
+	}
+	if e.Rego != nil {
+		said := e.Rego()
+		e.rego = &said
 	}
 }
 
@@ -128,6 +137,9 @@ func (p *Policy) evaluate(e *evaluation) Result {
 		result.Rules = append(result.Rules, rule)
 	}
 	result.Rules = append(result.Rules, e.evidenceAge(p.terms.MaxEvidenceAge))
+	if p.rego {
+		result.Rules = append(result.Rules, e.needsRego())
+	}
 	for i := range p.rules {
 		result.Rules = append(result.Rules, p.rules[i].evaluate(e))
 	}
@@ -135,6 +147,21 @@ func (p *Policy) evaluate(e *evaluation) Result {
 		if outcome := result.Rules[i].Outcome; outcome != Pass && outcome != Waived {
 			result.Allow = false
 		}
+	}
+	return result
+}
+
+// regoRule is the built-in rule that spec.rego makes.
+const regoRule = "rego.required"
+
+// needsRego judges by the Rego resource policy. Where none is active, what relies on it is refused: retiring it must not allow what it kept back.
+func (e *evaluation) needsRego() RuleResult {
+	result := RuleResult{Rule: regoRule, That: "the namespace's Rego resource policy allows", Outcome: Pass}
+	switch {
+	case e.rego == nil:
+		result.Outcome, result.Message = Error, "the namespace has no active Rego resource policy"
+	case !e.rego.Allow:
+		result.Outcome, result.Message = Fail, "the Rego resource policy refuses"
 	}
 	return result
 }

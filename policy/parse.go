@@ -129,18 +129,23 @@ func (r *parsing) metadata(n *yaml.Node) {
 
 func (r *parsing) spec(n *yaml.Node) {
 	r.specAt = n
-	m := r.members(n, "spec", "secrets", "require", "waive", "release")
+	m := r.members(n, "spec", "secrets", "require", "rego", "waive", "release")
 	if secrets := m["secrets"]; secrets == nil {
 		r.missing(n, "spec", "secrets", "a list of patterns such as payments/db/*")
 	} else {
 		r.secrets(secrets)
 	}
-	// A policy without rules would release to every genuine machine in the world.
-	if require := m["require"]; require == nil {
+	if at := m["rego"]; at != nil {
+		r.oneOf(at, "spec.rego", "required")
+		r.out.rego = true
+	}
+	// A policy without rules would release to every genuine machine in the world, unless Rego has the rules.
+	if require := m["require"]; require == nil && r.out.rego {
+	} else if require == nil {
 		r.missing(n, "spec", "require", "a list of at least one rule")
 	} else {
 		items := r.items(require, "spec.require", MaxRules)
-		if require.Kind == yaml.SequenceNode && len(require.Content) == 0 {
+		if require.Kind == yaml.SequenceNode && len(require.Content) == 0 && !r.out.rego {
 			r.at(require, "spec.require", Problem{Message: "there is no rule", Expected: "at least one"})
 		}
 		for i, item := range items {

@@ -46,6 +46,7 @@ type Policy struct {
 	waived      [len(baseline)]string // reason by index of the baseline rule, "" when it is not waived
 	terms       ReleaseTerms
 	tests       []Test
+	rego        bool // spec.rego: required
 }
 
 // Waiver says that one rule of the baseline does not count for a policy, and why.
@@ -94,6 +95,9 @@ func (p *Policy) Example() string { return p.patterns[0].example() }
 
 // Waivers returns the rules of the baseline that do not count for this policy.
 func (p *Policy) Waivers() []Waiver { return slices.Clone(p.waivers) }
+
+// NeedsRego reports whether the policy allows only what the namespace's Rego resource policy allows: spec.rego is "required".
+func (p *Policy) NeedsRego() bool { return p.rego }
 
 // Tests returns the embedded tests; [RunTests] runs them.
 func (p *Policy) Tests() []Test { return slices.Clone(p.tests) }

@@ -129,7 +129,7 @@ const (
 type Judgement struct {
 	Allow   bool
 	Code    Code
-	Results []Result     // of every matching policy, by name
+	Results []Result     // of every matching policy, by name, and last of the Rego resource policy where one is active
 	Terms   ReleaseTerms // the shortest of every matching policy
 	Digest  string       // "sha256:" and hex, over the matching policies' names, versions and digests; of nothing when none match
 	Matched []Match      // reference values that claims were found equal to
@@ -165,6 +165,13 @@ func (s *Set) Judge(req Request) Judgement {
 		j.Terms.MaxEvidenceAge = min(j.Terms.MaxEvidenceAge, terms.MaxEvidenceAge)
 		j.Terms.Lease = min(j.Terms.Lease, terms.Lease)
 		h.Write([]byte(item.Policy.name + "\x00" + strconv.FormatUint(item.Version, 10) + "\x00" + item.Policy.digest + "\n"))
+	}
+	if rego := eval.rego; rego != nil {
+		if !rego.Allow {
+			j.Allow, j.Code, stale = false, CodeDenied, false
+		}
+		j.Results = append(j.Results, *rego)
+		h.Write([]byte(rego.Policy + "\x00" + strconv.FormatUint(rego.Version, 10) + "\x00" + rego.Digest + "\n"))
 	}
 	if !j.Allow && stale {
 		j.Code = CodeStale

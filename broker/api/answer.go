@@ -15,6 +15,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker/admin/wire"
 	"github.com/vouchsafe/vouchsafe/broker/intake"
 	"github.com/vouchsafe/vouchsafe/policy"
+	"github.com/vouchsafe/vouchsafe/policy/rego"
 )
 
 // decisionHeader names the decision that an answer is about.
@@ -69,6 +70,12 @@ func asFailure(err error) *failure {
 		var problems *policy.Problems
 		if errors.As(e.Err, &problems) {
 			f.answer.Problems = problems.List
+		}
+		var inRego *rego.Problems
+		if errors.As(e.Err, &inRego) {
+			for _, p := range inRego.List {
+				f.answer.Problems = append(f.answer.Problems, policy.Problem{Line: p.Line, Column: p.Column, Message: p.Message})
+			}
 		}
 		if f.status != 0 {
 			return f

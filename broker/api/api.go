@@ -85,6 +85,7 @@ func New(c Config) (*API, error) {
 	a.routeSecrets()
 	a.routeRules()
 	a.routeDesk()
+	a.routeRego()
 	a.routeOperator()
 	a.routeAudit()
 	a.mux.HandleFunc("/", a.nothing)
@@ -99,7 +100,7 @@ func New(c Config) (*API, error) {
 func (a *API) folders() iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for _, op := range a.operations {
-			if folder, _, rest := strings.Cut(op.Path, "/{"); rest && strings.HasSuffix(op.Path, "...}") && !yield(folder) {
+			if i := strings.LastIndex(op.Path, "/{"); i > 0 && strings.HasSuffix(op.Path, "...}") && !yield(op.Path[:i]) {
 				return
 			}
 		}

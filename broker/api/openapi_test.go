@@ -290,6 +290,13 @@ func TestAnswersAgainstSchemas(t *testing.T) {
 	run("retireReferences", "/v1/admin/reference-retire/images", `{"values":["x"]}`)
 	run("getReferences", "/v1/admin/references/images", "")
 	run("listReferences", "/v1/admin/references", "")
+	run("putRego", "/v1/admin/rego/attestation/default_cpu", `{"source":"package policy\ntrust_claims := {\"hardware\": 2}","draft":true}`)
+	run("activateRego", "/v1/admin/rego-activate/attestation/default_cpu", `{"version":1}`)
+	run("getRego", "/v1/admin/rego/attestation/default_cpu?version=1", "")
+	run("listRego", "/v1/admin/rego", "")
+	run("retireRego", "/v1/admin/rego-retire/attestation/default_cpu", "")
+	run("putRegoReferences", "/v1/admin/rego-references", `{"values":{"svn":{"value":{"a":1},"expires":"2099-01-01T00:00:00Z"}}}`)
+	run("getRegoReferences", "/v1/admin/rego-references", "")
 	run("challenge", "/v1/challenges", `{"kind":"virtual"}`)
 
 	w := f.workload(envelope.X25519, "app/key", "app/none").attest()

@@ -26,6 +26,9 @@ var bodies = map[string]string{
 	"applyPolicy":       `{"source":"x","draft":true}`,
 	"activatePolicy":    `{"version":1}`,
 	"replayPolicy":      `{"source":"x"}`,
+	"putRego":           `{"source":"x","draft":true}`,
+	"activateRego":      `{"version":1}`,
+	"putRegoReferences": `{"values":{"x":{"value":null}}}`,
 	"putReferences":     `{"values":[{"value":"x","state":"staged"}]}`,
 	"retireReferences":  `{"values":["x"]}`,
 	"beginEnrolment":    `{"host":"h","request":{"ek_certificate":"","ek_public":"","ak_public":""}}`,
@@ -47,7 +50,7 @@ var bodies = map[string]string{
 
 // target fills the path of an operation with names that are well-formed.
 func target(op api.Operation) string {
-	return strings.NewReplacer("{name...}", "app/key", "{name}", "name", "{id}", "0123456789abcdef", "{digest}", "00", "{index}", "0",
+	return strings.NewReplacer("{name...}", "app/key", "{kind}", "attestation", "{name}", "name", "{id}", "0123456789abcdef", "{digest}", "00", "{index}", "0",
 		"{path...}", "entries/000.p/1", "{log}", "0").Replace(op.Path)
 }
 

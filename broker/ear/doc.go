@@ -55,6 +55,10 @@
 //	                   allowed; 0 otherwise
 //	others             0, no claim
 //
+// Where there is an attestation policy for the class of a part ([Appraiser]), the vector is what it claims, and ear.appraisal-policy-id names it. What it does not claim is 0. It may
+// know more than this package, and be better; but where the value above is contraindicated (96 and more) the claim is no better than that. A policy that
+// gives no vector makes no token.
+//
 // A fact that is absent counts as bad where its kind should have proved it. A submodule's status is that of its worst value.
 //
 // # Reading

@@ -67,6 +67,7 @@ type Token struct {
 	Decision  string         // id of the record of its acceptance; may be ""
 	Attested  time.Time      // when the evidence was verified
 	Claims    *attest.Claims // that were proved, of devices too
+	Policies  Appraiser      // attestation policies, which make the vectors; nil where there are none. Decode does not set it
 }
 
 // document is the token's JSON. The order of its members is part of the format.
@@ -118,19 +119,11 @@ func (t *Token) Encode() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ear: claims: %w", err)
 	}
-	mods, err := t.submods()
+	d, err := t.document(false)
 	if err != nil {
 		return nil, err
 	}
-	d := document{
-		Profile: Profile, Issued: t.Issued.Unix(), NotBefore: t.Issued.Unix(), Expires: t.Expires.Unix(),
-		Issuer: t.Issuer, ID: t.ID, Audience: t.Audience, Confirm: confirm{JWK: t.Recipient},
-		Verifier: verifierID{Build: t.Build, Developer: Developer},
-		Submods:  mods,
-		Private: private{
-			Namespace: t.Namespace, Nonce: t.Nonce, Evidence: t.Evidence, Decision: t.Decision, Attested: t.Attested.UTC(), Claims: claims,
-		},
-	}
+	d.Private.Claims = claims
 	payload, err := marshal(d)
 	if err == nil && len(payload) > MaxClaims {
 		d.Private.Claims = nil
@@ -143,6 +136,36 @@ func (t *Token) Encode() ([]byte, error) {
 		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, len(payload), MaxPayload)
 	}
 	return payload, nil
+}
+
+// Input returns what a resource policy sees of t: the payload of Encode, but for the claims in "vouchsafe", and with everything in the annotated evidence that
+// is left out of a token for its size. Unlike Encode it does not ask for what a token must have: policies judge passports too.
+func (t *Token) Input() ([]byte, error) {
+	d, err := t.document(true)
+	if err != nil {
+		return nil, err
+	}
+	input, err := marshal(d)
+	if err != nil {
+		return nil, fmt.Errorf("ear: %w", err)
+	}
+	return input, nil
+}
+
+func (t *Token) document(whole bool) (document, error) {
+	mods, err := t.submods(whole)
+	if err != nil {
+		return document{}, err
+	}
+	return document{
+		Profile: Profile, Issued: t.Issued.Unix(), NotBefore: t.Issued.Unix(), Expires: t.Expires.Unix(),
+		Issuer: t.Issuer, ID: t.ID, Audience: t.Audience, Confirm: confirm{JWK: t.Recipient},
+		Verifier: verifierID{Build: t.Build, Developer: Developer},
+		Submods:  mods,
+		Private: private{
+			Namespace: t.Namespace, Nonce: t.Nonce, Evidence: t.Evidence, Decision: t.Decision, Attested: t.Attested.UTC(),
+		},
+	}, nil
 }
 
 // check holds t to what both Encode and Decode demand.

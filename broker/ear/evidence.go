@@ -5,30 +5,35 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"math"
 
 	"github.com/vouchsafe/vouchsafe/attest"
 )
 
 // submods appraises the primary evidence and every device. A device's evidence that is about several makes as many submodules.
-func (t *Token) submods() (map[string]submod, error) {
+func (t *Token) submods(whole bool) (map[string]submod, error) {
 	mods := make(map[string]submod, 1+len(t.Claims.Devices))
-	add := func(name string, c *attest.Claims) error {
-		annotated, err := t.annotate(c)
+	add := func(class string, index int, c *attest.Claims) error {
+		name := fmt.Sprintf("%s%d", class, index)
+		annotated, err := t.annotate(c, whole)
 		if err != nil {
 			return fmt.Errorf("ear: annotated evidence of %s: %w", name, err)
 		}
-		v := Appraise(c)
-		mods[name] = submod{Status: v.Status(), Vector: v, Policy: PolicyID, Annotated: annotated}
+		v, policy, err := t.vector(class, c)
+		if err != nil {
+			return fmt.Errorf("ear: %s: %w", name, err)
+		}
+		mods[name] = submod{Status: v.Status(), Vector: v, Policy: policy, Annotated: annotated}
 		return nil
 	}
-	if err := add("cpu0", t.Claims); err != nil {
+	if err := add("cpu", 0, t.Claims); err != nil {
 		return nil, err
 	}
 	count := map[string]int{}
 	for i := range t.Claims.Devices {
 		for _, part := range split(&t.Claims.Devices[i]) {
 			class := deviceClass(part)
-			if err := add(fmt.Sprintf("%s%d", class, count[class]), part); err != nil {
+			if err := add(class, count[class], part); err != nil {
 				return nil, err
 			}
 			count[class]++
@@ -37,16 +42,19 @@ func (t *Token) submods() (map[string]submod, error) {
 	return mods, nil
 }
 
-// annotate returns the annotated evidence of one part.
-func (t *Token) annotate(c *attest.Claims) (json.RawMessage, error) {
-	own := members{}
+// annotate returns the annotated evidence of one part; whole leaves nothing out for its size.
+func (t *Token) annotate(c *attest.Claims, whole bool) (json.RawMessage, error) {
+	own, most := members{}, MaxMember
+	if whole {
+		most = math.MaxInt
+	}
 	for name, value := range kindClaims(c) {
-		if err := own.fit(name, value); err != nil {
+		if err := own.fit(name, value, most); err != nil {
 			return nil, err
 		}
 	}
 	if c.Boot != nil {
-		if err := own.fit("boot", c.Boot); err != nil {
+		if err := own.fit("boot", c.Boot, most); err != nil {
 			return nil, err
 		}
 	}
@@ -61,7 +69,7 @@ func (t *Token) annotate(c *attest.Claims) (json.RawMessage, error) {
 	for name, body := range c.InitDataClaims {
 		size += len(name) + len(body)
 	}
-	if size > 0 && size <= MaxInitData {
+	if size > 0 && (whole || size <= MaxInitData) {
 		doc["init_data_claims"] = c.InitDataClaims
 	}
 	return marshal(doc)
@@ -114,13 +122,13 @@ func add[T any](m members, name string, value *T) {
 	}
 }
 
-// fit adds a member unless it is over MaxMember bytes.
-func (m members) fit(name string, value any) error {
+// fit adds a member unless it is over most bytes.
+func (m members) fit(name string, value any, most int) error {
 	text, err := marshal(value)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	if len(text) <= MaxMember {
+	if len(text) <= most {
 		m[name] = json.RawMessage(text)
 	}
 	return nil

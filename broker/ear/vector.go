@@ -28,6 +28,9 @@ type Vector struct {
 	SourcedData      int `json:"sourced-data"`
 }
 
+// contraindicated is where that tier begins.
+const contraindicated = 96
+
 // The values that are used here.
 const (
 	noClaim = 0
@@ -160,7 +163,7 @@ func runtimeOpaque(c *attest.Claims) int {
 func (v Vector) Status() Status {
 	worst := max(v.InstanceIdentity, v.Configuration, v.Executables, v.FileSystem, v.Hardware, v.RuntimeOpaque, v.StorageOpaque, v.SourcedData)
 	switch {
-	case worst >= 96:
+	case worst >= contraindicated:
 		return Contraindicated
 	case worst >= 32:
 		return Warning

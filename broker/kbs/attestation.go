@@ -113,7 +113,7 @@ func (k *KBS) attest(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	token, err := k.broker.Token(attested)
+	token, err := k.broker.Token(r.Context(), attested)
 	if err != nil {
 		return err
 	}

@@ -49,6 +49,7 @@ type Config struct {
 	Sessions   int             // attested sessions held at once; default DefaultSessions
 	Large      int             // and besides, those with a large init-data document; default DefaultLargeSessions
 	Stored     *session.Stored // where attested sessions are kept as well, for the other brokers that share the store; nil where there are none
+	AdminKeys  []AdminKey      // whose holders administer with JWTs of their own, besides the broker's tokens
 	Logger     *slog.Logger
 	Now        func() time.Time
 }
@@ -63,7 +64,9 @@ type KBS struct {
 	sessions   *session.Sessions[*broker.Attested]
 	large      *session.Sessions[*broker.Attested]
 	stored     *session.Stored
+	adminKeys  []AdminKey
 	logger     *slog.Logger
+	now        func() time.Time
 }
 
 // New returns a KBS, or what is wrong with its configuration.
@@ -76,6 +79,12 @@ func New(c Config) (*KBS, error) {
 	case c.Sessions < 0 || c.Large < 0:
 		return nil, errors.New("kbs: the number of sessions is negative")
 	}
+	if err := checkAdminKeys(c.AdminKeys); err != nil {
+		return nil, err
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
 	if c.Namespace == "" {
 		c.Namespace = store.DefaultNamespace
 	}
@@ -84,7 +93,7 @@ func New(c Config) (*KBS, error) {
 	}
 	k := &KBS{
 		broker: c.Broker, intake: c.Intake, namespace: c.Namespace, denyStatus: c.DenyStatus, stored: c.Stored,
-		recipients: envelope.Options{AllowRSA15: c.AllowRSA15}, logger: c.Logger,
+		recipients: envelope.Options{AllowRSA15: c.AllowRSA15}, adminKeys: c.AdminKeys, logger: c.Logger, now: c.Now,
 	}
 	if k.denyStatus == 0 {
 		k.denyStatus = http.StatusForbidden
@@ -117,6 +126,12 @@ func (k *KBS) Handler() http.Handler {
 	mux.HandleFunc("HEAD "+Prefix+"/resource/{path...}", k.handle(unknown)) // or GET would release a secret to nobody
 	mux.HandleFunc("POST "+Prefix+"/resource/{path...}", k.handle(k.setResource))
 	mux.HandleFunc("DELETE "+Prefix+"/resource/{path...}", k.handle(k.deleteResource))
+	mux.HandleFunc("POST "+Prefix+"/resource-policy", k.handle(k.setResourcePolicy))
+	mux.HandleFunc("GET "+Prefix+"/resource-policy", k.handle(k.listResourcePolicies))
+	mux.HandleFunc("POST "+Prefix+"/attestation-policy", k.handle(k.setAttestationPolicy))
+	mux.HandleFunc("POST "+Prefix+"/reference-value", k.handle(k.setReferences))
+	mux.HandleFunc("GET "+Prefix+"/reference-value/{id...}", k.handle(k.getReference))
+	mux.HandleFunc(Prefix+"/reference-value", k.handle(unknown))
 	mux.HandleFunc(Prefix+"/resource", k.handle(unknown)) // or the mux would send clients on to the path with a slash
 	mux.HandleFunc("/", k.handle(unknown))
 	refuse := k.handle(func(http.ResponseWriter, *http.Request) error {

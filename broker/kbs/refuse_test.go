@@ -421,7 +421,7 @@ func TestPaths(t *testing.T) {
 	}
 	for path, method := range map[string]string{
 		"": "GET", "resource": "GET", "auth": "GET", "attest": "GET", "nothing": "GET", "resource/res/type/tag": "PUT", "auth/": "POST",
-		"attestation-policy": "POST", "plugin/resource/res/type/tag": "GET", "RESOURCE/res/type/tag": "GET",
+		"attestation-policy": "GET", "plugin/resource/res/type/tag": "GET", "RESOURCE/res/type/tag": "GET",
 	} {
 		_, err := c.Do(t.Context(), method, path, nil, nil)
 		want := "404 PluginNotFound"

@@ -18,6 +18,7 @@ import (
 
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/attest/tpm"
+	"github.com/vouchsafe/vouchsafe/broker"
 	"github.com/vouchsafe/vouchsafe/broker/access"
 	"github.com/vouchsafe/vouchsafe/broker/admin"
 	"github.com/vouchsafe/vouchsafe/broker/admin/wire"
@@ -130,6 +131,14 @@ func recordAll(t *testing.T, p *process) []*rawRequest {
 	must(c.ReferenceSets(ctx, wire.Page{}))
 	must(c.RetireReferences(ctx, wire.ReferencesRetire{ReferenceName: set, Values: []string{"00ff"}}))
 	must(c.Decisions(ctx, wire.DecisionsQuery{Page: wire.Page{Limit: 5}}))
+	inRego := wire.RegoName{Kind: broker.RegoAttestation, ID: "default_gpu"}
+	must(c.PutRego(ctx, wire.RegoPut{RegoName: inRego, Source: "package policy\ntrust_claims := {\"hardware\": 97}", Draft: true}))
+	must(c.ActivateRego(ctx, wire.RegoActivate{RegoName: inRego, Version: 1}))
+	must(c.Rego(ctx, wire.RegoQuery{RegoName: inRego, Version: 1}))
+	must(c.RegoPolicies(ctx))
+	must(c.RetireRego(ctx, inRego))
+	must(nil, c.PutRegoReferences(ctx, wire.RegoReferencesPut{Values: map[string]wire.RegoReferencePut{"abuse": {Value: []byte("[1]")}}}))
+	must(c.RegoReferences(ctx))
 	may(c.BeginEnrolment(ctx, wire.EnrolmentBegin{Host: "host", Request: tpm.Request{}}))
 	may(c.CompleteEnrolment(ctx, wire.EnrolmentComplete{ID: strings.Repeat("0", 32), Secret: make([]byte, 32)}))
 	must(c.Enrolments(ctx, wire.Page{}))

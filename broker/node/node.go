@@ -70,6 +70,7 @@ type KBS struct {
 	Off        bool
 	DenyStatus int
 	AllowRSA15 bool
+	AdminKeys  []kbs.AdminKey
 }
 
 // Node is a broker process. Close it when it is no longer needed, also when Run was not called.
@@ -228,7 +229,7 @@ func (c *Config) routes(b *broker.Broker, d *data.Data) (map[string]http.Handler
 		}
 	}
 	guests, err := kbs.New(kbs.Config{
-		Broker: b, Intake: bodies, Stored: stored, DenyStatus: c.KBS.DenyStatus, AllowRSA15: c.KBS.AllowRSA15, Logger: c.Logger, Now: c.Now,
+		Broker: b, Intake: bodies, Stored: stored, DenyStatus: c.KBS.DenyStatus, AllowRSA15: c.KBS.AllowRSA15, AdminKeys: c.KBS.AdminKeys, Logger: c.Logger, Now: c.Now,
 	})
 	if err != nil {
 		return nil, err

@@ -12,14 +12,18 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker/intake"
 )
 
+const noGuests = "Rego is for those who come from a key broker of Confidential Containers, whose guests a mount does not serve"
+
 // elsewhere are the operations of a server that a mount has no path for, and why.
 var elsewhere = map[string]string{
 	"listTokens": "Vault has tokens of its own", "createToken": "Vault has tokens of its own", "revokeToken": "Vault has tokens of its own",
 	"rotateDataKey": "Vault's barrier encrypts: vault operator rotate", "backup": "Vault's snapshots",
 	"listLogs": "a mount has one log", "checkpointOf": "a mount has one log", "logKeyOf": "a mount has one log", "tileOf": "a mount has one log",
 	"receiptOf": "a mount has one log", "consistencyOf": "a mount has one log",
-	"checkSecret": "what a mount releases is stored in it",
-	"openAPI":     "Vault makes its own of the paths: sys/internal/specs/openapi",
+	"listRego": noGuests, "getRego": noGuests, "putRego": noGuests, "activateRego": noGuests, "retireRego": noGuests, "getRegoReferences": noGuests,
+	"putRegoReferences": noGuests,
+	"checkSecret":       "what a mount releases is stored in it",
+	"openAPI":           "Vault makes its own of the paths: sys/internal/specs/openapi",
 }
 
 // TestEveryOperationHasAPath holds the table of paths against what the front end serves, so that what is added to a server is not forgotten here.

@@ -75,6 +75,8 @@ type kbsSettings struct {
 	Off        bool `yaml:"off"`
 	DenyStatus int  `yaml:"deny_status"`
 	AllowRSA15 bool `yaml:"allow_rsa1_5"`
+
+	AdminKeys []adminKeySettings `yaml:"admin_keys"`
 }
 
 type limitSettings struct {
@@ -114,6 +116,9 @@ func (s *settings) below(folder string) {
 	}
 	paths = append(paths, s.Tokens.files()...)
 	paths = append(paths, s.Vault.files()...)
+	for i := range s.KBS.AdminKeys {
+		paths = append(paths, &s.KBS.AdminKeys[i].PublicKey)
+	}
 	for _, list := range [][]string{s.SNP.RevocationLists, s.TPM.MakerRoots, s.TPM.RevocationLists} {
 		for i := range list {
 			paths = append(paths, &list[i])
@@ -169,6 +174,9 @@ func (s *settings) node(conn *vaultconn.Conn, logger *slog.Logger) (node.Config,
 			ChallengeLifetime: s.Limits.ChallengeLifetime, SessionLifetime: s.Limits.SessionLifetime,
 			RefusalsPerSecond: s.Limits.RefusalsPerSecond, Secrets: s.Limits.Secrets,
 		},
+	}
+	if c.KBS.AdminKeys, err = s.KBS.adminKeys(); err != nil {
+		return fail(err)
 	}
 	c.Vault, c.Data.Shared = conn, s.shared(conn, logger)
 	c.Enroller, err = enroller(s.TPM.MakerRoots, set.tpm.RevocationLists)

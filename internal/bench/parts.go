@@ -80,10 +80,10 @@ var benchRules = []string{
 	`evidence_age < duration("60s") && secret.startsWith("payments/")`,
 }
 
-func (b *bench) policyPart() section {
-	s := section{Title: "A policy, with the baseline and everything that is recorded"}
+// benchRequest is what the rules are judged on.
+func benchRequest() policy.Request {
 	value := reference.Value{Value: "6a65", State: reference.Active, AddedBy: "bench", AddedAt: time.Now().Add(-time.Hour)}
-	request := policy.Request{
+	return policy.Request{
 		Claims: &attest.Claims{
 			Kind: attest.SNP, HardwareRoot: "amd-genoa", Bound: attest.Ptr(true), Measurement: "6a65", ReportData: "00ff",
 			Debug: attest.Ptr(false), MigrationAgent: attest.Ptr(false), VMPL: attest.Ptr(0), TCBStatus: "up-to-date",
@@ -95,17 +95,22 @@ func (b *bench) policyPart() section {
 		},
 		Secret: "payments/db/password", Time: time.Now(), EvidenceAge: time.Second, References: must(reference.NewSnapshot([]reference.Set{{Name: "images", Values: []reference.Value{value}}})),
 	}
+}
+
+// benchDocument is a policy of n of the rules.
+func benchDocument(n int) []byte {
+	var doc strings.Builder
+	doc.WriteString("apiVersion: vouchsafe/v1\nkind: ReleasePolicy\nmetadata: {name: bench}\nspec:\n  secrets: [\"payments/db/*\"]\n  require:\n")
+	for i := range n {
+		fmt.Fprintf(&doc, "    - name: r%d\n      that: |-\n        %s\n", i, benchRules[i%len(benchRules)])
+	}
+	return []byte(doc.String())
+}
+
+func (b *bench) policyPart() section {
+	s := section{Title: "A policy, with the baseline and everything that is recorded"}
 	for _, n := range []int{1, 10, 100} {
-		var doc strings.Builder
-		doc.WriteString("apiVersion: vouchsafe/v1\nkind: ReleasePolicy\nmetadata: {name: bench}\nspec:\n  secrets: [\"payments/db/*\"]\n  require:\n")
-		for i := range n {
-			fmt.Fprintf(&doc, "    - name: r%d\n      that: |-\n        %s\n", i, benchRules[i%len(benchRules)])
-		}
-		p := must(policy.Parse("bench.yaml", []byte(doc.String())))
-		set := must(policy.NewSet([]policy.Active{{Policy: p, Version: 1}}))
-		if j := set.Judge(request); !j.Allow {
-			check(fmt.Errorf("the policy of %d rules refuses: %+v", n, j))
-		}
+		set, request := benchPolicy(n)
 		cost := byTurns(b.time, func() { set.Judge(request) })[0]
 		if n == 10 {
 			s.Rows = append(s.Rows, within("10 rules", cost, 20*time.Microsecond))

@@ -70,7 +70,7 @@ var layers = []layer{
 		"broker", "broker/access", "broker/admin", "broker/envelope", "broker/intake", "broker/keys", "broker/source", "internal/strictjson",
 	}},
 	{"broker/kbs", []string{
-		"attest", "store", "internal/strictjson",
+		"attest", "policy", "store", "internal/strictjson",
 		"broker", "broker/access", "broker/envelope", "broker/intake", "broker/keys", "broker/session",
 	}},
 	{"broker/server", []string{"attest", "broker", "store"}},
