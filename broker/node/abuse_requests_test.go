@@ -94,6 +94,26 @@ func record(q *http.Request) (*rawRequest, error) {
 	return raw, nil
 }
 
+// recordDesk uses the endpoints of the release desk. The rules of approval that it writes cover nothing that is there.
+func recordDesk(ctx context.Context, c *admin.Client, source string, must, may func(any, error)) {
+	must(c.PutPolicy(ctx, wire.PolicyPut{Source: source, Filename: "abuse.yaml", Reason: "a test"}))
+	must(c.PolicyHistory(ctx, "abuse"))
+	may(c.RollBackPolicy(ctx, wire.PolicyRollback{PolicyName: wire.PolicyName{Name: "abuse"}, Version: 1, Reason: "a test"}))
+	proposal, err := c.Propose(ctx, wire.Proposed{Type: broker.ChangeReferencePut, Name: "desk", Values: []wire.ReferencePut{{Value: "00ff"}}, Reason: "a test"})
+	must(proposal, err)
+	id := wire.ProposalID{ID: proposal.ID}
+	must(c.Proposals(ctx, wire.ProposalsQuery{State: "all"}))
+	must(c.Proposal(ctx, id.ID))
+	may(c.ApproveProposal(ctx, wire.ProposalApprove{ProposalID: id, Digest: proposal.Digest}))
+	may(c.ActivateProposal(ctx, wire.ProposalActivate{ProposalID: id, BreakGlass: true, Reason: "a test"}))
+	may(c.WithdrawProposal(ctx, wire.ProposalWithdraw{ProposalID: id, Reason: "a test"}))
+	may(c.AcknowledgeBreakGlass(ctx, wire.ProposalAcknowledge{ProposalID: id, Reason: "a test"}))
+	must(c.PutApprovalRules(ctx, wire.PolicyPut{Reason: "a test", Source: "apiVersion: vouchsafe/v1\nkind: ApprovalRules\nspec: {rules: [{name: a, policies: [not-there], approvals: 1}]}\n"}))
+	must(c.ApprovalRules(ctx, wire.RulesQuery{Version: 1}))
+	may(c.ActivateApprovalRules(ctx, 9))
+	must(c.ApprovalRulesHistory(ctx))
+}
+
 // recordAll uses every endpoint once, as its clients do, and returns the requests. Those that cannot succeed are in it, too.
 func recordAll(t *testing.T, p *process) []*rawRequest {
 	t.Helper()
@@ -125,6 +145,7 @@ func recordAll(t *testing.T, p *process) []*rawRequest {
 	must(c.Policy(ctx, wire.PolicyQuery{PolicyName: wire.PolicyName{Name: "abuse"}, Version: 1}))
 	must(c.Policies(ctx, wire.Page{}))
 	may(c.RetirePolicy(ctx, "other"))
+	recordDesk(ctx, c, source, must, may)
 	set := wire.ReferenceName{Name: "abuse"}
 	must(c.PutReferences(ctx, wire.ReferencesPut{ReferenceName: set, Values: []wire.ReferencePut{{Value: "00ff", Note: "it"}}}))
 	must(c.References(ctx, set.Name))
