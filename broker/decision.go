@@ -46,6 +46,9 @@ type Decision struct {
 	Claims     *attest.Claims   `json:"claims,omitempty"`  // absent when the evidence was refused
 	Refusal    *Refusal         `json:"refusal,omitempty"` // why the evidence was refused
 	Secrets    []SecretDecision `json:"secrets,omitempty"`
+
+	// Withheld is how many secrets are not shown to who asks, because they lie outside of his paths. Never recorded: the log's digest is of the whole.
+	Withheld int `json:"withheld,omitempty"`
 }
 
 // Refusal is why evidence was refused, as the operator may see it.

@@ -27,9 +27,9 @@ type decisionRecord struct {
 }
 
 // Explain returns a decision by its id, after holding it against the digest in the audit log: a record that was changed since is an
-// error, not an explanation. Auditors may, and so may authors, who must learn what their policies do.
+// error, not an explanation. Auditors may, and so may authors, who must learn what their policies do; those with a scope see what of it lies within.
 func (b *Broker) Explain(ctx context.Context, who access.Caller, namespace, id string) (Explanation, error) {
-	if err := authorizeIn(who, namespace, access.Auditor, access.Author); err != nil {
+	if err := authorizeOn(who, namespace, access.Some(), access.Auditor, access.Author); err != nil {
 		return Explanation{}, err
 	}
 	if parsed, err := uuid.Parse(id); err != nil || parsed.String() != id {
@@ -60,6 +60,10 @@ func (b *Broker) Explain(ctx context.Context, who access.Caller, namespace, id s
 	if err := json.Unmarshal(line, &entry); err != nil || entry.Decision != id || entry.Namespace != namespace || entry.Digest != digest(record.Decision) {
 		return Explanation{}, asError(damaged("decision %s is not what entry %d of the audit log says", id, record.Index))
 	}
+	seen := false
+	if e.Decision, seen = visible(who, e.Decision); !seen { // as if it were not there
+		return Explanation{}, notFound("there is no decision %s", id)
+	}
 	return e, nil
 }
 
@@ -88,22 +92,14 @@ type DecisionSummary struct {
 
 // Decisions returns a page of decisions in the order of their time, after the id "after". Auditors and authors may.
 func (b *Broker) Decisions(ctx context.Context, who access.Caller, namespace, after string, limit int) (page []DecisionSummary, more bool, err error) {
-	if err := authorizeIn(who, namespace, access.Auditor, access.Author); err != nil {
+	if err := authorizeOn(who, namespace, access.Some(), access.Auditor, access.Author); err != nil {
 		return nil, false, err
 	}
-	root := decisionKey(namespace, "")
-	ids, more, err := b.pageOf(ctx, root, root, root, after, limit)
-	if err != nil {
-		return nil, false, err
+	decisions, more, err := b.pageOfDecisions(ctx, who, namespace, after, limit)
+	for i := range decisions {
+		page = append(page, decisions[i].summary())
 	}
-	for _, id := range ids {
-		e, _, err := b.readDecision(ctx, root+id)
-		if err != nil {
-			return nil, false, asError(err)
-		}
-		page = append(page, e.Decision.summary())
-	}
-	return page, more, nil
+	return page, more, err
 }
 
 func (d *Decision) summary() DecisionSummary {
@@ -123,7 +119,7 @@ func (d *Decision) summary() DecisionSummary {
 // Leases returns a page of the leases of a secret and of every secret below its path, all of them for "": who holds what until when. Auditors and
 // custodians may.
 func (b *Broker) Leases(ctx context.Context, who access.Caller, namespace, secret, after string, limit int) (page []Lease, more bool, err error) {
-	if err := authorizeIn(who, namespace, access.Auditor, access.Custodian); err != nil {
+	if err := authorizeOn(who, namespace, access.Some(), access.Auditor, access.Custodian); err != nil {
 		return nil, false, err
 	}
 	root := store.Key(namespace, "lease", "")
@@ -131,7 +127,7 @@ func (b *Broker) Leases(ctx context.Context, who access.Caller, namespace, secre
 	if secret != "" {
 		folder += secret + "/"
 	}
-	names, more, err := b.pageOf(ctx, folder, folder, root, after, limit)
+	names, more, err := b.pageOfKept(ctx, folder, folder, root, after, limit, func(name string) bool { return who.Scope.Covers(leasePath(name)) })
 	if err != nil {
 		return nil, false, err
 	}

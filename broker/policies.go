@@ -79,13 +79,14 @@ func policyVersionKey(namespace, name string, version uint64) string {
 // nothing but which version is active. A source that has problems is an *Error whose cause is a *policy.Problems. Authors may write drafts; making one
 // judge needs an approver's role as well.
 func (b *Broker) ApplyPolicy(ctx context.Context, who access.Caller, namespace, filename string, source []byte, draft bool) (PolicyInfo, error) {
-	if err := authorizeIn(who, namespace, access.Author); err != nil {
-		return PolicyInfo{}, err
-	}
-	if !draft {
-		if err := authorizeIn(who, namespace, access.Approver); err != nil {
-			return PolicyInfo{}, err
+	may := func(on access.Object) error {
+		if err := authorizeOn(who, namespace, on, access.Author); err != nil || draft {
+			return err
 		}
+		return authorizeOn(who, namespace, on, access.Approver)
+	}
+	if err := may(access.Some()); err != nil {
+		return PolicyInfo{}, err
 	}
 	p, err := policy.Parse(filename, source)
 	if err != nil {
@@ -96,6 +97,9 @@ func (b *Broker) ApplyPolicy(ctx context.Context, who access.Caller, namespace, 
 		return PolicyInfo{}, asError(err)
 	}
 	record.Name = p.Name()
+	if err := may(access.Paths(append(record.patterns(), p.Secrets()...)...)); err != nil {
+		return PolicyInfo{}, err
+	}
 	var writes, garbage []store.Write
 	v := record.last(p.Digest())
 	if v == nil {
@@ -163,11 +167,14 @@ func (b *Broker) addPolicyVersion(ctx context.Context, record *policyRecord, nam
 
 // ActivatePolicy makes a version judge; 0 retires the policy, so that what only it guards is denied. Approvers may.
 func (b *Broker) ActivatePolicy(ctx context.Context, who access.Caller, namespace, name string, version uint64) (PolicyInfo, error) {
-	if err := authorizeIn(who, namespace, access.Approver); err != nil {
+	if err := authorizeOn(who, namespace, access.Some(), access.Approver); err != nil {
 		return PolicyInfo{}, err
 	}
 	record, at, err := b.policyRecord(ctx, namespace, name)
 	if err != nil {
+		return PolicyInfo{}, err
+	}
+	if err := authorizeOn(who, namespace, access.Paths(record.patterns()...), access.Approver); err != nil {
 		return PolicyInfo{}, err
 	}
 	event := Event{Type: EventPolicyRetire, Object: name, Version: record.Active}
@@ -209,11 +216,14 @@ var readers = []access.Role{access.Author, access.Approver, access.Auditor, acce
 
 // Policy returns a policy's versions and the source of one of them, 0 for the active one or, where none is, the newest.
 func (b *Broker) Policy(ctx context.Context, who access.Caller, namespace, name string, version uint64) (PolicyInfo, []byte, error) {
-	if err := authorizeIn(who, namespace, readers...); err != nil {
+	if err := authorizeOn(who, namespace, access.Some(), readers...); err != nil {
 		return PolicyInfo{}, nil, err
 	}
 	record, _, err := b.policyRecord(ctx, namespace, name)
 	if err != nil {
+		return PolicyInfo{}, nil, err
+	}
+	if err := authorizeOn(who, namespace, access.Paths(record.patterns()...), readers...); err != nil {
 		return PolicyInfo{}, nil, err
 	}
 	if version == 0 {
@@ -234,20 +244,29 @@ func (b *Broker) Policy(ctx context.Context, who access.Caller, namespace, name 
 
 // Policies returns a page of policies whose names sort after the name "after".
 func (b *Broker) Policies(ctx context.Context, who access.Caller, namespace, after string, limit int) (page []PolicyInfo, more bool, err error) {
-	if err := authorizeIn(who, namespace, readers...); err != nil {
+	if err := authorizeOn(who, namespace, access.Some(), readers...); err != nil {
 		return nil, false, err
 	}
 	root := policyKey(namespace, "")
-	names, more, err := b.pageOf(ctx, root, root, root, after, limit)
+	var failed error
+	records := map[string]PolicyInfo{}
+	names, more, err := b.pageOfKept(ctx, root, root, root, after, limit, func(name string) bool {
+		record, _, err := load[policyRecord](ctx, b.store, root+name)
+		if err != nil {
+			failed = errors.Join(failed, err)
+			return true
+		}
+		records[name] = record.PolicyInfo
+		return authorizeOn(who, namespace, access.Paths(record.patterns()...), readers...) == nil
+	})
+	if err == nil && failed != nil {
+		err = asError(failed)
+	}
 	if err != nil {
 		return nil, false, err
 	}
 	for _, name := range names {
-		record, _, err := load[policyRecord](ctx, b.store, root+name)
-		if err != nil {
-			return nil, false, asError(err)
-		}
-		page = append(page, record.PolicyInfo)
+		page = append(page, records[name])
 	}
 	return page, more, nil
 }

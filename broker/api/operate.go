@@ -67,7 +67,8 @@ func (a *API) createToken(ctx context.Context, who access.Caller, in wire.TokenC
 		return wire.TokenCreated{}, invalid(fmt.Errorf("a lifetime of %d seconds, not 1 to %d", in.Lifetime, wire.MaxLifetime))
 	}
 	token, record, err := a.broker.CreateToken(ctx, who, access.Request{
-		Name: in.Name, Subject: in.Subject, Roles: in.Roles, Namespace: in.Namespace, Lifetime: time.Duration(in.Lifetime) * time.Second,
+		Name: in.Name, Subject: in.Subject, Roles: in.Roles, Namespace: in.Namespace, Scope: in.Scope,
+		Lifetime: time.Duration(in.Lifetime) * time.Second,
 	})
 	if err != nil {
 		return wire.TokenCreated{}, err

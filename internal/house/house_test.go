@@ -48,7 +48,7 @@ var layers = []layer{
 	{"broker/envelope", []string{"attest", "internal/strictjson"}},
 	{"broker/ear", []string{"attest", "internal/strictjson"}},
 	{"broker/session", []string{"attest", "store", "internal/strictjson"}},
-	{"broker/access", []string{"store", "internal/strictjson"}},
+	{"broker/access", []string{"policy", "store", "internal/strictjson"}},
 	{"broker/keys", []string{"store", "internal/strictjson"}},
 	{"broker/audit", []string{"store"}},
 	{"broker/endorse", []string{"attest", "store"}},

@@ -95,6 +95,7 @@ type TokenCreate struct {
 	Subject   string     `json:"subject,omitempty" doc:"the person or machine that will hold it; its name when absent. Approvals by one subject count once"`
 	Roles     access.Set `json:"roles"`
 	Namespace string     `json:"namespace,omitempty" doc:"where its roles count, * for everywhere; the namespace that this broker serves when absent"`
+	Scope     []string   `json:"scope,omitempty" doc:"paths of secrets at and below which its roles count; everywhere when absent. For custodians, authors, approvers and auditors"`
 	Lifetime  int64      `json:"lifetime,omitempty" doc:"seconds; 92 days when absent"`
 }
 
