@@ -38,6 +38,12 @@ func (a *API) routeOperator() {
 		return wire.None{}, b.RevokeEnrolment(ctx, who, a.namespace, in.Digest)
 	})
 
+	bind(a, wire.WhoAmI, func(_ context.Context, who access.Caller, _ wire.None) (wire.Caller, error) {
+		return wire.Caller{
+			Subject: who.Subject, Name: who.Name, Via: who.Via, Token: who.Token, Makers: who.Makers, Roles: who.Roles, Namespace: who.Namespace,
+			Scope: who.Scope, Remote: who.Remote,
+		}, nil
+	})
 	bind(a, wire.ListTokens, func(ctx context.Context, who access.Caller, in wire.Page) (wire.List[access.Record], error) {
 		page, more, err := b.Tokens(ctx, who, in.After, in.Limit)
 		return list(page, more, func(t access.Record) string { return t.ID }), err

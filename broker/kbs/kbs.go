@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/broker"
+	"github.com/vouchsafe/vouchsafe/broker/access"
 	"github.com/vouchsafe/vouchsafe/broker/envelope"
 	"github.com/vouchsafe/vouchsafe/broker/intake"
 	"github.com/vouchsafe/vouchsafe/broker/session"
@@ -51,6 +52,9 @@ type Config struct {
 	Stored     *session.Stored // where attested sessions are kept as well, for the other brokers that share the store; nil where there are none
 	Logger     *slog.Logger
 	Now        func() time.Time
+
+	// Authenticate says who a request of an administrator is from; default: whose bearer token it has.
+	Authenticate func(*http.Request) (access.Caller, error)
 }
 
 // KBS serves the protocol.
@@ -64,6 +68,8 @@ type KBS struct {
 	large      *session.Sessions[*broker.Attested]
 	stored     *session.Stored
 	logger     *slog.Logger
+
+	authenticate func(*http.Request) (access.Caller, error)
 }
 
 // New returns a KBS, or what is wrong with its configuration.
@@ -85,6 +91,9 @@ func New(c Config) (*KBS, error) {
 	k := &KBS{
 		broker: c.Broker, intake: c.Intake, namespace: c.Namespace, denyStatus: c.DenyStatus, stored: c.Stored,
 		recipients: envelope.Options{AllowRSA15: c.AllowRSA15}, logger: c.Logger,
+	}
+	if k.authenticate = c.Authenticate; k.authenticate == nil {
+		k.authenticate = k.administrator
 	}
 	if k.denyStatus == 0 {
 		k.denyStatus = http.StatusForbidden

@@ -157,13 +157,18 @@ func (k *KBS) deleteResource(w http.ResponseWriter, r *http.Request) error {
 
 // administers returns who would change a resource, and which.
 func (k *KBS) administers(r *http.Request) (who access.Caller, name string, err error) {
-	token, ok, err := bearer(r)
-	if err != nil || !ok {
-		return who, "", fail(http.StatusUnauthorized, "AdminAuthAccess", "an administrator's token is needed, as a bearer token")
-	}
-	if who, err = k.broker.Authenticate(r.Context(), token, intake.Remote(r)); err != nil {
+	if who, err = k.authenticate(r); err != nil {
 		return who, "", err
 	}
 	name, err = resource(r)
 	return who, name, err
+}
+
+// administrator returns whose token a request has.
+func (k *KBS) administrator(r *http.Request) (access.Caller, error) {
+	token, ok, err := bearer(r)
+	if err != nil || !ok {
+		return access.Caller{}, fail(http.StatusUnauthorized, "AdminAuthAccess", "an administrator's token is needed, as a bearer token")
+	}
+	return k.broker.Authenticate(r.Context(), token, intake.Remote(r))
 }

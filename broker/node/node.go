@@ -7,6 +7,7 @@ package node
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -22,7 +23,10 @@ import (
 	"github.com/vouchsafe/vouchsafe/attest/collateral"
 	"github.com/vouchsafe/vouchsafe/attest/tpm"
 	"github.com/vouchsafe/vouchsafe/broker"
+	"github.com/vouchsafe/vouchsafe/broker/access/certificate"
+	"github.com/vouchsafe/vouchsafe/broker/access/oidc"
 	"github.com/vouchsafe/vouchsafe/broker/api"
+	"github.com/vouchsafe/vouchsafe/broker/callers"
 	"github.com/vouchsafe/vouchsafe/broker/data"
 	"github.com/vouchsafe/vouchsafe/broker/endorse"
 	"github.com/vouchsafe/vouchsafe/broker/intake"
@@ -60,6 +64,10 @@ type Config struct {
 	HTTP        bool
 
 	KBS KBS
+
+	// Callers are how administrators are known, beside by tokens of the broker; nil: by nothing else.
+	OIDC         *oidc.Verifier
+	Certificates *certificate.Verifier
 
 	Logger *slog.Logger     // default: slog.Default
 	Now    func() time.Time // default: time.Now
@@ -137,8 +145,12 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 	if err != nil {
 		return nil, err
 	}
+	var authorities *x509.CertPool
+	if c.Certificates != nil {
+		authorities = c.Certificates.Authorities()
+	}
 	s, err := server.New(server.Config{
-		Listener: listener, Certificate: c.Certificate, Key: c.Key, HTTP: c.HTTP,
+		Listener: listener, Certificate: c.Certificate, Key: c.Key, HTTP: c.HTTP, ClientAuthorities: authorities,
 		Broker: b, Routes: routes, Metrics: metrics, Logger: c.Logger, Now: c.Now,
 	})
 	if err != nil {
@@ -190,8 +202,12 @@ func (c *Config) routes(b *broker.Broker, d *data.Data) (map[string]http.Handler
 	if err != nil {
 		return nil, err
 	}
+	known, err := callers.New(callers.Config{Broker: b, OIDC: c.OIDC, Certificates: c.Certificates, Now: c.Now})
+	if err != nil {
+		return nil, err
+	}
 	front := api.Config{
-		Broker: b, Intake: bodies, Logger: c.Logger,
+		Broker: b, Intake: bodies, Logger: c.Logger, Authenticate: known.Request,
 		RotateData: func(ctx context.Context) error {
 			if err := d.Store.Rotate(ctx); err != nil {
 				return err
@@ -226,6 +242,7 @@ func (c *Config) routes(b *broker.Broker, d *data.Data) (map[string]http.Handler
 	}
 	guests, err := kbs.New(kbs.Config{
 		Broker: b, Intake: bodies, Stored: stored, DenyStatus: c.KBS.DenyStatus, AllowRSA15: c.KBS.AllowRSA15, Logger: c.Logger, Now: c.Now,
+		Authenticate: known.Request,
 	})
 	if err != nil {
 		return nil, err

@@ -17,22 +17,25 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vouchsafe/vouchsafe/broker"
+	"github.com/vouchsafe/vouchsafe/broker/access/oidc"
 	"github.com/vouchsafe/vouchsafe/broker/admin"
 	"github.com/vouchsafe/vouchsafe/internal/cli"
 )
 
 // connection says which broker to administer, by flags or the environment.
 type connection struct {
-	address, tokenFile, caCert string
+	address, tokenFile, caCert, certFile, keyFile string
 }
 
 // administer makes a command of f, which talks to a broker.
 func (p *program) administer(c *cobra.Command, f func(c *cobra.Command, a *admin.Client, args []string) error) *cobra.Command {
 	var at connection
 	c.Flags().StringVar(&at.address, "addr", "", "the broker's `URL` (default $VOUCHSAFE_ADDR)")
-	c.Flags().StringVar(&at.tokenFile, "token-file", "", "`FILE` with an administrator's token (default $VOUCHSAFE_TOKEN_FILE)")
+	c.Flags().StringVar(&at.tokenFile, "token-file", "", "`FILE` with an administrator's token, or a JWT of an issuer that the broker trusts (default $VOUCHSAFE_TOKEN_FILE)")
 	c.Flags().StringVar(&at.caCert, "cacert", "", "PEM `FILE` of the authority to trust (default $VOUCHSAFE_CACERT)")
-	cli.InSection("Flags that reach a broker", c.Flags(), "addr", "token-file", "cacert")
+	c.Flags().StringVar(&at.certFile, "client-cert", "", "PEM `FILE` with your certificate, instead of a token (default $VOUCHSAFE_CLIENT_CERT)")
+	c.Flags().StringVar(&at.keyFile, "client-key", "", "PEM `FILE` with its key (default $VOUCHSAFE_CLIENT_KEY)")
+	cli.InSection("Flags that reach a broker", c.Flags(), "addr", "token-file", "cacert", "client-cert", "client-key")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		client, err := at.client()
 		if err != nil {
@@ -47,7 +50,8 @@ func (at *connection) client() (*admin.Client, error) {
 	for _, v := range []struct {
 		value *string
 		name  string
-	}{{&at.address, "VOUCHSAFE_ADDR"}, {&at.tokenFile, "VOUCHSAFE_TOKEN_FILE"}, {&at.caCert, "VOUCHSAFE_CACERT"}} {
+	}{{&at.address, "VOUCHSAFE_ADDR"}, {&at.tokenFile, "VOUCHSAFE_TOKEN_FILE"}, {&at.caCert, "VOUCHSAFE_CACERT"},
+		{&at.certFile, "VOUCHSAFE_CLIENT_CERT"}, {&at.keyFile, "VOUCHSAFE_CLIENT_KEY"}} {
 		if *v.value == "" {
 			*v.value = os.Getenv(v.name)
 		}
@@ -55,17 +59,11 @@ func (at *connection) client() (*admin.Client, error) {
 	if at.address == "" {
 		return nil, errors.New("which broker? Set VOUCHSAFE_ADDR or say --addr https://HOST:PORT")
 	}
-	if at.tokenFile == "" {
-		return nil, errors.New("who are you? Set VOUCHSAFE_TOKEN_FILE or say --token-file FILE")
+	c := admin.Config{Address: at.address}
+	if err := at.credential(&c); err != nil {
+		return nil, err
 	}
-	token, err := readInput(nil, at.tokenFile, 4096)
-	if err != nil {
-		return nil, fmt.Errorf("the administrator's token (VOUCHSAFE_TOKEN_FILE or --token-file): %w", err)
-	}
-	c := admin.Config{Address: at.address, Token: string(bytes.TrimSpace(token))}
-	if c.Token == "" {
-		return nil, fmt.Errorf("%s holds no token", at.tokenFile)
-	}
+	var err error
 	if at.caCert != "" {
 		if c.CACert, err = readInput(nil, at.caCert, maxSettings); err != nil {
 			return nil, fmt.Errorf("the authority to trust (VOUCHSAFE_CACERT or --cacert): %w", err)
@@ -80,6 +78,41 @@ func (at *connection) client() (*admin.Client, error) {
 		return nil, fmt.Errorf("VOUCHSAFE_ADDR or --addr is %q: %w", at.address, err)
 	}
 	return client, nil
+}
+
+// credential reads who asks: a token, or a certificate with its key.
+func (at *connection) credential(c *admin.Config) error {
+	switch {
+	case at.certFile != "" && at.tokenFile != "":
+		return errors.New("you have a token (VOUCHSAFE_TOKEN_FILE or --token-file) and a certificate (VOUCHSAFE_CLIENT_CERT or --client-cert): give one of them")
+	case (at.certFile == "") != (at.keyFile == ""):
+		return errors.New("a certificate needs its key, and a key its certificate: say --client-cert FILE and --client-key FILE")
+	case at.certFile != "":
+		pair, err := tls.LoadX509KeyPair(at.certFile, at.keyFile)
+		if err != nil {
+			return fmt.Errorf("your certificate (VOUCHSAFE_CLIENT_CERT or --client-cert) with its key: %w", err)
+		}
+		c.Pair = &pair
+		return nil
+	case at.tokenFile == "":
+		return errors.New("who are you? Set VOUCHSAFE_TOKEN_FILE or say --token-file FILE; or show a certificate with --client-cert and --client-key")
+	}
+	token, err := readInput(nil, at.tokenFile, oidc.MaxToken)
+	if err != nil {
+		return fmt.Errorf("the administrator's token (VOUCHSAFE_TOKEN_FILE or --token-file): %w", err)
+	}
+	if c.Token = string(bytes.TrimSpace(token)); c.Token == "" {
+		return fmt.Errorf("%s holds no token", at.tokenFile)
+	}
+	return nil
+}
+
+// credentialFile names what the caller is known by.
+func (at *connection) credentialFile() string {
+	if at.certFile != "" {
+		return "the certificate in " + at.certFile
+	}
+	return "the token in " + at.tokenFile
 }
 
 // answered makes an error that is the broker's answer, and not a failure to get one, exit with exitNo, and says of a failure what to do.
@@ -109,7 +142,7 @@ func (at *connection) answered(err error) error {
 		}
 		return told{text, err}
 	case broker.CodeUnauthenticated:
-		return no{told{e.Message + ": the token in " + at.tokenFile + " is unknown, revoked or expired", err}}
+		return no{told{e.Message + ": " + at.credentialFile() + " is unknown, revoked or expired", err}}
 	case broker.CodeInvalid:
 		if len(e.Problems) > 0 {
 			lines := make([]string, len(e.Problems))

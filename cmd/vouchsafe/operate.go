@@ -128,7 +128,7 @@ func (p *program) tokenList() *cobra.Command {
 		}
 		return p.table("ID NAME ROLES NAMESPACE PATHS EXPIRES", func(row func(...any)) {
 			for _, r := range all {
-				row(r.ID, r.Name, r.Roles, r.Namespace, r.Scope, when(r.Expires))
+				row(r.ID, r.Name, r.Roles, r.Namespace, orDash(strings.Join(r.Scope, ", ")), when(r.Expires))
 			}
 		})
 	})

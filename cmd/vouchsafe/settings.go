@@ -40,6 +40,8 @@ type settings struct {
 	Tokens     tokenSettings      `yaml:"tokens"`
 	Collateral collateralSettings `yaml:"collateral"`
 
+	Callers callerSettings `yaml:"callers"`
+
 	Store storeSettings `yaml:"store"`
 	Vault vaultSettings `yaml:"vault"`
 
@@ -113,6 +115,7 @@ func (s *settings) below(folder string) {
 		&s.CCA.TrustAnchors, &s.CCA.ReferenceValues,
 	}
 	paths = append(paths, s.Tokens.files()...)
+	paths = append(paths, s.Callers.files()...)
 	paths = append(paths, s.Vault.files()...)
 	for _, list := range [][]string{s.SNP.RevocationLists, s.TPM.MakerRoots, s.TPM.RevocationLists} {
 		for i := range list {
@@ -171,6 +174,9 @@ func (s *settings) node(conn *vaultconn.Conn, logger *slog.Logger) (node.Config,
 		},
 	}
 	c.Vault, c.Data.Shared = conn, s.shared(conn)
+	if c.OIDC, c.Certificates, err = s.Callers.open(items); err != nil {
+		return fail(err)
+	}
 	c.Enroller, err = enroller(s.TPM.MakerRoots, set.tpm.RevocationLists)
 	return c, err
 }
