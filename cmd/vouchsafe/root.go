@@ -88,6 +88,8 @@ workload holds.
 Environment, where no flag says otherwise:
   VOUCHSAFE_ADDR        the broker's URL, https://HOST:PORT
   VOUCHSAFE_TOKEN_FILE  file with an administrator's token
+  VOUCHSAFE_CLIENT_CERT, VOUCHSAFE_CLIENT_KEY
+                        PEM files with a certificate and its key, instead
   VOUCHSAFE_CACERT      PEM file of the authority that the broker's certificate
                         comes from (default: those that the system trusts)
 

@@ -69,13 +69,13 @@ func TestSettingsPage(t *testing.T) {
 	}
 }
 
-// leaves collects the paths of members that hold a value. What a map is keyed by is called PRODUCT: there is one.
+// leaves collects the paths of members that hold a value. What a map is keyed by is called PRODUCT, or, where it holds texts, NAME.
 func leaves(t reflect.Type, path string, into map[string]reflect.Kind) {
 	for _, f := range reflect.VisibleFields(t) {
 		member := f.Type
 		name := path + f.Tag.Get("yaml")
 		if member.Kind() == reflect.Map {
-			member, name = member.Elem(), name+".PRODUCT"
+			member, name = member.Elem(), name+map[bool]string{true: ".NAME", false: ".PRODUCT"}[member.Elem().Kind() == reflect.String]
 		}
 		if member.Kind() == reflect.Slice && member.Elem().Kind() == reflect.Struct {
 			member, name = member.Elem(), name+"[]"
