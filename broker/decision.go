@@ -153,6 +153,8 @@ const (
 	EventKeyRotate        = "key.rotate"
 	EventDataKeyRotate    = "data-key.rotate"
 	EventBackup           = "backup"
+	EventNamespaceCreate  = "namespace.create"
+	EventNamespaceQuota   = "namespace.quota"
 
 	// EventUnmade says that another entry of this log was not followed by what it says, because another change came first. Only a store that is not
 	// atomic has entries of which that may be so.

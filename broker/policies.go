@@ -100,6 +100,11 @@ func (b *Broker) ApplyPolicy(ctx context.Context, who access.Caller, namespace, 
 	if err := may(access.Paths(append(record.patterns(), p.Secrets()...)...)); err != nil {
 		return PolicyInfo{}, err
 	}
+	if at == 0 {
+		if err := b.roomForPolicy(ctx, namespace); err != nil {
+			return PolicyInfo{}, err
+		}
+	}
 	var writes, garbage []store.Write
 	v := record.last(p.Digest())
 	if v == nil {

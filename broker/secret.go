@@ -111,6 +111,9 @@ func (b *Broker) PutSecret(ctx context.Context, who access.Caller, namespace str
 	if err != nil {
 		return SecretInfo{}, asError(err)
 	}
+	if err := b.room(ctx, namespace, at == 0, len(put.Value)); err != nil {
+		return SecretInfo{}, err
+	}
 	now := b.now()
 	if at == 0 {
 		record.Name, record.Created = put.Name, now

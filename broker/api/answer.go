@@ -31,6 +31,7 @@ var statuses = map[broker.Code]int{
 	broker.CodeEvidence:        http.StatusForbidden,
 	broker.CodeDenied:          http.StatusForbidden,
 	broker.CodeForbidden:       http.StatusForbidden,
+	broker.CodeQuota:           http.StatusForbidden,
 	broker.CodeNotFound:        http.StatusNotFound,
 	broker.CodeConflict:        http.StatusConflict,
 	broker.CodeOverloaded:      http.StatusTooManyRequests,

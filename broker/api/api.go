@@ -86,6 +86,7 @@ func New(c Config) (*API, error) {
 	a.routeRules()
 	a.routeOperator()
 	a.routeAudit()
+	a.routeNamespaces()
 	a.mux.HandleFunc("/", a.nothing)
 	// The mux redirects from a folder without its slash to what takes the rest of a path, unless the folder is there itself.
 	for _, folder := range slices.Compact(slices.Sorted(a.folders())) {

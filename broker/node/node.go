@@ -34,6 +34,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker/server"
 	"github.com/vouchsafe/vouchsafe/broker/session"
 	"github.com/vouchsafe/vouchsafe/broker/source"
+	"github.com/vouchsafe/vouchsafe/broker/tenants"
 	"github.com/vouchsafe/vouchsafe/store"
 	"github.com/vouchsafe/vouchsafe/store/backup"
 	"github.com/vouchsafe/vouchsafe/store/vaultconn"
@@ -197,6 +198,7 @@ func (c *Config) address(listening net.Addr) string {
 	return scheme + "://" + net.JoinHostPort(host, port)
 }
 
+// routes returns the front ends: of the default namespace, and below tenants.Prefix of all.
 func (c *Config) routes(b *broker.Broker, d *data.Data) (map[string]http.Handler, error) {
 	bodies, err := intake.NewReader(0)
 	if err != nil {
@@ -226,28 +228,42 @@ func (c *Config) routes(b *broker.Broker, d *data.Data) (map[string]http.Handler
 	} else {
 		front.NoBackup = "this broker's store is " + d.Shared.Where + ": back it up there, as by snapshots of Vault; all that is in it is sealed, so keep the seal's key apart"
 	}
-	native, err := api.New(front)
-	if err != nil {
-		return nil, err
+	guests := kbs.Config{
+		Broker: b, Intake: bodies, DenyStatus: c.KBS.DenyStatus, AllowRSA15: c.KBS.AllowRSA15, Logger: c.Logger, Now: c.Now,
+		Authenticate: known.Request,
 	}
-	routes := map[string]http.Handler{"/": native.Handler()}
-	if c.KBS.Off {
-		return routes, nil
-	}
-	var stored *session.Stored
 	if d.Shared != nil {
-		if stored, err = session.NewStored(d.Store, store.Key(store.SysNamespace, "session"), c.Now, nil); err != nil {
+		if guests.Stored, err = session.NewStored(d.Store, store.Key(store.SysNamespace, "session"), c.Now, nil); err != nil {
 			return nil, err
 		}
 	}
-	guests, err := kbs.New(kbs.Config{
-		Broker: b, Intake: bodies, Stored: stored, DenyStatus: c.KBS.DenyStatus, AllowRSA15: c.KBS.AllowRSA15, Logger: c.Logger, Now: c.Now,
-		Authenticate: known.Request,
-	})
+	fronts := func(namespace string) (map[string]http.Handler, error) {
+		front, guests := front, guests
+		front.Namespace, guests.Namespace = namespace, namespace
+		native, err := api.New(front)
+		if err != nil {
+			return nil, err
+		}
+		routes := map[string]http.Handler{"/": native.Handler()}
+		if c.KBS.Off {
+			return routes, nil
+		}
+		protocol, err := kbs.New(guests)
+		if err != nil {
+			return nil, err
+		}
+		routes[kbs.Prefix+"/"] = protocol.Handler()
+		return routes, nil
+	}
+	routes, err := fronts(store.DefaultNamespace)
 	if err != nil {
 		return nil, err
 	}
-	routes[kbs.Prefix+"/"] = guests.Handler()
+	all, err := tenants.New(tenants.Config{Serves: b.Serves, Front: fronts})
+	if err != nil {
+		return nil, err
+	}
+	routes[tenants.Prefix+"/"] = all
 	return routes, nil
 }
 

@@ -109,7 +109,7 @@ code is the broker's, or "failed" where no broker said it.`,
 	root.AddCommand(
 		p.devCommand(), p.initCommand(), p.serverCommand(),
 		p.secretCommand(), p.leaseCommand(), p.policyCommand(), p.referenceCommand(), p.explainCommand(), p.decisionsCommand(), p.auditCommand(),
-		p.whoamiCommand(), p.tokenCommand(), p.keyCommand(), p.enrolmentCommand(), p.backupCommand(),
+		p.whoamiCommand(), p.namespaceCommand(), p.tokenCommand(), p.keyCommand(), p.enrolmentCommand(), p.backupCommand(),
 		p.evidenceCommand(), p.collateralCommand(), p.measureCommand(), p.storeCommand(), p.vaultCommand(), p.restoreCommand(), p.versionCommand(),
 	)
 	root.SetVersionTemplate("{{.Version}}\n")

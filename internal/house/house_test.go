@@ -74,10 +74,11 @@ var layers = []layer{
 		"broker", "broker/access", "broker/envelope", "broker/intake", "broker/keys", "broker/session",
 	}},
 	{"broker/callers", []string{"broker", "broker/access", "broker/intake"}},
+	{"broker/tenants", []string{"broker"}},
 	{"broker/server", []string{"attest", "broker", "store"}},
 	{"broker/node", []string{
 		"attest", "store", "broker", "broker/access", "broker/api", "broker/callers", "broker/data", "broker/endorse", "broker/intake", "broker/kbs", "broker/server",
-		"broker/session", "broker/source",
+		"broker/session", "broker/source", "broker/tenants",
 	}},
 	{"broker/dev", []string{
 		"attest", "policy", "store", "internal/atomicfile",
