@@ -10,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
+	"io"
 	"math/big"
 	"net/http"
 	"net/url"
@@ -261,12 +262,23 @@ func TestCallers(t *testing.T) {
 	_ = response.Body.Close()
 
 	// What a caller did says who it was.
+	const plain = "correct-horse-battery-staple"
 	client, err := admin.New(admin.Config{Address: n.URL, CACert: ca, Token: jwt})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := client.PutSecret(t.Context(), wire.SecretPut{SecretName: wire.SecretName{Name: "a/b"}, Value: []byte("x")}); err != nil {
+	if _, err := client.PutSecret(t.Context(), wire.SecretPut{SecretName: wire.SecretName{Name: "a/b"}, Value: []byte(plain)}); err != nil {
 		t.Fatal(err)
+	}
+	// Metrics know no values, tokens or names.
+	response, err = guest.Get(n.URL + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	metrics, err := io.ReadAll(response.Body)
+	_ = response.Body.Close()
+	if text := string(metrics); err != nil || len(text) < 1000 || strings.Contains(text, plain) || strings.Contains(text, jwt) || strings.Contains(text, "alice") {
+		t.Errorf("%d bytes of metrics, or with a secret in them: %v", len(text), err)
 	}
 	entry, err := n.Broker.Log().Entry(t.Context(), n.Broker.Log().Size()-1)
 	if err != nil || !strings.Contains(string(entry), `"name":"corp:u1"`) || !strings.Contains(string(entry), `"via":"oidc"`) {
