@@ -139,7 +139,7 @@ func (b *Broker) AttestAndRelease(ctx context.Context, req AttestRequest, want [
 	if err != nil {
 		return nil, nil, err
 	}
-	r, err := b.release(ctx, a, want)
+	r, err := b.releaseAdmitted(ctx, a, want)
 	return r, a, err
 }
 

@@ -88,7 +88,8 @@ func TestInvariant1OneDoor(t *testing.T) {
 	same("\"secret-value\" is written in", literals, "../broker/secret.go valueKey", "../broker/vaultplugin/logicalstore/logicalstore.go SealWrapped")
 	same("valueKey is called by", callers["valueKey"], "PutSecret", "findValue", "reveal")
 	same("reveal is called by", callers["reveal"], "serve")
-	same("serve is called by", callers["serve"], "Release")
+	same("serve is called by", callers["serve"], "releaseAdmitted")
+	same("releaseAdmitted is called by", callers["releaseAdmitted"], "AttestAndRelease", "Release")
 	// A source is asked for a value behind the same door.
 	same("ask is called by", callers["ask"], "reveal")
 	same("Fetch is called by", callers["Fetch"], "ask")
@@ -163,9 +164,21 @@ func TestInvariant1NoAdministrativeMethodReturnsAPlaintext(t *testing.T) {
 		"CheckSecret": func() any { return drop(b.CheckSecret(ctx, who, ns, "a/b", 0)) },
 		"RevokeLease": func() any { return drop(b.RevokeLease(ctx, who, ns, released.Results[0].Lease.ID)) },
 		"AuditLogs":   func() any { return drop(b.AuditLogs(ctx, who)) },
+
+		"CreateNamespace": func() any { return drop(b.CreateNamespace(ctx, who, "tenant", broker.Quota{})) },
+		"SetQuota":        func() any { return drop(b.SetQuota(ctx, who, ns, broker.Quota{Bytes: 1 << 40})) },
+		"Namespaces":      func() any { return page(b.Namespaces(ctx, who, "", 0)) },
+		"Entries": func() any {
+			entries, _, _, err := b.Entries(ctx, who, ns, broker.OwnLog, 0, 0)
+			text := ""
+			for _, e := range entries {
+				text += string(e.Event) + e.Proof
+			}
+			return []any{text, fmt.Sprint(err)}
+		},
 	}
 	workloads := []string{"Challenge", "Attest", "AttestAndRelease", "Release", "Token", "Bearer", "Passport"}
-	about := []string{"Keys", "Kinds", "Log", "LogKey", "LogOf", "OwnSlot", "SessionLifetime", "Purpose", "Queued", "Ready", "SourceKinds", "Issued", "TendLeases"}
+	about := []string{"Keys", "Kinds", "Log", "LogKey", "LogOf", "OwnSlot", "SessionLifetime", "Purpose", "Queued", "Ready", "Serves", "SourceKinds", "Issued", "TendLeases"}
 	for method := range reflect.TypeFor[*broker.Broker]().Methods() {
 		if name := method.Name; calls[name] == nil && !slices.Contains(workloads, name) && !slices.Contains(about, name) {
 			t.Errorf("Broker.%s is new: have it called here, to show that no plaintext comes out of it", name)

@@ -58,11 +58,11 @@ func (b *Broker) Release(ctx context.Context, a *Attested, want []Want) (*Releas
 	if err := b.admit(ctx, a.namespace); err != nil {
 		return nil, err
 	}
-	return b.release(ctx, a, want)
+	return b.releaseAdmitted(ctx, a, want)
 }
 
-// release is Release of a request that was counted already.
-func (b *Broker) release(ctx context.Context, a *Attested, want []Want) (*Release, error) {
+// releaseAdmitted is Release of a request that was counted against its namespace's quota already.
+func (b *Broker) releaseAdmitted(ctx context.Context, a *Attested, want []Want) (*Release, error) {
 	start := b.now()
 	if err := b.checkWants(want); err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker"
 	"github.com/vouchsafe/vouchsafe/broker/access"
 	"github.com/vouchsafe/vouchsafe/broker/brokertest"
+	"github.com/vouchsafe/vouchsafe/broker/source"
 	"github.com/vouchsafe/vouchsafe/policy/reference"
 )
 
@@ -70,6 +71,16 @@ func TestScopedCustodian(t *testing.T) {
 			wantCode(t, err, broker.CodeNotFound)
 		}
 	}
+}
+
+// TestSourcesAreNotForTenants: a source reads with the broker's rights, which are not those of one tenant, nor of some paths.
+func TestSourcesAreNotForTenants(t *testing.T) {
+	b, _ := started(t, brokertest.Config{})
+	put := broker.PutSecret{Name: "payments/db", Source: &source.Document{Kind: "x"}}
+	who := scopedTo(t, b, []string{"payments"}, access.Custodian)
+	wantCode(t, second(b.Broker.PutSecret(t.Context(), who, ns, put)), broker.CodeForbidden)
+	wantCode(t, second(b.Broker.PutSecret(t.Context(), b.Admin, "tenant", put)), broker.CodeForbidden)
+	wantCode(t, second(b.Broker.PutSecret(t.Context(), b.Admin, ns, put)), broker.CodeInvalid) // no such kind
 }
 
 func TestScopedRules(t *testing.T) {

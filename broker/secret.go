@@ -102,6 +102,10 @@ func (b *Broker) PutSecret(ctx context.Context, who access.Caller, namespace str
 		return SecretInfo{}, err
 	}
 	if put.Source != nil {
+		if namespace != store.DefaultNamespace || !who.Scope.All() {
+			return SecretInfo{}, &Error{Code: CodeForbidden, Message: "where a secret lies is said only by custodians of the whole namespace " + store.DefaultNamespace +
+				": a source reads whatever the broker may, and so what is another team's"}
+		}
 		var err error
 		if put.Source, err = b.checkSource(*put.Source, put.Name); err != nil {
 			return SecretInfo{}, asError(err)

@@ -117,6 +117,17 @@ func New(c Config) (*KBS, error) {
 	return k, nil
 }
 
+// For returns the front end of another namespace. Both hold their attested sessions in one table, whose limit is that of the process; a session is good for its own
+// namespace only.
+func (k *KBS) For(namespace string) (*KBS, error) {
+	if err := broker.CheckNamespace(namespace); err != nil {
+		return nil, fmt.Errorf("kbs: %w", err)
+	}
+	other := *k
+	other.namespace = namespace
+	return &other, nil
+}
+
 // Handler returns the handler of everything below Prefix.
 func (k *KBS) Handler() http.Handler {
 	mux := http.NewServeMux()

@@ -78,7 +78,7 @@ func (k *KBS) attested(r *http.Request) (*broker.Attested, error) {
 		return attested, err
 	}
 	for _, sessions := range []*session.Sessions[*broker.Attested]{k.sessions, k.large} {
-		if attested, ok := sessions.Get(cookie(r)); ok {
+		if attested, ok := sessions.Get(cookie(r)); ok && attested.Namespace() == k.namespace {
 			return attested, nil
 		}
 	}

@@ -237,9 +237,13 @@ func (c *Config) routes(b *broker.Broker, d *data.Data) (map[string]http.Handler
 			return nil, err
 		}
 	}
+	protocol, err := kbs.New(guests)
+	if err != nil {
+		return nil, err
+	}
 	fronts := func(namespace string) (map[string]http.Handler, error) {
-		front, guests := front, guests
-		front.Namespace, guests.Namespace = namespace, namespace
+		front := front
+		front.Namespace = namespace
 		native, err := api.New(front)
 		if err != nil {
 			return nil, err
@@ -248,11 +252,11 @@ func (c *Config) routes(b *broker.Broker, d *data.Data) (map[string]http.Handler
 		if c.KBS.Off {
 			return routes, nil
 		}
-		protocol, err := kbs.New(guests)
+		guests, err := protocol.For(namespace)
 		if err != nil {
 			return nil, err
 		}
-		routes[kbs.Prefix+"/"] = protocol.Handler()
+		routes[kbs.Prefix+"/"] = guests.Handler()
 		return routes, nil
 	}
 	routes, err := fronts(store.DefaultNamespace)

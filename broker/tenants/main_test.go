@@ -48,6 +48,8 @@ func start(t testing.TB) *fixture {
 func (f *fixture) handler(b *broker.Broker) http.Handler {
 	bodies, err := intake.NewReader(0)
 	f.check(err)
+	protocol, err := kbs.New(kbs.Config{Broker: b, Intake: bodies})
+	f.check(err)
 	front := func(namespace string) (map[string]http.Handler, error) {
 		native, err := api.New(api.Config{
 			Broker: b, Intake: bodies, Namespace: namespace,
@@ -57,7 +59,7 @@ func (f *fixture) handler(b *broker.Broker) http.Handler {
 		if err != nil {
 			return nil, err
 		}
-		guests, err := kbs.New(kbs.Config{Broker: b, Intake: bodies, Namespace: namespace})
+		guests, err := protocol.For(namespace)
 		if err != nil {
 			return nil, err
 		}
