@@ -114,11 +114,11 @@ func (a *Attested) Decision() string { return a.decision }
 // Attest verifies evidence and records that it was accepted or refused. The nonce is spent whatever comes of it, unless the broker is
 // overloaded: then the same request can be made again.
 func (b *Broker) Attest(ctx context.Context, req AttestRequest) (*Attested, error) {
-	if err := b.admit(ctx, req.Scope.Namespace); err != nil {
-		return nil, err
-	}
 	a, err := b.appraise(ctx, req)
 	if err != nil {
+		return nil, err
+	}
+	if err := b.admit(ctx, a.namespace); err != nil {
 		return nil, err
 	}
 	if err := b.recordAttested(ctx, a); err != nil {
@@ -132,14 +132,11 @@ func (b *Broker) AttestAndRelease(ctx context.Context, req AttestRequest, want [
 	if err := b.checkWants(want); err != nil {
 		return nil, nil, err
 	}
-	if err := b.admit(ctx, req.Scope.Namespace); err != nil {
-		return nil, nil, err
-	}
 	a, err := b.appraise(ctx, req)
 	if err != nil {
 		return nil, nil, err
 	}
-	r, err := b.releaseAdmitted(ctx, a, want)
+	r, err := b.Release(ctx, a, want)
 	return r, a, err
 }
 

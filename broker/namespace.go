@@ -22,7 +22,8 @@ type Quota struct {
 	Bytes    int64 `json:"bytes,omitempty"`    // of all values that are stored and not destroyed
 	Policies int   `json:"policies,omitempty"` // how many there may be, drafts and retired ones included
 
-	// Decisions are how many attestations and releases are judged a minute, by each broker; more are told to come back.
+	// Decisions are how many attestations and releases are decided a minute, by each broker; more are told to come back. They are counted once the evidence is
+	// verified: what strangers make up uses up nobody's quota.
 	Decisions int `json:"decisions_per_minute,omitempty"`
 }
 

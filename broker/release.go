@@ -55,20 +55,15 @@ const MaxRelease = 12 << 20
 // nothing is released; a secret that is denied is not an error but a result. A name of a secret that does not exist is denied like any other
 // unless a policy allows it, so that who may not read a secret cannot learn that there is one.
 func (b *Broker) Release(ctx context.Context, a *Attested, want []Want) (*Release, error) {
-	if err := b.admit(ctx, a.namespace); err != nil {
-		return nil, err
-	}
-	return b.releaseAdmitted(ctx, a, want)
-}
-
-// releaseAdmitted is Release of a request that was counted against its namespace's quota already.
-func (b *Broker) releaseAdmitted(ctx context.Context, a *Attested, want []Want) (*Release, error) {
 	start := b.now()
 	if err := b.checkWants(want); err != nil {
 		return nil, err
 	}
 	if a == nil || !start.Before(a.expires) {
 		return nil, &Error{Code: CodeSession, Message: "the attestation has expired: attest again"}
+	}
+	if err := b.admit(ctx, a.namespace); err != nil {
+		return nil, err
 	}
 	id, err := b.newID()
 	if err != nil {

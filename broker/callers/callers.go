@@ -3,6 +3,9 @@
 //
 // A request has one credential. One with a bearer token over a connection with a client certificate has two, which may be of two people: it is refused, rather than
 // that one of them is chosen.
+//
+// A browser shows a certificate of its user's to every site's requests. What a page of another site has it send, which could change something here, is refused by
+// what browsers say of a request's origin. Bearer tokens are sent by nobody unasked.
 package callers
 
 import (
@@ -28,7 +31,10 @@ type Config struct {
 }
 
 // Callers authenticates requests. It is safe for concurrent use.
-type Callers struct{ Config }
+type Callers struct {
+	Config
+	origins *http.CrossOriginProtection
+}
 
 // New returns Callers.
 func New(c Config) (*Callers, error) {
@@ -38,7 +44,7 @@ func New(c Config) (*Callers, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &Callers{c}, nil
+	return &Callers{c, http.NewCrossOriginProtection()}, nil
 }
 
 // errTwo is what a request with two credentials is refused for.
@@ -52,6 +58,9 @@ func (c *Callers) Request(r *http.Request) (access.Caller, error) {
 	case len(values) > 0 && certified:
 		return access.Caller{}, &broker.Error{Code: broker.CodeUnauthenticated, Message: errTwo.Error(), Err: errTwo}
 	case certified:
+		if err := c.origins.Check(r); err != nil {
+			return access.Caller{}, &broker.Error{Code: broker.CodeUnauthenticated, Message: "a page of another site made this request", Err: err}
+		}
 		who, err := c.Certificates.Authenticate(r.TLS.PeerCertificates, c.Now())
 		return c.from(r, who, err)
 	}

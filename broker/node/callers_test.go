@@ -253,6 +253,21 @@ func TestCallers(t *testing.T) {
 			t.Errorf("%s with a token and a certificate: %d", path, response.StatusCode)
 		}
 	}
+	// A browser of Alice's, on another site's page.
+	for _, path := range []string{"/v1/admin/policy-retire/x", "/kbs/v0/resource/payments/db/key"} {
+		for header, value := range map[string]string{"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.test"} {
+			request, _ := http.NewRequest(http.MethodPost, n.URL+path, nil)
+			request.Header.Set(header, value)
+			response, err := both.Do(request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = response.Body.Close()
+			if response.StatusCode != http.StatusUnauthorized {
+				t.Errorf("%s with %s: %d", path, header, response.StatusCode)
+			}
+		}
+	}
 	// Guests have no certificate, and are served.
 	guest := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
 	response, err := guest.Post(n.URL+"/v1/challenges", "application/json", strings.NewReader(`{"kind":"snp"}`))
