@@ -46,6 +46,7 @@ generate:
 	$(GO) run ./internal/gen/policydoc > docs/reference/policy.md.new && mv docs/reference/policy.md.new docs/reference/policy.md
 	$(GO) run ./internal/gen/matrix > docs/evidence/README.md.new && mv docs/evidence/README.md.new docs/evidence/README.md
 	$(GO) test -count=1 -run '^TestOpenAPI$$' ./broker/api -update
+	$(GO) test -count=1 -run '^TestRolesPage$$' ./broker/tenants -update
 	VOUCHSAFE_UPDATE=1 $(GO) test -count=1 -run '^TestReference$$' ./cmd/vouchsafe ./cmd/vouchsafe-agent
 
 ## accept: the long runs: 300 crashes, every failure of Vault, 200,000 inputs a parser, 100,000 requests, the core on every store

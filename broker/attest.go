@@ -118,6 +118,9 @@ func (b *Broker) Attest(ctx context.Context, req AttestRequest) (*Attested, erro
 	if err != nil {
 		return nil, err
 	}
+	if err := b.admit(ctx, a.namespace); err != nil {
+		return nil, err
+	}
 	if err := b.recordAttested(ctx, a); err != nil {
 		return nil, err
 	}

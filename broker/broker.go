@@ -115,6 +115,7 @@ type Broker struct {
 	denials   *rate.Limiter // of records of requests for which nothing was released
 	rules     *ruleBook
 	issues    *issueBook
+	quotas    *quotaBook
 	writes    probe
 }
 
@@ -156,6 +157,7 @@ func New(ctx context.Context, c Config) (*Broker, error) {
 	if c.Shared != nil {
 		others = &sharedRules{staleness: c.Shared.Staleness, now: c.Now}
 	}
+	b.quotas = newQuotaBook(c.Store)
 	b.rules = newRuleBook(c.Store, others)
 	if _, err := b.rules.of(ctx, store.DefaultNamespace); err != nil {
 		return nil, fmt.Errorf("broker: reading policies and reference values: %w", err)

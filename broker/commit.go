@@ -74,31 +74,6 @@ func (b *Broker) commitAndTidy(ctx context.Context, who access.Caller, namespace
 	return nil
 }
 
-// authorizeIn succeeds when the namespace can be one and the caller has one of the roles in it. The form matters as much as the role: a
-// "namespace" of several segments would reach into the records of another, where what is a policy's source to one method is a
-// secret's value to the next.
-func authorizeIn(who access.Caller, namespace string, roles ...access.Role) error {
-	if err := CheckNamespace(namespace); err != nil {
-		return err
-	}
-	return authorize(who, namespace, roles...)
-}
-
-// authorizeEverywhere succeeds when the caller has one of the roles in all namespaces.
-func authorizeEverywhere(who access.Caller, roles ...access.Role) error {
-	return authorize(who, access.AllNamespaces, roles...)
-}
-
-func authorize(who access.Caller, namespace string, roles ...access.Role) error {
-	var err error
-	for _, role := range roles {
-		if err = access.Authorize(who, role, namespace); err == nil {
-			return nil
-		}
-	}
-	return asError(err)
-}
-
 // MaxNamespace is the longest name of a namespace in bytes; tokens have the same limit.
 const MaxNamespace = 63
 
@@ -114,6 +89,11 @@ func CheckNamespace(name string) error {
 // pageOf lists up to limit names below root whose keys begin with prefix, after the name "after". folder is the longest prefix of
 // prefix that ends with "/".
 func (b *Broker) pageOf(ctx context.Context, folder, prefix, root, after string, limit int) (names []string, more bool, err error) {
+	return b.pageOfKept(ctx, folder, prefix, root, after, limit, func(string) bool { return true })
+}
+
+// pageOfKept is pageOf of those names that keep returns true for.
+func (b *Broker) pageOfKept(ctx context.Context, folder, prefix, root, after string, limit int, keep func(name string) bool) (names []string, more bool, err error) {
 	if limit <= 0 || limit > MaxPage {
 		limit = MaxPage
 	}
@@ -131,10 +111,14 @@ func (b *Broker) pageOf(ctx context.Context, folder, prefix, root, after string,
 			if !strings.HasPrefix(e.Key, prefix) {
 				return names, false, nil // keys are in order: all that follow are past the prefix
 			}
+			name := strings.TrimPrefix(e.Key, root)
+			if !keep(name) {
+				continue
+			}
 			if len(names) == limit {
 				return names, true, nil
 			}
-			names = append(names, strings.TrimPrefix(e.Key, root))
+			names = append(names, name)
 		}
 		if len(entries) < limit {
 			return names, false, nil

@@ -51,6 +51,9 @@ type Decision struct {
 	Claims     *attest.Claims   `json:"claims,omitempty"`  // absent when the evidence was refused
 	Refusal    *Refusal         `json:"refusal,omitempty"` // why the evidence was refused
 	Secrets    []SecretDecision `json:"secrets,omitempty"`
+
+	// Withheld is how many secrets are not shown to who asks, because they lie outside of his paths. Never recorded: the log's digest is of the whole.
+	Withheld int `json:"withheld,omitempty"`
 }
 
 // Refusal is why evidence was refused, as the operator may see it.
@@ -172,6 +175,8 @@ const (
 	EventKeyRotate        = "key.rotate"
 	EventDataKeyRotate    = "data-key.rotate"
 	EventBackup           = "backup"
+	EventNamespaceCreate  = "namespace.create"
+	EventNamespaceQuota   = "namespace.quota"
 
 	// EventUnmade says that another entry of this log was not followed by what it says, because another change came first. Only a store that is not
 	// atomic has entries of which that may be so.

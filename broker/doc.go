@@ -52,6 +52,7 @@
 //	NS/enrolment-host/DIGEST        which TPM a host's name belongs to
 //	NS/enrolment-revoked/DIGEST     that a key of a TPM was revoked
 //	NS/enrolment-pending/ID         an enrolment that waits for its credential
+//	sys/namespace/NAME              a declared namespace, with its quota: Namespace
 //	sys/audit/…, sys/key/…, sys/token/…
 //
 // and where several brokers share the store:

@@ -204,9 +204,20 @@ func TestInvariant1NoAdministrativeMethodReturnsAPlaintext(t *testing.T) {
 		"PutRegoReferences": func() any {
 			return b.PutRegoReferences(ctx, who, ns, map[string]broker.RegoReference{"v": {Value: []byte("1")}})
 		},
+		"CreateNamespace": func() any { return drop(b.CreateNamespace(ctx, who, "tenant", broker.Quota{})) },
+		"SetQuota":        func() any { return drop(b.SetQuota(ctx, who, ns, broker.Quota{Bytes: 1 << 40})) },
+		"Namespaces":      func() any { return page(b.Namespaces(ctx, who, "", 0)) },
+		"Entries": func() any {
+			entries, _, _, err := b.Entries(ctx, who, ns, broker.OwnLog, 0, 0)
+			text := ""
+			for _, e := range entries {
+				text += string(e.Event) + e.Proof
+			}
+			return []any{text, fmt.Sprint(err)}
+		},
 	}
 	workloads := []string{"Challenge", "Attest", "AttestAndRelease", "Release", "Token", "Bearer", "Passport"}
-	about := []string{"Keys", "Kinds", "Log", "LogKey", "LogOf", "OwnSlot", "SessionLifetime", "Purpose", "Queued", "Ready", "SourceKinds", "Issued", "TendLeases"}
+	about := []string{"Keys", "Kinds", "Log", "LogKey", "LogOf", "OwnSlot", "SessionLifetime", "Purpose", "Queued", "Ready", "Serves", "SourceKinds", "Issued", "TendLeases"}
 	for method := range reflect.TypeFor[*broker.Broker]().Methods() {
 		if name := method.Name; calls[name] == nil && !slices.Contains(workloads, name) && !slices.Contains(about, name) {
 			t.Errorf("Broker.%s is new: have it called here, to show that no plaintext comes out of it", name)

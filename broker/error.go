@@ -26,6 +26,7 @@ const (
 	CodeConflict        Code = "conflict"         // changed by someone else meanwhile, or exists already
 	CodeUnauthenticated Code = "unauthenticated"  // no token, or not a good one
 	CodeForbidden       Code = "forbidden"        // a good token without the role
+	CodeQuota           Code = "quota_exceeded"   // the namespace has as much of something as it may
 	CodeOverloaded      Code = "overloaded"       // a limit of the whole broker is reached: come back
 	CodeUnavailable     Code = "unavailable"      // something needed is not at hand: come back
 )

@@ -34,9 +34,9 @@ type decisionRecord struct {
 }
 
 // Explain returns a decision by its id, after holding it against the digest in the audit log: a record that was changed since is an
-// error, not an explanation. Auditors may, and so may authors, who must learn what their policies do.
+// error, not an explanation. Auditors may, and so may authors, who must learn what their policies do; those with a scope see what of it lies within.
 func (b *Broker) Explain(ctx context.Context, who access.Caller, namespace, id string) (Explanation, error) {
-	if err := authorizeIn(who, namespace, access.Auditor, access.Author); err != nil {
+	if err := authorizeOn(who, namespace, access.Some(), access.Auditor, access.Author); err != nil {
 		return Explanation{}, err
 	}
 	if parsed, err := uuid.Parse(id); err != nil || parsed.String() != id {
@@ -66,6 +66,10 @@ func (b *Broker) Explain(ctx context.Context, who access.Caller, namespace, id s
 	var entry Event
 	if err := json.Unmarshal(line, &entry); err != nil || entry.Decision != id || entry.Namespace != namespace || entry.Digest != digest(record.Decision) {
 		return Explanation{}, asError(damaged("decision %s is not what entry %d of the audit log says", id, record.Index))
+	}
+	seen := false
+	if e.Decision, seen = visible(who, e.Decision); !seen { // as if it were not there
+		return Explanation{}, notFound("there is no decision %s", id)
 	}
 	if e.Advice, err = b.advise(ctx, namespace, &e.Decision); err != nil {
 		return Explanation{}, asError(err)
@@ -130,7 +134,7 @@ const maxSearched = 5000
 // Decisions returns those of the next decisions, in the order of their time and after the id "after", that a filter admits: up to limit of them, or fewer where most are
 // not admitted. next is the id after which to go on, "" at the end. Auditors and authors may.
 func (b *Broker) Decisions(ctx context.Context, who access.Caller, namespace string, f DecisionFilter, after string, limit int) (page []DecisionSummary, next string, err error) {
-	if err := authorizeIn(who, namespace, access.Auditor, access.Author); err != nil {
+	if err := authorizeOn(who, namespace, access.Some(), access.Auditor, access.Author); err != nil {
 		return nil, "", err
 	}
 	if limit <= 0 || limit > MaxPage {
@@ -152,8 +156,8 @@ func (b *Broker) Decisions(ctx context.Context, who access.Caller, namespace str
 				return nil, "", asError(err)
 			}
 			after = id
-			if f.admits(&e.Decision) {
-				page = append(page, e.Decision.summary())
+			if d, seen := visible(who, e.Decision); seen && f.admits(&d) {
+				page = append(page, d.summary())
 			}
 			if len(page) == limit && (more || i < len(ids)-1) {
 				return page, after, nil
@@ -183,7 +187,7 @@ func (d *Decision) summary() DecisionSummary {
 // Leases returns a page of the leases of a secret and of every secret below its path, all of them for "": who holds what until when. Auditors and
 // custodians may.
 func (b *Broker) Leases(ctx context.Context, who access.Caller, namespace, secret, after string, limit int) (page []Lease, more bool, err error) {
-	if err := authorizeIn(who, namespace, access.Auditor, access.Custodian); err != nil {
+	if err := authorizeOn(who, namespace, access.Some(), access.Auditor, access.Custodian); err != nil {
 		return nil, false, err
 	}
 	root := store.Key(namespace, "lease", "")
@@ -191,7 +195,7 @@ func (b *Broker) Leases(ctx context.Context, who access.Caller, namespace, secre
 	if secret != "" {
 		folder += secret + "/"
 	}
-	names, more, err := b.pageOf(ctx, folder, folder, root, after, limit)
+	names, more, err := b.pageOfKept(ctx, folder, folder, root, after, limit, func(name string) bool { return who.Scope.Covers(leasePath(name)) })
 	if err != nil {
 		return nil, false, err
 	}

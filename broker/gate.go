@@ -58,7 +58,19 @@ func (b *Broker) gate(ctx context.Context, who access.Caller, namespace string, 
 	case !demand.Free():
 		return needsApproval("%q may not be changed alone (%s): propose the change", a.event.Object, demand)
 	}
-	return authorizeIn(who, namespace, access.Approver)
+	return authorizeOn(who, namespace, a.touches(), access.Approver)
+}
+
+// touches is what an approver's roles must hold for: the paths that the policies guard, before and after, or the whole namespace where values or rules change.
+func (a *alteration) touches() access.Object {
+	var paths []string
+	for _, p := range a.touched.Policies {
+		paths = append(paths, p.Secrets...)
+	}
+	if len(paths) == 0 || a.inForce != nil || len(a.touched.References) > 0 {
+		return access.Whole()
+	}
+	return access.Paths(paths...)
 }
 
 // gateProposal returns nil when a proposal has the approvals that are demanded now, whatever was demanded when it was made.

@@ -25,12 +25,15 @@ type LeaseRevoked struct {
 // RevokeLease marks a lease as revoked, and ends what a source issued for it. Of a value that was stored, or lies in a KV engine, the holder keeps what
 // he has. Custodians may.
 func (b *Broker) RevokeLease(ctx context.Context, who access.Caller, namespace, id string) (LeaseRevoked, error) {
-	if err := authorizeIn(who, namespace, access.Custodian); err != nil {
+	if err := authorizeOn(who, namespace, access.Some(), access.Custodian); err != nil {
 		return LeaseRevoked{}, err
 	}
 	lease, at, err := b.findLease(ctx, namespace, id)
 	if err != nil {
 		return LeaseRevoked{}, err
+	}
+	if authorizeOn(who, namespace, access.Paths(lease.Secret), access.Custodian) != nil { // as if it were not there
+		return LeaseRevoked{}, notFound("there is no lease %s", id)
 	}
 	if lease.Revoked == nil {
 		now := b.now()

@@ -130,7 +130,13 @@ func (b *Broker) ApplyPolicy(ctx context.Context, who access.Caller, namespace, 
 	if draft {
 		return b.PutPolicy(ctx, who, namespace, PutPolicy{Filename: filename, Source: source})
 	}
-	if err := authorizeIn(who, namespace, access.Author); err != nil {
+	may := func(on access.Object) error {
+		if err := authorizeOn(who, namespace, on, access.Author); err != nil {
+			return err
+		}
+		return authorizeOn(who, namespace, on, access.Approver)
+	}
+	if err := may(access.Some()); err != nil {
 		return PolicyInfo{}, err
 	}
 	p, err := parsePolicy(filename, source)
@@ -144,6 +150,14 @@ func (b *Broker) ApplyPolicy(ctx context.Context, who access.Caller, namespace, 
 			return nil, err
 		}
 		record.Name = p.Name()
+		if err := may(access.Paths(append(record.patterns(), p.Secrets()...)...)); err != nil {
+			return nil, err
+		}
+		if at == 0 {
+			if err := b.roomForPolicy(ctx, namespace); err != nil {
+				return nil, err
+			}
+		}
 		v := record.last(p.Digest())
 		var writes, garbage []store.Write
 		if v == nil {
@@ -155,7 +169,7 @@ func (b *Broker) ApplyPolicy(ctx context.Context, who access.Caller, namespace, 
 			if covered := (&alteration{touched: approval.Touched{Policies: []approval.Policy{{Name: record.Name, Secrets: v.Secrets}}}}); !d.demand(covered).Free() {
 				return nil, nil // it would have been proposed
 			}
-			return nil, authorizeIn(who, namespace, access.Approver)
+			return nil, nil
 		}
 		event := Event{Type: EventPolicyApply, Object: p.Name(), Version: v.Version, Digest: p.Digest(), Activated: true}
 		a, err := b.activation(namespace, d, &record, at, v.Version, event, leave{}, person(who))
@@ -188,7 +202,7 @@ type PutPolicy struct {
 
 // PutPolicy adds a draft of the policy that a source states, which judges nothing. The same source as the newest version's changes nothing. Authors may.
 func (b *Broker) PutPolicy(ctx context.Context, who access.Caller, namespace string, put PutPolicy) (PolicyInfo, error) {
-	if err := authorizeIn(who, namespace, access.Author); err != nil {
+	if err := authorizeOn(who, namespace, access.Some(), access.Author); err != nil {
 		return PolicyInfo{}, err
 	}
 	if err := checkReason(put.Reason, false); err != nil {
@@ -207,6 +221,14 @@ func (b *Broker) PutPolicy(ctx context.Context, who access.Caller, namespace str
 		return PolicyInfo{}, asError(err)
 	}
 	record.Name = p.Name()
+	if err := authorizeOn(who, namespace, access.Paths(append(record.patterns(), p.Secrets()...)...), access.Author); err != nil {
+		return PolicyInfo{}, err
+	}
+	if at == 0 {
+		if err := b.roomForPolicy(ctx, namespace); err != nil {
+			return PolicyInfo{}, err
+		}
+	}
 	if record.last(p.Digest()) != nil {
 		return record.PolicyInfo, nil
 	}
@@ -322,13 +344,16 @@ func (b *Broker) activation(namespace string, d *desk, record *policyRecord, at,
 // ActivatePolicy makes a version judge; 0 retires the policy, so that what only it guards is denied. Approvers may, where the rules of approval do not
 // cover the policy; where they do, [Broker.ActivateProposal] is the way.
 func (b *Broker) ActivatePolicy(ctx context.Context, who access.Caller, namespace, name string, version uint64) (PolicyInfo, error) {
-	if err := authorizeIn(who, namespace, access.Approver); err != nil {
+	if err := authorizeOn(who, namespace, access.Some(), access.Approver); err != nil {
 		return PolicyInfo{}, err
 	}
 	var record policyRecord
 	err := b.alter(ctx, who, namespace, leave{}, func(d *desk) (_ *alteration, err error) {
 		var at uint64
 		if record, at, err = b.policyRecord(ctx, namespace, name); err != nil {
+			return nil, err
+		}
+		if err := authorizeOn(who, namespace, access.Paths(record.patterns()...), access.Approver); err != nil {
 			return nil, err
 		}
 		event := Event{Type: EventPolicyRetire, Object: name, Version: record.Active}
@@ -355,11 +380,14 @@ var readers = []access.Role{access.Author, access.Approver, access.Auditor, acce
 
 // Policy returns a policy's versions and the source of one of them, 0 for the active one or, where none is, the newest.
 func (b *Broker) Policy(ctx context.Context, who access.Caller, namespace, name string, version uint64) (PolicyInfo, []byte, error) {
-	if err := authorizeIn(who, namespace, readers...); err != nil {
+	if err := authorizeOn(who, namespace, access.Some(), readers...); err != nil {
 		return PolicyInfo{}, nil, err
 	}
 	record, _, err := b.policyRecord(ctx, namespace, name)
 	if err != nil {
+		return PolicyInfo{}, nil, err
+	}
+	if err := authorizeOn(who, namespace, access.Paths(record.patterns()...), readers...); err != nil {
 		return PolicyInfo{}, nil, err
 	}
 	if version == 0 {
@@ -384,20 +412,29 @@ func (b *Broker) Policy(ctx context.Context, who access.Caller, namespace, name 
 
 // Policies returns a page of policies whose names sort after the name "after".
 func (b *Broker) Policies(ctx context.Context, who access.Caller, namespace, after string, limit int) (page []PolicyInfo, more bool, err error) {
-	if err := authorizeIn(who, namespace, readers...); err != nil {
+	if err := authorizeOn(who, namespace, access.Some(), readers...); err != nil {
 		return nil, false, err
 	}
 	root := policyKey(namespace, "")
-	names, more, err := b.pageOf(ctx, root, root, root, after, limit)
+	var failed error
+	records := map[string]PolicyInfo{}
+	names, more, err := b.pageOfKept(ctx, root, root, root, after, limit, func(name string) bool {
+		record, _, err := load[policyRecord](ctx, b.store, root+name)
+		if err != nil {
+			failed = errors.Join(failed, err)
+			return true
+		}
+		records[name] = record.PolicyInfo
+		return authorizeOn(who, namespace, access.Paths(record.patterns()...), readers...) == nil
+	})
+	if err == nil && failed != nil {
+		err = asError(failed)
+	}
 	if err != nil {
 		return nil, false, err
 	}
 	for _, name := range names {
-		record, _, err := load[policyRecord](ctx, b.store, root+name)
-		if err != nil {
-			return nil, false, asError(err)
-		}
-		page = append(page, record.PolicyInfo)
+		page = append(page, records[name])
 	}
 	if err := b.overlay(ctx, namespace, page); err != nil {
 		return nil, false, asError(err)

@@ -180,7 +180,7 @@ func (b *Broker) referenceSet(ctx context.Context, namespace, name string) (refe
 
 // References returns one set of reference values.
 func (b *Broker) References(ctx context.Context, who access.Caller, namespace, name string) (reference.Set, error) {
-	if err := authorizeIn(who, namespace, readers...); err != nil {
+	if err := authorizeOn(who, namespace, access.Some(), readers...); err != nil {
 		return reference.Set{}, err
 	}
 	set, at, err := b.referenceSet(ctx, namespace, name)
@@ -195,7 +195,7 @@ func (b *Broker) References(ctx context.Context, who access.Caller, namespace, n
 
 // ReferenceSets returns a page of the names of the sets.
 func (b *Broker) ReferenceSets(ctx context.Context, who access.Caller, namespace, after string, limit int) (names []string, more bool, err error) {
-	if err := authorizeIn(who, namespace, readers...); err != nil {
+	if err := authorizeOn(who, namespace, access.Some(), readers...); err != nil {
 		return nil, false, err
 	}
 	root := referenceKey(namespace, "")

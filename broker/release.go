@@ -62,6 +62,9 @@ func (b *Broker) Release(ctx context.Context, a *Attested, want []Want) (*Releas
 	if a == nil || !start.Before(a.expires) {
 		return nil, &Error{Code: CodeSession, Message: "the attestation has expired: attest again"}
 	}
+	if err := b.admit(ctx, a.namespace); err != nil {
+		return nil, err
+	}
 	id, err := b.newID()
 	if err != nil {
 		return nil, asError(err)

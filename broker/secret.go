@@ -95,13 +95,17 @@ type PutSecret struct {
 
 // PutSecret adds a version. Custodians may.
 func (b *Broker) PutSecret(ctx context.Context, who access.Caller, namespace string, put PutSecret) (SecretInfo, error) {
-	if err := authorizeIn(who, namespace, access.Custodian); err != nil {
+	if err := authorizeOn(who, namespace, access.Paths(put.Name), access.Custodian); err != nil {
 		return SecretInfo{}, err
 	}
 	if err := put.check(); err != nil {
 		return SecretInfo{}, err
 	}
 	if put.Source != nil {
+		if namespace != store.DefaultNamespace || !who.Scope.All() {
+			return SecretInfo{}, &Error{Code: CodeForbidden, Message: "where a secret lies is said only by custodians of the whole namespace " + store.DefaultNamespace +
+				": a source reads whatever the broker may, and so what is another team's"}
+		}
 		var err error
 		if put.Source, err = b.checkSource(*put.Source, namespace, put.Name); err != nil {
 			return SecretInfo{}, asError(err)
@@ -110,6 +114,9 @@ func (b *Broker) PutSecret(ctx context.Context, who access.Caller, namespace str
 	record, at, err := loadOrZero[secretRecord](ctx, b.store, secretKey(namespace, put.Name))
 	if err != nil {
 		return SecretInfo{}, asError(err)
+	}
+	if err := b.room(ctx, namespace, at == 0, len(put.Value)); err != nil {
+		return SecretInfo{}, err
 	}
 	now := b.now()
 	if at == 0 {
@@ -250,7 +257,7 @@ const (
 
 // GenerateSecret adds a version with a random value. Custodians may.
 func (b *Broker) GenerateSecret(ctx context.Context, who access.Caller, namespace string, g GenerateSecret) (SecretInfo, error) {
-	if err := authorizeIn(who, namespace, access.Custodian); err != nil {
+	if err := authorizeOn(who, namespace, access.Paths(g.Name), access.Custodian); err != nil {
 		return SecretInfo{}, err
 	}
 	if g.Length < MinGenerated || g.Length > MaxGenerated {
@@ -308,7 +315,7 @@ func (b *Broker) alphanumeric(random []byte) error {
 
 // Secret returns a secret's metadata. Custodians, authors and auditors may.
 func (b *Broker) Secret(ctx context.Context, who access.Caller, namespace, name string) (SecretInfo, error) {
-	if err := authorizeIn(who, namespace, access.Custodian, access.Author, access.Auditor); err != nil {
+	if err := authorizeOn(who, namespace, access.Paths(name), access.Custodian, access.Author, access.Auditor); err != nil {
 		return SecretInfo{}, err
 	}
 	record, _, err := b.secretRecord(ctx, namespace, name)
@@ -332,13 +339,13 @@ func (b *Broker) secretRecord(ctx context.Context, namespace, name string) (secr
 // Secrets returns a page of the secrets whose names begin with prefix and sort after the name "after", and whether there are more.
 // Custodians, authors and auditors may.
 func (b *Broker) Secrets(ctx context.Context, who access.Caller, namespace, prefix, after string, limit int) (page []SecretInfo, more bool, err error) {
-	if err := authorizeIn(who, namespace, access.Custodian, access.Author, access.Auditor); err != nil {
+	if err := authorizeOn(who, namespace, access.Some(), access.Custodian, access.Author, access.Auditor); err != nil {
 		return nil, false, err
 	}
 	// The store lists whole segments; what remains of the prefix is compared here.
 	folder := prefix[:strings.LastIndexByte(prefix, '/')+1]
 	root := secretKey(namespace, "")
-	names, more, err := b.pageOf(ctx, root+folder, root+prefix, root, after, limit)
+	names, more, err := b.pageOfKept(ctx, root+folder, root+prefix, root, after, limit, who.Scope.Covers)
 	if err != nil {
 		return nil, false, err
 	}
@@ -357,7 +364,7 @@ func (b *Broker) Secrets(ctx context.Context, who access.Caller, namespace, pref
 
 // ActivateSecret makes a version current. Custodians may.
 func (b *Broker) ActivateSecret(ctx context.Context, who access.Caller, namespace, name string, version uint64) (SecretInfo, error) {
-	if err := authorizeIn(who, namespace, access.Custodian); err != nil {
+	if err := authorizeOn(who, namespace, access.Paths(name), access.Custodian); err != nil {
 		return SecretInfo{}, err
 	}
 	record, at, err := b.secretRecord(ctx, namespace, name)
@@ -376,7 +383,7 @@ func (b *Broker) ActivateSecret(ctx context.Context, who access.Caller, namespac
 // DestroySecret removes a version's value for good and leaves a tombstone. The current version is refused: activate another
 // first, or remove the whole secret. Custodians may.
 func (b *Broker) DestroySecret(ctx context.Context, who access.Caller, namespace, name string, version uint64) (SecretInfo, error) {
-	if err := authorizeIn(who, namespace, access.Custodian); err != nil {
+	if err := authorizeOn(who, namespace, access.Paths(name), access.Custodian); err != nil {
 		return SecretInfo{}, err
 	}
 	record, at, err := b.secretRecord(ctx, namespace, name)
@@ -455,7 +462,7 @@ func (b *Broker) findValue(ctx context.Context, namespace, name string, version 
 
 // DestroyAll removes the value of every version and leaves tombstones; nothing is current then. Custodians may.
 func (b *Broker) DestroyAll(ctx context.Context, who access.Caller, namespace, name string) (SecretInfo, error) {
-	if err := authorizeIn(who, namespace, access.Custodian); err != nil {
+	if err := authorizeOn(who, namespace, access.Paths(name), access.Custodian); err != nil {
 		return SecretInfo{}, err
 	}
 	record, at, err := b.secretRecord(ctx, namespace, name)

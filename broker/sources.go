@@ -184,7 +184,7 @@ func (b *Broker) failed(ctx context.Context, d *Decision, w Want, judged policy.
 
 // CheckSecret says whether a version of a secret, 0 for the current one, would be answered if a policy allowed it. No value is asked for. Custodians may.
 func (b *Broker) CheckSecret(ctx context.Context, who access.Caller, namespace, name string, version uint64) (source.Probe, error) {
-	if err := authorizeIn(who, namespace, access.Custodian); err != nil {
+	if err := authorizeOn(who, namespace, access.Paths(name), access.Custodian); err != nil {
 		return source.Probe{}, err
 	}
 	record, _, err := b.secretRecord(ctx, namespace, name)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/broker/access"
@@ -28,6 +29,13 @@ func (b *Broker) CreateToken(ctx context.Context, who access.Caller, r access.Re
 	if err := access.Authorize(who, access.Operator, r.Namespace); err != nil {
 		return fail(asError(err))
 	}
+	scope, err := access.ParseScope(r.Scope...)
+	if err != nil {
+		return fail(invalid("%w", err))
+	}
+	if r.Scope = scope; !r.Scope.Within(who.Scope) { // which Authorize has seen to already, as long as operators have no scope
+		return fail(&Error{Code: CodeForbidden, Message: fmt.Sprintf("a token's paths must be among its maker's, and %q has %s", who.Name, who.Scope)})
+	}
 	for _, role := range r.Roles.Roles() {
 		if err := access.Authorize(who, role, r.Namespace); err != nil {
 			return fail(&Error{Code: CodeForbidden, Err: err, Message: fmt.Sprintf(
@@ -48,6 +56,9 @@ func (b *Broker) commitToken(ctx context.Context, who access.Caller, r access.Re
 		return token, record, invalid("%w", err)
 	}
 	event := Event{Type: EventTokenCreate, Object: record.ID + " " + record.Roles.String()}
+	if !record.Scope.All() {
+		event.Object += " for " + strings.Join(record.Scope, " ")
+	}
 	return token, record, b.commit(ctx, who, store.SysNamespace, event, w)
 }
 

@@ -107,7 +107,7 @@ func TestTokensSayWhoMadeThem(t *testing.T) {
 	}
 	for name, change := range map[string]func(*Request){
 		"a subject that does not print": func(r *Request) { r.Subject = "a\x00b" },
-		"a long subject":                func(r *Request) { r.Subject = strings.Repeat("x", MaxName+1) },
+		"a long subject":                func(r *Request) { r.Subject = strings.Repeat("x", MaxSubject+1) },
 		"a maker without a name":        func(r *Request) { r.Makers = []string{""} },
 		"too many makers":               func(r *Request) { r.Makers = slices.Repeat([]string{"x"}, MaxMakers+1) },
 	} {
@@ -118,7 +118,7 @@ func TestTokensSayWhoMadeThem(t *testing.T) {
 		}
 	}
 	full := request
-	full.Name, full.Subject, full.Makers = strings.Repeat("<", MaxName), strings.Repeat(">", MaxName), slices.Repeat([]string{strings.Repeat("&", MaxName)}, MaxMakers)
+	full.Name, full.Subject, full.Makers = strings.Repeat("<", MaxName), strings.Repeat(">", MaxSubject), slices.Repeat([]string{strings.Repeat("&", MaxSubject)}, MaxMakers)
 	token, _ = f.create(t, full)
 	if _, err := f.Authenticate(t.Context(), token.Reveal()); err != nil {
 		t.Errorf("the longest record: %v", err)

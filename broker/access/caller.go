@@ -23,6 +23,7 @@ type Caller struct {
 	Makers    []string // subjects of who made the token, of who made theirs, and so on
 	Roles     Set
 	Namespace string // the one it may act in, or AllNamespaces
+	Scope     Scope  // where in that its roles count
 	Remote    string // the peer's address, where the front end sets it
 }
 
@@ -53,7 +54,7 @@ func (c Caller) Allowed(role Role) bool {
 // LogValue implements slog.LogValuer.
 func (c Caller) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("token", c.Token), slog.String("name", c.Name), slog.String("subject", c.Subject),
-		slog.String("via", string(c.Via)), slog.String("roles", c.Roles.String()), slog.String("namespace", c.Namespace), slog.String("remote", c.Remote))
+		slog.String("via", string(c.Via)), slog.String("roles", c.Roles.String()), slog.String("namespace", c.Namespace), slog.Any("scope", []string(c.Scope)), slog.String("remote", c.Remote))
 }
 
 // Forbidden says that a caller who is known may not do something.
@@ -67,16 +68,29 @@ func (f *Forbidden) Error() string {
 	if !f.Caller.Allowed(f.Role) {
 		return fmt.Sprintf("%q may not do this: it needs the role %s and has %s", f.Caller.Name, f.Role, f.Caller.Roles)
 	}
-	return fmt.Sprintf("%q may not do this in namespace %q, only in %q", f.Caller.Name, f.Namespace, f.Caller.Namespace)
+	if !f.Caller.within(f.Namespace) {
+		return fmt.Sprintf("%q may not do this in namespace %q, only in %q", f.Caller.Name, f.Namespace, f.Caller.Namespace)
+	}
+	return fmt.Sprintf("%q may do this only with what is at or below %s", f.Caller.Name, f.Caller.Scope)
 }
 
-// Authorize returns nil when caller holds role in namespace, which may be AllNamespaces, and a *[Forbidden] otherwise.
+// Authorize is AuthorizeOn for the whole namespace. An operation that says nothing of paths is thereby none for callers with a scope.
 func Authorize(caller Caller, role Role, namespace string) error {
-	within := namespace != "" && (caller.Namespace == AllNamespaces || caller.Namespace == namespace)
-	if !within || !caller.Allowed(role) {
+	return AuthorizeOn(caller, role, namespace, Whole())
+}
+
+// AuthorizeOn returns nil when caller holds role in namespace, which may be AllNamespaces, and for the object in it, and a *[Forbidden] otherwise. Every
+// decision about who may do what is made here.
+func AuthorizeOn(caller Caller, role Role, namespace string, on Object) error {
+	if !caller.within(namespace) || !caller.Allowed(role) || !on.within(caller.Scope) {
 		return &Forbidden{Caller: caller, Role: role, Namespace: namespace}
 	}
 	return nil
+}
+
+// within reports whether the caller may act in a namespace at all.
+func (c Caller) within(namespace string) bool {
+	return namespace != "" && (c.Namespace == AllNamespaces || c.Namespace == namespace)
 }
 
 // namespaceForm is what a token's namespace may be: a segment of a key that needs no escaping anywhere.

@@ -4,7 +4,9 @@
 // # Roles
 //
 // A [Role] permits a kind of work, and none of them permits reading a secret. A caller holds a [Set] of roles in one
-// namespace, or in all of them and in what belongs to the whole store. [Authorize] is the check.
+// namespace, or in all of them and in what belongs to the whole store; and there everywhere, or for some paths of secrets, a [Scope]. [AuthorizeOn] is the
+// check, and the only one. An operation that does not say which paths it is about is about the whole namespace, so that one whose author thought of no paths is
+// closed to callers with a scope, rather than open.
 //
 // # Tokens
 //
@@ -25,6 +27,6 @@
 //
 // # What it does not do
 //
-// It does not limit rates; guessing is hopeless and a look-up costs microseconds. It knows no passwords, certificates or OIDC: other ways of
-// authenticating make a [Caller] of their own.
+// It does not limit rates; guessing is hopeless and a look-up costs microseconds. It knows no passwords, certificates or JWTs: other ways of
+// authenticating, such as packages oidc and certificate below it, make a [Caller] of their own. Each gives one place where the roles count: see [Join].
 package access

@@ -31,5 +31,6 @@ func (t *Tokens) Holder(ctx context.Context, id string) (Caller, error) {
 func (s *stored) caller() Caller {
 	return Caller{
 		Token: s.ID, Name: s.Name, Subject: cmp.Or(s.Subject, s.Name), Via: ViaToken, Makers: s.Makers, Roles: s.Roles, Namespace: s.Namespace,
+		Scope: s.Scope,
 	}
 }

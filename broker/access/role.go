@@ -111,11 +111,21 @@ func (s *Set) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// check refuses sets that no token may have.
-func (s Set) check() error {
+// scoped are the roles whose work is about secrets, and which can be held for some paths only.
+func scoped() Set { return SetOf(Custodian, Author, Approver, Auditor) }
+
+// Check refuses roles, a namespace and a scope that no credential may have together.
+func Check(roles Set, namespace string, scope Scope) error {
+	return errors.Join(roles.check(scope), checkNamespace(namespace), scope.check())
+}
+
+// check refuses sets that nobody may have for a scope.
+func (s Set) check(scope Scope) error {
 	switch {
 	case s == 0 || s>>roleCount != 0:
 		return errors.New("a token needs at least one role")
+	case !scope.All() && s&^scoped() != 0:
+		return fmt.Errorf("of the roles %s only %s can be held for some paths", s, s&scoped())
 	case s.Has(Enroller) && s != SetOf(Enroller):
 		return errors.New("the enroller role goes with no other: its token lies on hosts, and operators may enrol without it")
 	}

@@ -33,8 +33,10 @@ const (
 	MaxName = 128
 	// MaxMakers is how long the chain of tokens that made tokens may get. Its first is the token of init, which makes those of operators.
 	MaxMakers = 8
-	// maxRecord bounds a record before it is parsed, in bytes: ours have under 1000, with every character of a full record escaped 13,000.
-	maxRecord = 16 << 10
+	// MaxSubject is the longest subject in bytes: that of a JWT names who issued it, too.
+	MaxSubject = 256
+	// maxRecord bounds a record before it is parsed, in bytes: ours have under 1000, with every character of a full record escaped 21,000.
+	maxRecord = 32 << 10
 )
 
 const tokenRecords = store.SysNamespace + "/token/"
@@ -50,6 +52,7 @@ type Record struct {
 	Makers    []string  `json:"makers,omitempty"`  // subjects of its creator and of theirs, the nearest first
 	Roles     Set       `json:"roles"`
 	Namespace string    `json:"namespace"`
+	Scope     Scope     `json:"scope,omitempty"` // where in the namespace; everywhere when absent
 	Created   time.Time `json:"created"`
 	CreatedBy string    `json:"created_by"` // id of the creator's token, or who else it was
 	Expires   time.Time `json:"expires"`
@@ -65,9 +68,10 @@ type stored struct {
 // Request describes a token to make.
 type Request struct {
 	Name      string // for people, 1 to MaxName bytes of printable text
-	Subject   string // who will hold it, as long as a name; default Name
+	Subject   string // who will hold it, at most MaxSubject bytes; default Name
 	Roles     Set
 	Namespace string        // or AllNamespaces; needed
+	Scope     Scope         // as ParseScope returns it
 	Lifetime  time.Duration // default DefaultLifetime, at most MaxLifetime
 	CreatedBy string
 	Makers    []string // subjects of the creator and of the creator's, at most MaxMakers
@@ -115,7 +119,7 @@ func (t *Tokens) Prepare(r Request) (Token, Record, store.Write, error) {
 	if r.Subject == r.Name {
 		r.Subject = ""
 	}
-	if err := errors.Join(checkName(r.Name), r.Roles.check(), checkNamespace(r.Namespace), checkName(r.CreatedBy), checkSubjects(r.Subject, r.Makers)); err != nil {
+	if err := errors.Join(checkName(r.Name), Check(r.Roles, r.Namespace, r.Scope), checkName(r.CreatedBy), checkSubjects(r.Subject, r.Makers)); err != nil {
 		return fail(err)
 	}
 	var (
@@ -130,7 +134,7 @@ func (t *Tokens) Prepare(r Request) (Token, Record, store.Write, error) {
 	token := newToken(id, secret)
 	now := t.now().UTC().Truncate(time.Second)
 	record := Record{
-		ID: token.id, Name: r.Name, Subject: r.Subject, Makers: r.Makers, Roles: r.Roles, Namespace: r.Namespace,
+		ID: token.id, Name: r.Name, Subject: r.Subject, Makers: r.Makers, Roles: r.Roles, Namespace: r.Namespace, Scope: r.Scope,
 		Created: now, CreatedBy: r.CreatedBy, Expires: now.Add(r.Lifetime),
 	}
 	hash := sha256.Sum256(secret[:])
@@ -231,7 +235,7 @@ func (t *Tokens) get(ctx context.Context, id string) (s stored, version uint64, 
 	if s.Schema != 1 {
 		return damaged("schema is not 1: it was written by a later version")
 	}
-	if s.ID != id || len(s.Hash) != 2*sha256.Size || s.Expires.IsZero() || s.Roles.check() != nil || checkNamespace(s.Namespace) != nil ||
+	if s.ID != id || len(s.Hash) != 2*sha256.Size || s.Expires.IsZero() || Check(s.Roles, s.Namespace, s.Scope) != nil ||
 		checkSubjects(s.Subject, s.Makers) != nil {
 		return damaged("it is not this token's, or a member is missing or wrong")
 	}
@@ -246,9 +250,17 @@ func checkSubjects(subject string, makers []string) error {
 		makers = append([]string{subject}, makers...)
 	}
 	for _, name := range makers {
-		if err := checkName(name); err != nil {
-			return fmt.Errorf("a subject: %w", err)
+		if err := CheckSubject(name); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// CheckSubject refuses what cannot be the subject of a caller: it is 1 to MaxSubject bytes of printable text.
+func CheckSubject(subject string) error {
+	if subject == "" || len(subject) > MaxSubject || !printable(subject) {
+		return fmt.Errorf("a subject is 1 to %d bytes of printable text, which %.300q is not", MaxSubject, subject)
 	}
 	return nil
 }
@@ -257,8 +269,12 @@ func checkName(name string) error {
 	if name == "" || len(name) > MaxName {
 		return fmt.Errorf("the name of a token and of its creator has 1 to %d bytes, not %d", MaxName, len(name))
 	}
-	if !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) {
+	if !printable(name) {
 		return fmt.Errorf("the name of a token and of its creator is printable text, which %q is not", name)
 	}
 	return nil
+}
+
+func printable(text string) bool {
+	return utf8.ValidString(text) && !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) })
 }

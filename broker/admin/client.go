@@ -3,6 +3,7 @@ package admin
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,11 +30,12 @@ const connectTimeout = 10 * time.Second
 
 // Config says where a broker is and who asks. Address is needed; Token is, too, for all but public operations.
 type Config struct {
-	Address string        // https://HOST[:PORT], or http:// to a loopback address
-	Token   string        // text of an administrator's token
-	CACert  []byte        // PEM certificates that the broker's chains to; the system's when empty
-	HTTP    *http.Client  // instead of CACert, for callers with a transport of their own
-	Timeout time.Duration // of a call; DefaultTimeout when 0
+	Address string           // https://HOST[:PORT], or http:// to a loopback address
+	Token   string           // text of an administrator's token
+	Pair    *tls.Certificate // a client's certificate with its key, instead of Token
+	CACert  []byte           // PEM certificates that the broker's chains to; the system's when empty
+	HTTP    *http.Client     // instead of CACert, for callers with a transport of their own
+	Timeout time.Duration    // of a call; DefaultTimeout when 0
 }
 
 // Client calls one broker. It is safe for concurrent use.
@@ -78,6 +80,10 @@ func New(c Config) (*Client, error) {
 		return nil, fmt.Errorf("admin: %w", err)
 	}
 	switch {
+	case c.Pair != nil && c.Token != "":
+		return nil, errors.New("admin: a token and a certificate are two callers: give one of them")
+	case c.Pair != nil && u.Scheme != "https":
+		return nil, errors.New("admin: a certificate is shown over https only")
 	case u.Scheme == "http" && !dial.Loopback(u.Hostname()):
 		return nil, fmt.Errorf("admin: the token and secrets would cross the network to %s in the clear: use https", u.Host)
 	case c.Timeout < 0:
@@ -87,7 +93,7 @@ func New(c Config) (*Client, error) {
 	if client.timeout == 0 {
 		client.timeout = DefaultTimeout
 	}
-	if client.http, err = dial.New(dial.Config{CA: c.CACert, HTTP: c.HTTP, Connect: connectTimeout}); err != nil {
+	if client.http, err = dial.New(dial.Config{CA: c.CACert, HTTP: c.HTTP, Pair: c.Pair, Connect: connectTimeout}); err != nil {
 		return nil, fmt.Errorf("admin: %w", err)
 	}
 	return client, nil
@@ -135,7 +141,7 @@ func (c *Client) do(ctx context.Context, op wire.Operation, in any) (*http.Respo
 	if len(body) > 0 {
 		request.Header.Set("Content-Type", "application/json")
 	}
-	if len(op.Roles) > 0 {
+	if len(op.Roles) > 0 && c.token != "" {
 		request.Header.Set("Authorization", "Bearer "+c.token)
 	}
 	response, err := c.http.Do(request)

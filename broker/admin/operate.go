@@ -77,3 +77,8 @@ func (c *Client) Backup(ctx context.Context, w io.Writer, recipients ...string) 
 	}
 	return nil
 }
+
+// WhoAmI says who the broker takes the client for.
+func (c *Client) WhoAmI(ctx context.Context) (wire.Caller, error) {
+	return call(ctx, c, wire.WhoAmI, wire.None{})
+}

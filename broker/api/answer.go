@@ -33,6 +33,7 @@ var statuses = map[broker.Code]int{
 	broker.CodeDenied:          http.StatusForbidden,
 	broker.CodeForbidden:       http.StatusForbidden,
 	broker.CodeApproval:        http.StatusForbidden,
+	broker.CodeQuota:           http.StatusForbidden,
 	broker.CodeNotFound:        http.StatusNotFound,
 	broker.CodeConflict:        http.StatusConflict,
 	broker.CodeOverloaded:      http.StatusTooManyRequests,

@@ -88,6 +88,7 @@ func New(c Config) (*API, error) {
 	a.routeRego()
 	a.routeOperator()
 	a.routeAudit()
+	a.routeNamespaces()
 	a.mux.HandleFunc("/", a.nothing)
 	// The mux redirects from a folder without its slash to what takes the rest of a path, unless the folder is there itself.
 	for _, folder := range slices.Compact(slices.Sorted(a.folders())) {

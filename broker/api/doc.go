@@ -20,7 +20,7 @@
 //	400  invalid_request     malformed, over a limit of its contents, or not possible
 //	401  unauthenticated     no valid token; with WWW-Authenticate
 //	401  session_invalid
-//	403  nonce_invalid, evidence_refused, denied, forbidden
+//	403  nonce_invalid, evidence_refused, denied, forbidden; quota_exceeded, of the namespace
 //	404  not_found           also a path or method that does not exist
 //	409  conflict
 //	413  invalid_request     the body is over the operation's limit

@@ -341,6 +341,11 @@ func TestAnswersAgainstSchemas(t *testing.T) {
 	}
 
 	a.runDesk(quote)
+	run("whoAmI", "/v1/admin/whoami", "")
+	run("createNamespace", "/v1/admin/namespaces/tenant", `{"secrets":10,"bytes":1000,"policies":3,"decisions_per_minute":60}`)
+	run("setQuota", "/v1/admin/namespace-quota/tenant", `{"secrets":1}`)
+	run("listNamespaces", "/v1/admin/namespaces", "")
+	run("entries", "/v1/audit/entries?from=1&limit=2", "")
 
 	run("listKinds", "/v1/kinds", "")
 	run("keys", "/.well-known/jwks.json", "")
@@ -353,6 +358,7 @@ func TestAnswersAgainstSchemas(t *testing.T) {
 	run("listLogs", "/v1/audit/logs", "")
 	own := fmt.Sprintf("/v1/audit/log/%d/", f.OwnSlot())
 	run("checkpointOf", own+"checkpoint", "")
+	run("entriesOf", own+"entries", "")
 	run("logKeyOf", own+"key", "")
 	run("tileOf", own+"tile/0/000.p/3", "")
 	run("receiptOf", own+"receipt/2", "")

@@ -38,6 +38,12 @@ func (a *API) routeOperator() {
 		return wire.None{}, b.RevokeEnrolment(ctx, who, a.namespace, in.Digest)
 	})
 
+	bind(a, wire.WhoAmI, func(_ context.Context, who access.Caller, _ wire.None) (wire.Caller, error) {
+		return wire.Caller{
+			Subject: who.Subject, Name: who.Name, Via: who.Via, Token: who.Token, Makers: who.Makers, Roles: who.Roles, Namespace: who.Namespace,
+			Scope: who.Scope, Remote: who.Remote,
+		}, nil
+	})
 	bind(a, wire.ListTokens, func(ctx context.Context, who access.Caller, in wire.Page) (wire.List[access.Record], error) {
 		page, more, err := b.Tokens(ctx, who, in.After, in.Limit)
 		return list(page, more, func(t access.Record) string { return t.ID }), err
@@ -67,7 +73,8 @@ func (a *API) createToken(ctx context.Context, who access.Caller, in wire.TokenC
 		return wire.TokenCreated{}, invalid(fmt.Errorf("a lifetime of %d seconds, not 1 to %d", in.Lifetime, wire.MaxLifetime))
 	}
 	token, record, err := a.broker.CreateToken(ctx, who, access.Request{
-		Name: in.Name, Subject: in.Subject, Roles: in.Roles, Namespace: in.Namespace, Lifetime: time.Duration(in.Lifetime) * time.Second,
+		Name: in.Name, Subject: in.Subject, Roles: in.Roles, Namespace: in.Namespace, Scope: in.Scope,
+		Lifetime: time.Duration(in.Lifetime) * time.Second,
 	})
 	if err != nil {
 		return wire.TokenCreated{}, err

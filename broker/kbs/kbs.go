@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/broker"
+	"github.com/vouchsafe/vouchsafe/broker/access"
 	"github.com/vouchsafe/vouchsafe/broker/envelope"
 	"github.com/vouchsafe/vouchsafe/broker/intake"
 	"github.com/vouchsafe/vouchsafe/broker/session"
@@ -52,6 +53,9 @@ type Config struct {
 	AdminKeys  []AdminKey      // whose holders administer with JWTs of their own, besides the broker's tokens
 	Logger     *slog.Logger
 	Now        func() time.Time
+
+	// Authenticate says who a request of an administrator is from; default: whose bearer token it has.
+	Authenticate func(*http.Request) (access.Caller, error)
 }
 
 // KBS serves the protocol.
@@ -67,6 +71,8 @@ type KBS struct {
 	adminKeys  []AdminKey
 	logger     *slog.Logger
 	now        func() time.Time
+
+	authenticate func(*http.Request) (access.Caller, error)
 }
 
 // New returns a KBS, or what is wrong with its configuration.
@@ -95,6 +101,9 @@ func New(c Config) (*KBS, error) {
 		broker: c.Broker, intake: c.Intake, namespace: c.Namespace, denyStatus: c.DenyStatus, stored: c.Stored,
 		recipients: envelope.Options{AllowRSA15: c.AllowRSA15}, adminKeys: c.AdminKeys, logger: c.Logger, now: c.Now,
 	}
+	if k.authenticate = c.Authenticate; k.authenticate == nil {
+		k.authenticate = k.administrator
+	}
 	if k.denyStatus == 0 {
 		k.denyStatus = http.StatusForbidden
 	}
@@ -115,6 +124,18 @@ func New(c Config) (*KBS, error) {
 		return nil, fmt.Errorf("kbs: %w", err)
 	}
 	return k, nil
+}
+
+// For returns the front end of another namespace. Both hold their attested sessions in one table, whose limit is that of the process; a session is good for its own
+// namespace only.
+func (k *KBS) For(namespace string) (*KBS, error) {
+	if err := broker.CheckNamespace(namespace); err != nil {
+		return nil, fmt.Errorf("kbs: %w", err)
+	}
+	other := *k
+	other.namespace = namespace
+	other.adminKeys = nil // whoever holds one administers the first namespace
+	return &other, nil
 }
 
 // Handler returns the handler of everything below Prefix.

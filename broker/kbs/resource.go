@@ -78,7 +78,7 @@ func (k *KBS) attested(r *http.Request) (*broker.Attested, error) {
 		return attested, err
 	}
 	for _, sessions := range []*session.Sessions[*broker.Attested]{k.sessions, k.large} {
-		if attested, ok := sessions.Get(cookie(r)); ok {
+		if attested, ok := sessions.Get(cookie(r)); ok && attested.Namespace() == k.namespace {
 			return attested, nil
 		}
 	}
@@ -162,4 +162,13 @@ func (k *KBS) administers(r *http.Request) (who access.Caller, name string, err 
 	}
 	name, err = resource(r)
 	return who, name, err
+}
+
+// administrator returns whose token a request has.
+func (k *KBS) administrator(r *http.Request) (access.Caller, error) {
+	token, ok, err := bearer(r)
+	if err != nil || !ok {
+		return access.Caller{}, fail(http.StatusUnauthorized, "AdminAuthAccess", "an administrator's token is needed, as a bearer token")
+	}
+	return k.broker.Authenticate(r.Context(), token, intake.Remote(r))
 }

@@ -7,6 +7,7 @@ package node
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -22,7 +23,10 @@ import (
 	"github.com/vouchsafe/vouchsafe/attest/collateral"
 	"github.com/vouchsafe/vouchsafe/attest/tpm"
 	"github.com/vouchsafe/vouchsafe/broker"
+	"github.com/vouchsafe/vouchsafe/broker/access/certificate"
+	"github.com/vouchsafe/vouchsafe/broker/access/oidc"
 	"github.com/vouchsafe/vouchsafe/broker/api"
+	"github.com/vouchsafe/vouchsafe/broker/callers"
 	"github.com/vouchsafe/vouchsafe/broker/data"
 	"github.com/vouchsafe/vouchsafe/broker/endorse"
 	"github.com/vouchsafe/vouchsafe/broker/intake"
@@ -30,6 +34,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker/server"
 	"github.com/vouchsafe/vouchsafe/broker/session"
 	"github.com/vouchsafe/vouchsafe/broker/source"
+	"github.com/vouchsafe/vouchsafe/broker/tenants"
 	"github.com/vouchsafe/vouchsafe/store"
 	"github.com/vouchsafe/vouchsafe/store/backup"
 	"github.com/vouchsafe/vouchsafe/store/vaultconn"
@@ -60,6 +65,10 @@ type Config struct {
 	HTTP        bool
 
 	KBS KBS
+
+	// Callers are how administrators are known, beside by tokens of the broker; nil: by nothing else.
+	OIDC         *oidc.Verifier
+	Certificates *certificate.Verifier
 
 	Logger *slog.Logger     // default: slog.Default
 	Now    func() time.Time // default: time.Now
@@ -138,8 +147,12 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 	if err != nil {
 		return nil, err
 	}
+	var authorities *x509.CertPool
+	if c.Certificates != nil {
+		authorities = c.Certificates.Authorities()
+	}
 	s, err := server.New(server.Config{
-		Listener: listener, Certificate: c.Certificate, Key: c.Key, HTTP: c.HTTP,
+		Listener: listener, Certificate: c.Certificate, Key: c.Key, HTTP: c.HTTP, ClientAuthorities: authorities,
 		Broker: b, Routes: routes, Metrics: metrics, Logger: c.Logger, Now: c.Now,
 	})
 	if err != nil {
@@ -189,13 +202,18 @@ func (c *Config) address(listening net.Addr) string {
 	return scheme + "://" + net.JoinHostPort(host, port)
 }
 
+// routes returns the front ends: of the default namespace, and below tenants.Prefix of all.
 func (c *Config) routes(b *broker.Broker, d *data.Data) (map[string]http.Handler, error) {
 	bodies, err := intake.NewReader(0)
 	if err != nil {
 		return nil, err
 	}
+	known, err := callers.New(callers.Config{Broker: b, OIDC: c.OIDC, Certificates: c.Certificates, Now: c.Now})
+	if err != nil {
+		return nil, err
+	}
 	front := api.Config{
-		Broker: b, Intake: bodies, Logger: c.Logger,
+		Broker: b, Intake: bodies, Logger: c.Logger, Authenticate: known.Request,
 		RotateData: func(ctx context.Context) error {
 			if err := d.Store.Rotate(ctx); err != nil {
 				return err
@@ -214,27 +232,46 @@ func (c *Config) routes(b *broker.Broker, d *data.Data) (map[string]http.Handler
 	} else {
 		front.NoBackup = "this broker's store is " + d.Shared.Where + ": back it up there, as by snapshots of Vault; all that is in it is sealed, so keep the seal's key apart"
 	}
-	native, err := api.New(front)
-	if err != nil {
-		return nil, err
+	guests := kbs.Config{
+		Broker: b, Intake: bodies, DenyStatus: c.KBS.DenyStatus, AllowRSA15: c.KBS.AllowRSA15, Logger: c.Logger, Now: c.Now,
+		Authenticate: known.Request,
 	}
-	routes := map[string]http.Handler{"/": native.Handler()}
-	if c.KBS.Off {
-		return routes, nil
-	}
-	var stored *session.Stored
 	if d.Shared != nil {
-		if stored, err = session.NewStored(d.Store, d.Nonces, store.Key(store.SysNamespace, "session"), c.Now, nil); err != nil {
+		if guests.Stored, err = session.NewStored(d.Store, d.Nonces, store.Key(store.SysNamespace, "session"), c.Now, nil); err != nil {
 			return nil, err
 		}
 	}
-	guests, err := kbs.New(kbs.Config{
-		Broker: b, Intake: bodies, Stored: stored, DenyStatus: c.KBS.DenyStatus, AllowRSA15: c.KBS.AllowRSA15, AdminKeys: c.KBS.AdminKeys, Logger: c.Logger, Now: c.Now,
-	})
+	protocol, err := kbs.New(guests)
 	if err != nil {
 		return nil, err
 	}
-	routes[kbs.Prefix+"/"] = guests.Handler()
+	fronts := func(namespace string) (map[string]http.Handler, error) {
+		front := front
+		front.Namespace = namespace
+		native, err := api.New(front)
+		if err != nil {
+			return nil, err
+		}
+		routes := map[string]http.Handler{"/": native.Handler()}
+		if c.KBS.Off {
+			return routes, nil
+		}
+		guests, err := protocol.For(namespace)
+		if err != nil {
+			return nil, err
+		}
+		routes[kbs.Prefix+"/"] = guests.Handler()
+		return routes, nil
+	}
+	routes, err := fronts(store.DefaultNamespace)
+	if err != nil {
+		return nil, err
+	}
+	all, err := tenants.New(tenants.Config{Serves: b.Serves, Front: fronts})
+	if err != nil {
+		return nil, err
+	}
+	routes[tenants.Prefix+"/"] = all
 	return routes, nil
 }
 

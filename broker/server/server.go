@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -40,6 +41,9 @@ type Config struct {
 	Certificate string       // PEM file: the server's certificate and those between it and its root
 	Key         string       // PEM file
 	HTTP        bool         // plain HTTP; on loopback only
+	// ClientAuthorities certify clients: one that has a certificate shows that it is of one of them, and one that has none is served as ever. Nil: no client
+	// is asked for a certificate.
+	ClientAuthorities *x509.CertPool
 
 	Broker  *broker.Broker
 	Routes  map[string]http.Handler // patterns of http.ServeMux to the front ends' handlers
@@ -65,6 +69,9 @@ func New(c Config) (*Server, error) {
 		return nil, errors.New("server: plain HTTP was asked for together with a certificate: give one or the other")
 	case !c.HTTP && (c.Certificate == "" || c.Key == ""):
 		return nil, errors.New("server: a certificate and its key are needed, or plain HTTP on loopback")
+	}
+	if c.HTTP && c.ClientAuthorities != nil {
+		return nil, errors.New("server: there are no clients' certificates over plain HTTP: give a certificate, or no authorities of clients")
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
@@ -98,6 +105,9 @@ func New(c Config) (*Server, error) {
 	}
 	if s.certificate != nil {
 		s.http.TLSConfig.GetCertificate = s.certificate.get
+	}
+	if c.ClientAuthorities != nil {
+		s.http.TLSConfig.ClientAuth, s.http.TLSConfig.ClientCAs = tls.VerifyClientCertIfGiven, c.ClientAuthorities
 	}
 	c.Metrics.Watch(c.Broker)
 	return s, nil

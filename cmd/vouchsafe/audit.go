@@ -19,7 +19,7 @@ import (
 
 func (p *program) auditCommand() *cobra.Command {
 	return group("admin", "audit", "Read, verify and prove the tamper-evident log",
-		p.auditTail(), p.auditVerify(), p.auditLogs(), p.auditKey(), p.auditProve(), p.auditCheckReceipt())
+		p.auditTail(), p.auditEntries(), p.auditVerify(), p.auditLogs(), p.auditKey(), p.auditProve(), p.auditCheckReceipt())
 }
 
 func (p *program) auditTail() *cobra.Command {

@@ -63,7 +63,7 @@ type collateralHooks struct {
 
 // hooks returns the hooks of what the settings have verified.
 func (s *settings) hooks(kinds []attest.Kind) collateralHooks {
-	h := collateralHooks{verifiers: s.Tokens.keySets()}
+	h := collateralHooks{verifiers: append(s.Tokens.keySets(), s.Callers.keySets()...)}
 	if uses(kinds, attest.TDX, attest.SGX, attest.AzTDXvTPM) {
 		h.intel = func(name string, e *attest.Endorsement, _ time.Time) error { return tdx.CheckCollateral(name, e) }
 	}

@@ -17,13 +17,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vouchsafe/vouchsafe/broker"
+	"github.com/vouchsafe/vouchsafe/broker/access/oidc"
 	"github.com/vouchsafe/vouchsafe/broker/admin"
 	"github.com/vouchsafe/vouchsafe/internal/cli"
 )
 
 // connection says which broker to administer, by flags or the environment.
 type connection struct {
-	address, tokenFile, caCert string
+	address, tokenFile, caCert, certFile, keyFile string
 }
 
 // administer makes a command of f, which talks to a broker.
@@ -77,7 +78,8 @@ func (at *connection) client() (*admin.Client, error) {
 	for _, v := range []struct {
 		value *string
 		name  string
-	}{{&at.address, "VOUCHSAFE_ADDR"}, {&at.tokenFile, "VOUCHSAFE_TOKEN_FILE"}, {&at.caCert, "VOUCHSAFE_CACERT"}} {
+	}{{&at.address, "VOUCHSAFE_ADDR"}, {&at.tokenFile, "VOUCHSAFE_TOKEN_FILE"}, {&at.caCert, "VOUCHSAFE_CACERT"},
+		{&at.certFile, "VOUCHSAFE_CLIENT_CERT"}, {&at.keyFile, "VOUCHSAFE_CLIENT_KEY"}} {
 		if *v.value == "" {
 			*v.value = os.Getenv(v.name)
 		}
@@ -85,17 +87,11 @@ func (at *connection) client() (*admin.Client, error) {
 	if at.address == "" {
 		return nil, errors.New("which broker? Set VOUCHSAFE_ADDR or say --addr https://HOST:PORT")
 	}
-	if at.tokenFile == "" {
-		return nil, errors.New("who are you? Set VOUCHSAFE_TOKEN_FILE or say --token-file FILE")
+	c := admin.Config{Address: at.address}
+	if err := at.credential(&c); err != nil {
+		return nil, err
 	}
-	token, err := readInput(nil, at.tokenFile, 4096)
-	if err != nil {
-		return nil, fmt.Errorf("the administrator's token (VOUCHSAFE_TOKEN_FILE or --token-file): %w", err)
-	}
-	c := admin.Config{Address: at.address, Token: string(bytes.TrimSpace(token))}
-	if c.Token == "" {
-		return nil, fmt.Errorf("%s holds no token", at.tokenFile)
-	}
+	var err error
 	if at.caCert != "" {
 		if c.CACert, err = readInput(nil, at.caCert, maxSettings); err != nil {
 			return nil, fmt.Errorf("the authority to trust (VOUCHSAFE_CACERT or --cacert): %w", err)
@@ -110,6 +106,41 @@ func (at *connection) client() (*admin.Client, error) {
 		return nil, fmt.Errorf("VOUCHSAFE_ADDR or --addr is %q: %w", at.address, err)
 	}
 	return client, nil
+}
+
+// credential reads who asks: a token, or a certificate with its key.
+func (at *connection) credential(c *admin.Config) error {
+	switch {
+	case at.certFile != "" && at.tokenFile != "":
+		return errors.New("you have a token (VOUCHSAFE_TOKEN_FILE or --token-file) and a certificate (VOUCHSAFE_CLIENT_CERT or --client-cert): give one of them")
+	case (at.certFile == "") != (at.keyFile == ""):
+		return errors.New("a certificate needs its key, and a key its certificate: say --client-cert FILE and --client-key FILE")
+	case at.certFile != "":
+		pair, err := tls.LoadX509KeyPair(at.certFile, at.keyFile)
+		if err != nil {
+			return fmt.Errorf("your certificate (VOUCHSAFE_CLIENT_CERT or --client-cert) with its key: %w", err)
+		}
+		c.Pair = &pair
+		return nil
+	case at.tokenFile == "":
+		return errors.New("who are you? Set VOUCHSAFE_TOKEN_FILE or say --token-file FILE; or show a certificate with --client-cert and --client-key")
+	}
+	token, err := readInput(nil, at.tokenFile, oidc.MaxToken)
+	if err != nil {
+		return fmt.Errorf("the administrator's token (VOUCHSAFE_TOKEN_FILE or --token-file): %w", err)
+	}
+	if c.Token = string(bytes.TrimSpace(token)); c.Token == "" {
+		return fmt.Errorf("%s holds no token", at.tokenFile)
+	}
+	return nil
+}
+
+// credentialFile names what the caller is known by.
+func (at *connection) credentialFile() string {
+	if at.certFile != "" {
+		return "the certificate in " + at.certFile
+	}
+	return "the token in " + at.tokenFile
 }
 
 // answered makes an error that is the broker's answer, and not a failure to get one, exit with exitNo, and says of a failure what to do.
@@ -139,7 +170,7 @@ func (at *connection) answered(err error) error {
 		}
 		return told{text, err}
 	case broker.CodeUnauthenticated:
-		return no{told{e.Message + ": the token in " + at.tokenFile + " is unknown, revoked or expired", err}}
+		return no{told{e.Message + ": " + at.credentialFile() + " is unknown, revoked or expired", err}}
 	case broker.CodeInvalid:
 		if len(e.Problems) > 0 {
 			lines := make([]string, len(e.Problems))

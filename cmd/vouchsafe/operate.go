@@ -43,6 +43,10 @@ Roles:
   operator   tokens, keys, backups and enrolments
   enroller   enrols TPM hosts and does nothing else; for the hosts themselves
 
+With --path, which operators and enrollers cannot have, the roles count at and below these paths of secrets: "payments/" is payments and payments/db, and
+not payments2. A custodian then sees and changes only such secrets, an author or approver only policies all of whose patterns lie there, and an auditor
+only what decisions and leases say of them. Reference values can be read, and not changed.
+
 Verifying the audit log, which is one for all namespaces, takes the role auditor everywhere: --namespace '*'. So does the role operator for
 keys, backups and the list of tokens.`,
 		Example: "  vouchsafe token create ci --role author --lifetime 720h --file ci.token",
@@ -51,6 +55,7 @@ keys, backups and the list of tokens.`,
 	c.Flags().StringArrayVar(&roles, "role", nil, "a `ROLE`; may be repeated (required)")
 	c.Flags().DurationVar(&lifetime, "lifetime", access.DefaultLifetime, "how long it is good, like 720h")
 	c.Flags().StringVar(&in.Namespace, "namespace", "", "`NAMESPACE` in which its roles count; * for everywhere (default the one that the broker serves)")
+	c.Flags().StringArrayVar(&in.Scope, "path", nil, "a `PATH` of secrets at and below which its roles count; may be repeated (default everywhere)")
 	c.Flags().StringVar(&in.Subject, "subject", "", "the `PERSON` or machine that will hold it, whose approvals count once however many tokens it has (default NAME)")
 	c.Flags().StringVar(&file, "file", "", "new `FILE` to write it to; - for standard output (required)")
 	_ = errors.Join(c.MarkFlagRequired("role"), c.MarkFlagRequired("file")) // the flags exist
@@ -121,9 +126,9 @@ func (p *program) tokenList() *cobra.Command {
 		if err != nil || p.json() {
 			return p.orJSON(all, err)
 		}
-		return p.table("ID NAME ROLES NAMESPACE EXPIRES", func(row func(...any)) {
+		return p.table("ID NAME ROLES NAMESPACE PATHS EXPIRES", func(row func(...any)) {
 			for _, r := range all {
-				row(r.ID, r.Name, r.Roles, r.Namespace, when(r.Expires))
+				row(r.ID, r.Name, r.Roles, r.Namespace, orDash(strings.Join(r.Scope, ", ")), when(r.Expires))
 			}
 		})
 	})

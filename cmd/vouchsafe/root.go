@@ -88,6 +88,8 @@ workload holds.
 Environment, where no flag says otherwise:
   VOUCHSAFE_ADDR        the broker's URL, https://HOST:PORT
   VOUCHSAFE_TOKEN_FILE  file with an administrator's token
+  VOUCHSAFE_CLIENT_CERT, VOUCHSAFE_CLIENT_KEY
+                        PEM files with a certificate and its key, instead
   VOUCHSAFE_CACERT      PEM file of the authority that the broker's certificate
                         comes from (default: those that the system trusts)
 
@@ -108,7 +110,7 @@ code is the broker's, or "failed" where no broker said it.`,
 		p.devCommand(), p.initCommand(), p.serverCommand(),
 		p.secretCommand(), p.leaseCommand(), p.policyCommand(), p.approvalRulesCommand(), p.referenceCommand(), p.regoCommand(), p.importCommand(),
 		p.explainCommand(), p.decisionsCommand(), p.auditCommand(),
-		p.tokenCommand(), p.keyCommand(), p.enrolmentCommand(), p.backupCommand(),
+		p.whoamiCommand(), p.namespaceCommand(), p.tokenCommand(), p.keyCommand(), p.enrolmentCommand(), p.backupCommand(),
 		p.evidenceCommand(), p.collateralCommand(), p.measureCommand(), p.storeCommand(), p.vaultCommand(), p.restoreCommand(), p.versionCommand(),
 	)
 	root.SetVersionTemplate("{{.Version}}\n")

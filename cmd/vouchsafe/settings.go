@@ -40,6 +40,8 @@ type settings struct {
 	Tokens     tokenSettings      `yaml:"tokens"`
 	Collateral collateralSettings `yaml:"collateral"`
 
+	Callers callerSettings `yaml:"callers"`
+
 	Store storeSettings `yaml:"store"`
 	Vault vaultSettings `yaml:"vault"`
 
@@ -115,6 +117,7 @@ func (s *settings) below(folder string) {
 		&s.CCA.TrustAnchors, &s.CCA.ReferenceValues,
 	}
 	paths = append(paths, s.Tokens.files()...)
+	paths = append(paths, s.Callers.files()...)
 	paths = append(paths, s.Vault.files()...)
 	for i := range s.KBS.AdminKeys {
 		paths = append(paths, &s.KBS.AdminKeys[i].PublicKey)
@@ -179,6 +182,9 @@ func (s *settings) node(conn *vaultconn.Conn, logger *slog.Logger) (node.Config,
 		return fail(err)
 	}
 	c.Vault, c.Data.Shared = conn, s.shared(conn, logger)
+	if c.OIDC, c.Certificates, err = s.Callers.open(items); err != nil {
+		return fail(err)
+	}
 	c.Enroller, err = enroller(s.TPM.MakerRoots, set.tpm.RevocationLists)
 	return c, err
 }

@@ -69,7 +69,7 @@ func TestSettingsPage(t *testing.T) {
 	}
 }
 
-// keyed is what maps are keyed by.
+// keyed is what maps are keyed by; those that hold texts, by NAME.
 var keyed = map[string]string{"snp.minimum_tcb": "PRODUCT", "vault.sources": "NAMESPACE"}
 
 // leaves collects the paths of members that hold a value.
@@ -78,7 +78,11 @@ func leaves(t reflect.Type, path string, into map[string]reflect.Kind) {
 		member := f.Type
 		name := path + f.Tag.Get("yaml")
 		if member.Kind() == reflect.Map {
-			member, name = member.Elem(), name+"."+keyed[name]
+			key := keyed[name]
+			if member.Elem().Kind() == reflect.String {
+				key = "NAME"
+			}
+			member, name = member.Elem(), name+"."+key
 		}
 		if member.Kind() == reflect.Slice && member.Elem().Kind() == reflect.Struct {
 			member, name = member.Elem(), name+"[]"

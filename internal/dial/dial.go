@@ -40,9 +40,10 @@ func Loopback(host string) bool {
 
 // Config is what a client is made of. CA and HTTP exclude each other.
 type Config struct {
-	CA      []byte        // PEM certificates that the broker's chains to; the system's when empty
-	HTTP    *http.Client  // used as it is but for redirects, by callers with a transport of their own
-	Connect time.Duration // how long a connection may take to stand; what http.DefaultTransport has when 0
+	CA      []byte           // PEM certificates that the broker's chains to; the system's when empty
+	HTTP    *http.Client     // used as it is but for redirects, by callers with a transport of their own
+	Pair    *tls.Certificate // shown to a broker that asks for a client's certificate; none when nil
+	Connect time.Duration    // how long a connection may take to stand; what http.DefaultTransport has when 0
 }
 
 // New returns a client that follows no redirect.
@@ -51,6 +52,8 @@ func New(c Config) (*http.Client, error) {
 	switch {
 	case c.HTTP != nil && len(c.CA) > 0:
 		return nil, errors.New("a CA would have no effect beside HTTP: give one of them")
+	case c.HTTP != nil && c.Pair != nil:
+		return nil, errors.New("a client's certificate would have no effect beside HTTP: give one of them")
 	case c.HTTP != nil:
 		*client = *c.HTTP
 	default:
@@ -61,6 +64,9 @@ func New(c Config) (*http.Client, error) {
 			if !transport.TLSClientConfig.RootCAs.AppendCertsFromPEM(c.CA) {
 				return nil, errors.New("the CA holds no PEM certificate")
 			}
+		}
+		if c.Pair != nil {
+			transport.TLSClientConfig.Certificates = []tls.Certificate{*c.Pair}
 		}
 		if c.Connect != 0 {
 			transport.DialContext = (&net.Dialer{Timeout: c.Connect}).DialContext

@@ -48,7 +48,7 @@ var layers = []layer{
 	{"broker/envelope", []string{"attest", "internal/strictjson"}},
 	{"broker/ear", []string{"attest", "store", "internal/strictjson"}},
 	{"broker/session", []string{"attest", "store", "internal/strictjson"}},
-	{"broker/access", []string{"store", "internal/strictjson"}},
+	{"broker/access", []string{"attest", "policy", "store", "internal/strictjson"}},
 	{"broker/keys", []string{"store", "internal/strictjson"}},
 	{"broker/audit", []string{"store"}},
 	{"broker/endorse", []string{"attest", "store"}},
@@ -73,9 +73,12 @@ var layers = []layer{
 		"attest", "policy", "store", "internal/strictjson",
 		"broker", "broker/access", "broker/envelope", "broker/intake", "broker/keys", "broker/session",
 	}},
+	{"broker/callers", []string{"broker", "broker/access", "broker/intake"}},
+	{"broker/tenants", []string{"broker"}},
 	{"broker/server", []string{"attest", "broker", "store"}},
 	{"broker/node", []string{
-		"attest", "store", "broker", "broker/api", "broker/data", "broker/endorse", "broker/intake", "broker/kbs", "broker/server", "broker/session", "broker/source",
+		"attest", "store", "broker", "broker/access", "broker/api", "broker/callers", "broker/data", "broker/endorse", "broker/intake", "broker/kbs", "broker/server",
+		"broker/session", "broker/source", "broker/tenants",
 	}},
 	{"broker/dev", []string{
 		"attest", "policy", "store", "internal/atomicfile",

@@ -38,6 +38,8 @@ type Verifier struct {
 	URL    string   // of the key set
 	Issuer string   // whose discovery document names the key set, instead of URL
 	Hosts  []string // on which that may be, besides the issuer's own: HOST or HOST:PORT
+
+	Usable func(set []byte) error // of this verifier, instead of Config.Usable
 }
 
 // Config says whose keys are kept.
@@ -53,7 +55,7 @@ type Config struct {
 // New returns the publisher of key sets. All of them are always wanted where they are fetched.
 func New(c Config) (collateral.Publisher, error) {
 	p := collateral.Publisher{Vendor: collateral.JWKS, Interval: c.Interval, Workers: 2}
-	s := &source{client: c.Client, usable: c.Usable, verifiers: map[string]verifier{}}
+	s := &source{client: c.Client, verifiers: map[string]verifier{}}
 	for _, v := range c.Verifiers {
 		name := "jwks/" + v.Name
 		if _, err := collateral.ParseName(name); err != nil {
@@ -65,6 +67,9 @@ func New(c Config) (collateral.Publisher, error) {
 		known, err := v.parse()
 		if err != nil {
 			return p, fmt.Errorf("jwks: %s: %w", v.Name, err)
+		}
+		if known.usable = v.Usable; known.usable == nil {
+			known.usable = c.Usable
 		}
 		s.verifiers[name] = known
 		if c.Client != nil {
@@ -83,6 +88,7 @@ type verifier struct {
 	discovery *url.URL
 	issuer    string
 	hosts     []string
+	usable    func([]byte) error // may be nil
 }
 
 func (v *Verifier) parse() (verifier, error) {
@@ -105,7 +111,6 @@ func (v *Verifier) parse() (verifier, error) {
 
 type source struct {
 	client    *collateral.Client
-	usable    func([]byte) error // may be nil
 	verifiers map[string]verifier
 }
 
@@ -164,14 +169,15 @@ func (v *verifier) keySet(document []byte) (*url.URL, error) {
 
 // check implements collateral.Check.
 func (s *source) check(name collateral.Name, e *attest.Endorsement, _ time.Time) (collateral.Validity, error) {
-	if _, ok := s.verifiers[name.String()]; !ok {
+	v, ok := s.verifiers[name.String()]
+	if !ok {
 		return collateral.Validity{}, fmt.Errorf("jwks: no verifier %s is configured", name.Arg(0))
 	}
 	if err := Check(e.Data); err != nil {
 		return collateral.Validity{}, fmt.Errorf("jwks: %s: %w", name, err)
 	}
-	if s.usable != nil {
-		return collateral.Validity{}, s.usable(e.Data)
+	if v.usable != nil {
+		return collateral.Validity{}, v.usable(e.Data)
 	}
 	return collateral.Validity{}, nil
 }

@@ -35,6 +35,12 @@ var (
 		Summary: "Make an enrolled key count no more",
 	}}
 
+	// Any caller who is known may ask, wherever the roles count.
+	WhoAmI = Endpoint[None, Caller]{Operation{
+		ID: "whoAmI", Method: "GET", Path: "/v1/admin/whoami", Roles: access.Roles(),
+		Summary: "Say who the broker takes the caller for",
+	}}
+
 	ListTokens = Endpoint[Page, List[access.Record]]{Operation{
 		ID: "listTokens", Method: "GET", Path: "/v1/admin/tokens", Roles: operator, Everywhere: true,
 		Summary: "List administrators' tokens, without their text",
@@ -95,7 +101,21 @@ type TokenCreate struct {
 	Subject   string     `json:"subject,omitempty" doc:"the person or machine that will hold it; its name when absent. Approvals by one subject count once"`
 	Roles     access.Set `json:"roles"`
 	Namespace string     `json:"namespace,omitempty" doc:"where its roles count, * for everywhere; the namespace that this broker serves when absent"`
+	Scope     []string   `json:"scope,omitempty" doc:"paths of secrets at and below which its roles count; everywhere when absent. For custodians, authors, approvers and auditors"`
 	Lifetime  int64      `json:"lifetime,omitempty" doc:"seconds; 92 days when absent"`
+}
+
+// Caller is who the broker takes a caller for.
+type Caller struct {
+	Subject   string     `json:"subject" doc:"the person or machine: approvals by one subject count once"`
+	Name      string     `json:"name" doc:"for people"`
+	Via       access.Via `json:"via" doc:"how it was authenticated: token, oidc, certificate or vault"`
+	Token     string     `json:"token,omitempty" doc:"id of the token, or of another credential; never a secret"`
+	Makers    []string   `json:"makers,omitempty" doc:"subjects of who made the token, and of who made theirs"`
+	Roles     access.Set `json:"roles"`
+	Namespace string     `json:"namespace" doc:"where the roles count, * for everywhere; empty when there are none"`
+	Scope     []string   `json:"scope,omitempty" doc:"paths of secrets at and below which the roles count; everywhere when absent"`
+	Remote    string     `json:"remote,omitempty" doc:"the address that the request came from"`
 }
 
 // TokenCreated is a new token. Printing it shows its id only.
