@@ -342,7 +342,7 @@ func TestGateRefusesEveryWay(t *testing.T) {
 		RecordDataKeyRotation Audit AuditLogs CheckSecret RevokeLease Challenge Attest AttestAndRelease Release Token Bearer Passport Lease Replay Keys Kinds Log LogKey LogOf OwnSlot
 		SessionLifetime Purpose Queued Ready SourceKinds Issued TendLeases
 		PutPolicy PutApprovalRules ApprovalRules ApprovalRulesHistory PolicyHistory Propose Proposal Proposals ApproveProposal WithdrawProposal AcknowledgeBreakGlass
-		Rego RegoPolicies RegoReferences`)
+		Rego RegoPolicies RegoReferences CreateNamespace Namespaces SetQuota Serves Entries`)
 	for _, name := range methods() {
 		if tried[name] == slices.Contains(harmless, name) {
 			t.Errorf("Broker.%s: tried %v. If it changes what judges requests, have it called here; if not, say so in harmless", name, tried[name])
@@ -440,7 +440,7 @@ func TestGateIsTheOneWay(t *testing.T) {
 		"proposalKey":      {"ApproveProposal", "WithdrawProposal", "carryOut", "closing", "commitProposal", "proposal", "removals"},
 		"deskKey":          {"openDesk"},
 		"counting":         {"changeReferences", "plannedReferences", "setsOf"},
-		"policyKey":        {"ApplyPolicy", "Policies", "PutPolicy", "activation", "policyRecord", "readPolicies"},
+		"policyKey":        {"ApplyPolicy", "Policies", "PutPolicy", "activation", "policyRecord", "readPolicies", "roomForPolicy"},
 		"changeReferences": {"PutReferences", "RetireReferences"},
 		"commitProposal":   {"Propose"},
 	} {

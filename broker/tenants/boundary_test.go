@@ -35,6 +35,11 @@ var crossings = map[string]expect{
 	"listSecrets": own, "getSecret": missing, "putSecret": own, "generateSecret": own, "activateSecret": missing, "destroySecret": missing, "checkSecret": missing,
 	"revokeLease": missing, "listLeases": own,
 	"listPolicies": own, "getPolicy": missing, "applyPolicy": own, "activatePolicy": missing, "retirePolicy": missing,
+	"putPolicy": own, "rollBackPolicy": missing, "policyHistory": missing, "replayPolicy": own,
+	"propose": missing, "listProposals": own, "getProposal": missing, "approveProposal": missing, "withdrawProposal": missing, "activateProposal": missing,
+	"acknowledgeBreakGlass": missing,
+	"putApprovalRules":      own, "getApprovalRules": own, "activateApprovalRules": missing, "approvalRulesHistory": own,
+	"listRego": own, "getRego": missing, "putRego": own, "activateRego": missing, "retireRego": missing, "getRegoReferences": own, "putRegoReferences": own,
 	"listReferences": own, "getReferences": missing, "putReferences": own, "retireReferences": missing,
 	"listDecisions": own, "explain": missing,
 	"listEnrolments": own, "beginEnrolment": own, "completeEnrolment": missing, "revokeEnrolment": missing,
@@ -67,6 +72,12 @@ func (f *fixture) tenant(namespace, prefix string) names {
 	leases, _, err := f.Leases(ctx, f.Admin, namespace, "", "", 0)
 	f.check(err)
 	n.lease, n.decision = leases[0].ID, leases[0].Decision
+	proposed, err := f.Propose(ctx, f.Admin, namespace, broker.Change{Type: broker.ChangePolicyRetire, Name: n.policy}, "a test")
+	f.check(err)
+	n.proposal = proposed.ID
+	rules := []byte("apiVersion: vouchsafe/v1\nkind: ApprovalRules\nspec:\n  rules:\n    - {name: " + prefix + ", policies: [\"none-*\"], approvals: 2}\n")
+	_, err = f.PutApprovalRules(ctx, f.Admin, namespace, broker.PutPolicy{Source: rules})
+	f.check(err)
 	_, n.token = f.token(namespace, nil, access.Administrator().Roles()...)
 	return n
 }

@@ -153,7 +153,7 @@ spec:
 }
 
 // names are what stands for the parts of an operation's path and query.
-type names struct{ secret, name, policy, set, decision, lease, token, digest, index string }
+type names struct{ secret, name, policy, set, decision, proposal, lease, token, digest, index string }
 
 // bodies are requests that get past decoding, by operation.
 var bodies = map[string]string{
@@ -163,6 +163,10 @@ var bodies = map[string]string{
 	"beginEnrolment": `{"host":"h","request":{"ek_certificate":"","ek_public":"","ak_public":""}}`, "completeEnrolment": `{"id":"x","secret":""}`,
 	"createToken": `{"name":"x","roles":[]}`, "rotateKey": `{"purpose":"reply"}`, "backup": `{"recipients":["age1x"]}`,
 	"createNamespace": `{"secrets":1}`, "setQuota": `{"secrets":1}`,
+	"putPolicy": `{"source":"x"}`, "rollBackPolicy": `{"reason":"x"}`, "replayPolicy": `{"source":"x"}`,
+	"propose": `{"type":"policy.retire","name":"nothing","reason":"x"}`, "approveProposal": `{"digest":"x"}`, "withdrawProposal": `{"reason":"x"}`,
+	"activateProposal": `{"reason":"x"}`, "acknowledgeBreakGlass": `{"reason":"x"}`, "putApprovalRules": `{"source":"x"}`, "activateApprovalRules": `{"version":7}`,
+	"putRego": `{"source":"x","draft":true}`, "activateRego": `{"version":1}`, "putRegoReferences": `{"values":{"x":{"value":null}}}`,
 	"challenge": `{"kind":"sample"}`, "release": `{}`,
 }
 
@@ -175,6 +179,12 @@ func target(op api.Operation, n names) string {
 	case "explain":
 		id = n.decision
 	}
+	if strings.Contains(op.Path, "proposal") {
+		id = n.proposal
+	}
+	if strings.Contains(op.Path, "{kind}") {
+		id = "default_cpu"
+	}
 	name := n.policy
 	if strings.Contains(op.Path, "reference") {
 		name = n.set
@@ -182,6 +192,6 @@ func target(op api.Operation, n names) string {
 	if strings.Contains(op.Path, "namespace") {
 		name = n.name
 	}
-	return strings.NewReplacer("{name...}", n.secret, "{name}", name, "{id}", id, "{digest}", n.digest, "{index}", n.index,
+	return strings.NewReplacer("{name...}", n.secret, "{name}", name, "{kind}", "attestation", "{id}", id, "{digest}", n.digest, "{index}", n.index,
 		"{path...}", "entries/000.p/1", "{log}", "0").Replace(op.Path)
 }

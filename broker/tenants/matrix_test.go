@@ -58,6 +58,7 @@ type cell string
 
 const (
 	may      cell = "yes"
+	mayOwn   cell = "own"
 	mayBelow cell = "paths" // also for who has a scope, within that
 	mayNot   cell = ""
 )
@@ -92,6 +93,12 @@ func TestRolesPage(t *testing.T) {
 				got = may
 			}
 			allowed := slices.ContainsFunc(c.roles, func(r access.Role) bool { return access.Caller{Roles: access.SetOf(role)}.Allowed(r) })
+			if c.id == "withdrawProposal" && role == access.Author { // which this one did not propose
+				if got != mayNot {
+					t.Errorf("an author withdrew the proposal of another: %d %s", status, answer)
+				}
+				got, allowed = mayOwn, false
+			}
 			if (got == may) != allowed {
 				t.Errorf("%s by %s: %d %s, and the operation asks for %v", c.id, role, status, answer, c.roles)
 			}
@@ -138,7 +145,7 @@ const pageText = `# Roles and calls
 Made by "make generate", from the calls themselves: a test makes every call of administrators at a running broker with a token of every role, and this is what it answered. No role, and no
 number of them together, reads a secret's value through any call: the same test looks for known values in every answer and in the log.
 
-- **yes**: the role may. **paths**: and so may who holds it for some paths of secrets only (` + "`token create --path`" + `), for what lies at or below them. Empty: it may not.
+- **yes**: the role may. **paths**: and so may who holds it for some paths of secrets only (` + "`token create --path`" + `), for what lies at or below them. **own**: only for what its holder made. Empty: it may not.
 - **held**: whether the role has to be held in all namespaces, or in the one that the call is about.
 - ` + "`createToken`" + ` gives only roles, namespaces and paths that its maker has. ` + "`revokeToken`" + ` ends any token of a namespace of the operator's, and with any role one's own.
 - ` + "`applyPolicy`" + ` adds a draft; to have it judge at once takes the role approver as well, and so does ` + "`putReferences`" + ` of values that count at once.
