@@ -136,26 +136,28 @@ const eventFormat = 1
 
 // The types of events.
 const (
-	EventAttest           = "attest"
-	EventRelease          = "release"
-	EventSecretPut        = "secret.put"
-	EventSecretActivate   = "secret.activate"
-	EventSecretDestroy    = "secret.destroy"
-	EventLeaseRevoke      = "lease.revoke"
-	EventPolicyDraft      = "policy.draft"
-	EventPolicyApply      = "policy.apply" // and it judges
-	EventPolicyActivate   = "policy.activate"
-	EventPolicyRetire     = "policy.retire"
-	EventReferencePut     = "reference.put"
-	EventReferenceRetire  = "reference.retire"
-	EventEnrolmentBegin   = "enrolment.begin"
-	EventEnrolmentDone    = "enrolment.complete"
-	EventEnrolmentRevoked = "enrolment.revoke"
-	EventTokenCreate      = "token.create"
-	EventTokenRevoke      = "token.revoke"
-	EventKeyRotate        = "key.rotate"
-	EventDataKeyRotate    = "data-key.rotate"
-	EventBackup           = "backup"
+	EventAttest            = "attest"
+	EventRelease           = "release"
+	EventSecretPut         = "secret.put"
+	EventSecretActivate    = "secret.activate"
+	EventSecretDestroy     = "secret.destroy"
+	EventLeaseRevoke       = "lease.revoke"
+	EventPolicyDraft       = "policy.draft"
+	EventPolicyApply       = "policy.apply" // and it judges
+	EventPolicyActivate    = "policy.activate"
+	EventPolicyRetire      = "policy.retire"
+	EventReferencePut      = "reference.put"
+	EventReferenceImport   = "reference.import" // of a document, whose digest or statement the values name
+	EventReferenceActivate = "reference.activate"
+	EventReferenceRetire   = "reference.retire"
+	EventEnrolmentBegin    = "enrolment.begin"
+	EventEnrolmentDone     = "enrolment.complete"
+	EventEnrolmentRevoked  = "enrolment.revoke"
+	EventTokenCreate       = "token.create"
+	EventTokenRevoke       = "token.revoke"
+	EventKeyRotate         = "key.rotate"
+	EventDataKeyRotate     = "data-key.rotate"
+	EventBackup            = "backup"
 
 	// EventUnmade says that another entry of this log was not followed by what it says, because another change came first. Only a store that is not
 	// atomic has entries of which that may be so.

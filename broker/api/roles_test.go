@@ -19,20 +19,23 @@ import (
 
 // bodies are requests that get past decoding, by operation. What they do does not matter here, only who may.
 var bodies = map[string]string{
-	"putSecret":         `{"value":"dmFsdWU="}`,
-	"generateSecret":    `{"length":16,"encoding":"hex"}`,
-	"activateSecret":    `{"version":1}`,
-	"destroySecret":     `{"version":7}`,
-	"applyPolicy":       `{"source":"x","draft":true}`,
-	"activatePolicy":    `{"version":1}`,
-	"replayPolicy":      `{"source":"x"}`,
-	"putReferences":     `{"values":[{"value":"x","state":"staged"}]}`,
-	"retireReferences":  `{"values":["x"]}`,
-	"beginEnrolment":    `{"host":"h","request":{"ek_certificate":"","ek_public":"","ak_public":""}}`,
-	"completeEnrolment": `{"id":"x","secret":""}`,
-	"createToken":       `{"name":"x","roles":[]}`,
-	"rotateKey":         `{"purpose":"reply"}`,
-	"backup":            `{"recipients":["age1x"]}`,
+	"putSecret":          `{"value":"dmFsdWU="}`,
+	"generateSecret":     `{"length":16,"encoding":"hex"}`,
+	"activateSecret":     `{"version":1}`,
+	"destroySecret":      `{"version":7}`,
+	"applyPolicy":        `{"source":"x","draft":true}`,
+	"activatePolicy":     `{"version":1}`,
+	"replayPolicy":       `{"source":"x"}`,
+	"putReferences":      `{"values":[{"value":"x","state":"staged"}]}`,
+	"importReferences":   `{"format":"json","document":"W3sidmFsdWUiOiJ4In1d"}`,
+	"activateReferences": `{"values":["x"]}`,
+	"referenceReleases":  `{"values":["x"]}`,
+	"retireReferences":   `{"values":["x"]}`,
+	"beginEnrolment":     `{"host":"h","request":{"ek_certificate":"","ek_public":"","ak_public":""}}`,
+	"completeEnrolment":  `{"id":"x","secret":""}`,
+	"createToken":        `{"name":"x","roles":[]}`,
+	"rotateKey":          `{"purpose":"reply"}`,
+	"backup":             `{"recipients":["age1x"]}`,
 }
 
 // target fills the path of an operation with names that are well-formed.
