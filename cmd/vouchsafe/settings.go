@@ -43,6 +43,8 @@ type settings struct {
 	Store storeSettings `yaml:"store"`
 	Vault vaultSettings `yaml:"vault"`
 
+	Provenance map[string][]provenanceKey `yaml:"provenance"` // by namespace
+
 	Log loggerSettings `yaml:"log"`
 }
 
@@ -114,6 +116,7 @@ func (s *settings) below(folder string) {
 	}
 	paths = append(paths, s.Tokens.files()...)
 	paths = append(paths, s.Vault.files()...)
+	paths = append(paths, s.provenanceFiles()...)
 	for _, list := range [][]string{s.SNP.RevocationLists, s.TPM.MakerRoots, s.TPM.RevocationLists} {
 		for i := range list {
 			paths = append(paths, &list[i])
@@ -171,6 +174,9 @@ func (s *settings) node(conn *vaultconn.Conn, logger *slog.Logger) (node.Config,
 		},
 	}
 	c.Vault, c.Data.Shared = conn, s.shared(conn)
+	if c.Provenance, err = s.provenanceKeys(); err != nil {
+		return fail(err)
+	}
 	c.Enroller, err = enroller(s.TPM.MakerRoots, set.tpm.RevocationLists)
 	return c, err
 }
