@@ -34,6 +34,7 @@
 //	NS/policy/NAME                  a policy's versions and which of them is active
 //	NS/policy-version/NAME/N        the source of version N, as it was written
 //	NS/reference/NAME               a set of reference values
+//	NS/reference-use/NAME           when evidence last matched its values; no part of the rules
 //	NS/lease/PATH/ID                who holds a version until when
 //	NS/decision/ID                  one judgement, with the index of its log entry
 //	NS/enrolment/DIGEST             an enrolled TPM attestation key

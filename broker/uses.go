@@ -165,7 +165,7 @@ func merge(stored []ReferenceUse, known map[string]ReferenceUse) []ReferenceUse 
 		}
 	}
 	out := slices.SortedFunc(maps.Values(all), func(a, b ReferenceUse) int { return cmp.Or(b.Last.Compare(a.Last), cmp.Compare(a.Value, b.Value)) })
-	out = out[:min(len(out), maxUses)]
+	out = append([]ReferenceUse{}, out[:min(len(out), maxUses)]...) // a list in JSON, also when it is empty
 	slices.SortFunc(out, func(a, b ReferenceUse) int { return cmp.Compare(a.Value, b.Value) })
 	return out
 }
