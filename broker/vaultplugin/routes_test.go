@@ -18,8 +18,9 @@ var elsewhere = map[string]string{
 	"rotateDataKey": "Vault's barrier encrypts: vault operator rotate", "backup": "Vault's snapshots",
 	"listLogs": "a mount has one log", "checkpointOf": "a mount has one log", "logKeyOf": "a mount has one log", "tileOf": "a mount has one log",
 	"receiptOf": "a mount has one log", "consistencyOf": "a mount has one log",
-	"checkSecret": "what a mount releases is stored in it",
-	"openAPI":     "Vault makes its own of the paths: sys/internal/specs/openapi",
+	"checkSecret":      "what a mount releases is stored in it",
+	"importReferences": "the keys that sign statements are settings of a server",
+	"openAPI":          "Vault makes its own of the paths: sys/internal/specs/openapi",
 }
 
 // TestEveryOperationHasAPath holds the table of paths against what the front end serves, so that what is added to a server is not forgotten here.
