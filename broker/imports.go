@@ -45,7 +45,7 @@ type Imported struct {
 }
 
 // ImportReferences puts the values of a document into a set, which is made where there is none. They are staged, unless they are to count at once; a value that counts already goes on
-// to count as it does, and gains the origin that a signed document gives it. A value that was retired is not brought back by a document, which
+// to count as it does, and gains the origin that a signed document gives it if it had none. A value that was retired is not brought back by a document, which
 // may be as old as the reason to retire it. Authors may; an error about a signed document wraps a [*provenance.Refusal].
 func (b *Broker) ImportReferences(ctx context.Context, who access.Caller, namespace string, in Import) (Imported, error) {
 	if err := authorizeIn(who, namespace, access.Author); err != nil {
@@ -173,7 +173,9 @@ func admit(set reference.Set, v reference.Value) (reference.Set, error) {
 		v.Origin, v.Provenance = old.Origin, old.Provenance
 	}
 	if old.State == reference.Active && v.State == reference.Staged {
-		old.Origin, old.Provenance = v.Origin, v.Provenance
+		if old.Origin == nil && v.Origin != nil { // another one, which may be older, does not take the place of what decisions name
+			old.Origin, old.Provenance = v.Origin, v.Provenance
+		}
 		return set.Put(old)
 	}
 	return set.Put(v)

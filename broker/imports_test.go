@@ -132,6 +132,11 @@ func TestImport(t *testing.T) {
 	if again, err := b.ImportReferences(t.Context(), author, ns, in); err != nil || again.Values[0].State != reference.Active {
 		t.Errorf("imported again: %+v, %v", again, err)
 	}
+	// An older statement does not take the place of what decisions name.
+	older := broker.Import{Set: "images", Format: broker.ImportStatement, Document: provenanceOf(t, signingKey(0), "images", sourceBuilder, time.Now().Add(-48*time.Hour), releasedImage)}
+	if again, err := b.ImportReferences(t.Context(), author, ns, older); err != nil || again.Values[0].Origin.Statement != imported.Origin.Statement {
+		t.Errorf("an older statement: %+v, %v", again, err)
+	}
 	// A list that nobody signed does not take away what is known of a value.
 	plain := broker.Import{Set: "images", Format: broker.ImportPlain, Document: []byte(`[{"value":"` + releasedImage + `"},{"value":"new","note":"n"}]`)}
 	if again, err := b.ImportReferences(t.Context(), author, ns, plain); err != nil || again.Values[0].Origin == nil || again.Values[0].State != reference.Active ||
