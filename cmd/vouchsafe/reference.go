@@ -103,7 +103,8 @@ func (p *program) referenceList() *cobra.Command {
 
 func (p *program) referenceRetire() *cobra.Command {
 	c := &cobra.Command{
-		Use: "retire SET VALUE…", Short: "Make values count no more, and list what they released; they stay for the record", Args: cobra.MinimumNArgs(2),
+		Use: "retire SET VALUE…", Short: "Make values count no more; they stay for the record", Args: cobra.MinimumNArgs(2),
+		Long: `Make values of a set count no more, and list the secrets that they let pass and that are still held. They stay in the set for the record.`,
 	}
 	return p.administer(c, func(c *cobra.Command, a *admin.Client, args []string) error {
 		set, err := a.RetireReferences(c.Context(), wire.ReferencesRetire{ReferenceName: wire.ReferenceName{Name: args[0]}, Values: args[1:]})

@@ -43,7 +43,8 @@ func (p *program) referenceImport() *cobra.Command {
 		Long: `Add the values of a document to a set of reference values. FILE, "-" for the standard input, holds one of
 
   dsse    an in-toto statement with SLSA provenance, in a DSSE envelope
-  cosign  the payload that cosign signs of an image, whose signature is in the file that --signature names
+  cosign  the payload that cosign signs of an image; --signature names the
+          file with the signature
   kbs     a registration message for a Confidential Containers key broker
   json    a list of {"value", "note", "not_before", "expires"}
 

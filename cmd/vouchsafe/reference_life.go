@@ -50,7 +50,7 @@ type shown struct {
 func (p *program) referenceShow() *cobra.Command {
 	var uses bool
 	c := &cobra.Command{
-		Use: "show SET", Short: "Show a set: where each value comes from and, with --uses, who uses it", Args: cobra.ExactArgs(1),
+		Use: "show SET", Short: "Show where the values of a set come from, and who uses it", Args: cobra.ExactArgs(1),
 		Example: "  vouchsafe reference show payments-image --uses",
 	}
 	c.Flags().BoolVar(&uses, "uses", false, "say which active policies name the set, and when evidence last matched its values")
