@@ -21,6 +21,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker/logs"
 	"github.com/vouchsafe/vouchsafe/broker/session"
 	"github.com/vouchsafe/vouchsafe/broker/source"
+	"github.com/vouchsafe/vouchsafe/policy/provenance"
 	"github.com/vouchsafe/vouchsafe/store"
 )
 
@@ -36,8 +37,10 @@ type Config struct {
 	Verifiers []attest.Verifier // one that implements Passports takes passports, too
 	Sources   []source.Source   // where secrets may lie, beside being stored; those that issue need TendLeases running
 	Enroller  *tpm.Enroller     // enrols TPM keys; nil where no maker's root is configured, and then enrolment is refused
-	Issuer    string            // the "iss" of tokens: the broker's URL
-	Build     string            // name and version of the program, for tokens; default "vouchsafe"
+	// Provenance is the keys by which signed statements of reference values are verified, by namespace; a namespace without any imports none.
+	Provenance map[string]provenance.Config
+	Issuer     string // the "iss" of tokens: the broker's URL
+	Build      string // name and version of the program, for tokens; default "vouchsafe"
 
 	Limits   Limits
 	Observer Observer         // told of every judgement; default: nobody
@@ -108,15 +111,17 @@ type Broker struct {
 	rand      io.Reader
 	now       func() time.Time
 
-	verifying chan struct{} // one place for each verification at once
-	waiting   chan struct{} // one place for each request that verifies or waits to
-	replaying chan struct{} // one place: a replay is work for seconds
-	refusals  *rate.Limiter // of records of refused evidence
-	denials   *rate.Limiter // of records of requests for which nothing was released
-	rules     *ruleBook
-	issues    *issueBook
-	quotas    *quotaBook
-	writes    probe
+	verifying  chan struct{} // one place for each verification at once
+	waiting    chan struct{} // one place for each request that verifies or waits to
+	replaying  chan struct{} // one place: a replay is work for seconds
+	refusals   *rate.Limiter // of records of refused evidence
+	denials    *rate.Limiter // of records of requests for which nothing was released
+	rules      *ruleBook
+	issues     *issueBook
+	quotas     *quotaBook
+	uses       *useBook
+	provenance map[string]provenance.Config
+	writes     probe
 }
 
 // New makes a Broker over a store that has been opened. It refuses a configuration that is incomplete, or that would let
@@ -142,11 +147,13 @@ func New(ctx context.Context, c Config) (*Broker, error) {
 		purpose: c.Purpose, store: c.Store, logs: c.Logs, shared: c.Shared, keys: c.Keys, tokens: c.Tokens,
 		appraiser: appraiser, enroller: c.Enroller, passports: passportsOf(c.Verifiers), nonces: nonces, issuer: c.Issuer, build: c.Build, limits: c.Limits,
 		observer: c.Observer, logger: c.Logger, rand: c.Rand, now: c.Now,
-		verifying: make(chan struct{}, c.Limits.Verifying),
-		waiting:   make(chan struct{}, c.Limits.Verifying+c.Limits.Waiting),
-		replaying: make(chan struct{}, 1),
-		refusals:  rate.NewLimiter(rate.Limit(c.Limits.RefusalsPerSecond), c.Limits.RefusalsPerSecond),
-		denials:   rate.NewLimiter(rate.Limit(c.Limits.RefusalsPerSecond), c.Limits.RefusalsPerSecond),
+		verifying:  make(chan struct{}, c.Limits.Verifying),
+		waiting:    make(chan struct{}, c.Limits.Verifying+c.Limits.Waiting),
+		replaying:  make(chan struct{}, 1),
+		refusals:   rate.NewLimiter(rate.Limit(c.Limits.RefusalsPerSecond), c.Limits.RefusalsPerSecond),
+		uses:       newUseBook(),
+		provenance: c.Provenance,
+		denials:    rate.NewLimiter(rate.Limit(c.Limits.RefusalsPerSecond), c.Limits.RefusalsPerSecond),
 	}
 	sources, err := sourcesOf(c.Sources)
 	if err != nil {
@@ -198,6 +205,14 @@ func (c *Config) complete() error {
 		return errors.New("no verifier is configured, so that nothing could ever be released")
 	case c.Issuer == "":
 		return errors.New("an issuer is needed: the URL by which workloads reach the broker")
+	}
+	for namespace, keys := range c.Provenance {
+		if err := CheckNamespace(namespace); err != nil {
+			return err
+		}
+		if err := keys.Check(); err != nil {
+			return fmt.Errorf("of the namespace %q: %w", namespace, err)
+		}
 	}
 	for _, limit := range []*int{&c.Limits.Spent, &c.Limits.Verifying, &c.Limits.Waiting, &c.Limits.RefusalsPerSecond, &c.Limits.Secrets} {
 		if *limit < 0 {

@@ -46,6 +46,7 @@
 //	NS/proposal/ID                  one proposed change, with its approvals
 //	NS/rego/KIND/ID                 a Rego policy's versions with their sources, and which of them is active
 //	NS/rego-references              the reference values that Rego asks for
+//	NS/reference-use/NAME           when evidence last matched its values; no part of the rules
 //	NS/lease/PATH/ID                who holds a version until when
 //	NS/decision/ID                  one judgement, with the index of its log entry
 //	NS/enrolment/DIGEST             an enrolled TPM attestation key

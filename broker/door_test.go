@@ -124,27 +124,33 @@ func TestInvariant1NoAdministrativeMethodReturnsAPlaintext(t *testing.T) {
 		"GenerateSecret": func() any {
 			return drop(b.GenerateSecret(ctx, who, ns, broker.GenerateSecret{Name: "a/g", Encoding: "hex", Length: 16}))
 		},
-		"Secret":            func() any { return drop(b.Secret(ctx, who, ns, "a/b")) },
-		"Secrets":           func() any { return page(b.Secrets(ctx, who, ns, "", "", 0)) },
-		"ActivateSecret":    func() any { return drop(b.ActivateSecret(ctx, who, ns, "a/b", info.Current)) },
-		"DestroySecret":     func() any { return drop(b.DestroySecret(ctx, who, ns, "a/b", 1)) },
-		"DestroyAll":        func() any { return drop(b.DestroyAll(ctx, who, ns, "a/c")) },
-		"ApplyPolicy":       func() any { return drop(b.Broker.ApplyPolicy(ctx, who, ns, "p", []byte("x"), false)) },
-		"ActivatePolicy":    func() any { return drop(b.ActivatePolicy(ctx, who, ns, "allow-virtual", 1)) },
-		"Policies":          func() any { return page(b.Policies(ctx, who, ns, "", 0)) },
-		"PutReferences":     func() any { return drop(b.PutReferences(ctx, who, ns, "r", []reference.Value{{Value: "v"}})) },
-		"RetireReferences":  func() any { return drop(b.RetireReferences(ctx, who, ns, "r", []string{"v"})) },
-		"References":        func() any { return drop(b.References(ctx, who, ns, "r")) },
-		"ReferenceSets":     func() any { return page(b.ReferenceSets(ctx, who, ns, "", 0)) },
-		"CompleteEnrolment": func() any { return drop(b.CompleteEnrolment(ctx, who, ns, "x", nil)) },
-		"Enrolments":        func() any { return page(b.Enrolments(ctx, who, ns, "", 0)) },
-		"RevokeEnrolment":   func() any { return b.RevokeEnrolment(ctx, who, ns, "x") },
-		"Authenticate":      func() any { return drop(b.Authenticate(ctx, b.Token, "")) },
-		"RevokeToken":       func() any { return b.RevokeToken(ctx, who, "x") },
-		"Tokens":            func() any { return page(b.Tokens(ctx, who, "", 0)) },
-		"RotateKey":         func() any { return drop(b.RotateKey(ctx, who, keys.Reply)) },
-		"Explain":           func() any { return drop(b.Explain(ctx, who, ns, released.Decision)) },
-		"Decisions":         func() any { return pageAfter(b.Decisions(ctx, who, ns, broker.DecisionFilter{}, "", 0)) },
+		"Secret":         func() any { return drop(b.Secret(ctx, who, ns, "a/b")) },
+		"Secrets":        func() any { return page(b.Secrets(ctx, who, ns, "", "", 0)) },
+		"ActivateSecret": func() any { return drop(b.ActivateSecret(ctx, who, ns, "a/b", info.Current)) },
+		"DestroySecret":  func() any { return drop(b.DestroySecret(ctx, who, ns, "a/b", 1)) },
+		"DestroyAll":     func() any { return drop(b.DestroyAll(ctx, who, ns, "a/c")) },
+		"ApplyPolicy":    func() any { return drop(b.Broker.ApplyPolicy(ctx, who, ns, "p", []byte("x"), false)) },
+		"ActivatePolicy": func() any { return drop(b.ActivatePolicy(ctx, who, ns, "allow-virtual", 1)) },
+		"Policies":       func() any { return page(b.Policies(ctx, who, ns, "", 0)) },
+		"PutReferences":  func() any { return drop(b.PutReferences(ctx, who, ns, "r", []reference.Value{{Value: "v"}})) },
+		"ImportReferences": func() any {
+			return drop(b.ImportReferences(ctx, who, ns, broker.Import{Set: "r", Format: broker.ImportPlain, Document: []byte(`[{"value":"w"}]`)}))
+		},
+		"ActivateReferences": func() any { return drop(b.ActivateReferences(ctx, who, ns, "r", []string{"w"})) },
+		"ReferenceUses":      func() any { return drop(b.ReferenceUses(ctx, who, ns, "r")) },
+		"ReferenceReleases":  func() any { return pageAfter(b.ReferenceReleases(ctx, who, ns, "r", nil, "")) },
+		"RetireReferences":   func() any { return drop(b.RetireReferences(ctx, who, ns, "r", []string{"v"})) },
+		"References":         func() any { return drop(b.References(ctx, who, ns, "r")) },
+		"ReferenceSets":      func() any { return page(b.ReferenceSets(ctx, who, ns, "", 0)) },
+		"CompleteEnrolment":  func() any { return drop(b.CompleteEnrolment(ctx, who, ns, "x", nil)) },
+		"Enrolments":         func() any { return page(b.Enrolments(ctx, who, ns, "", 0)) },
+		"RevokeEnrolment":    func() any { return b.RevokeEnrolment(ctx, who, ns, "x") },
+		"Authenticate":       func() any { return drop(b.Authenticate(ctx, b.Token, "")) },
+		"RevokeToken":        func() any { return b.RevokeToken(ctx, who, "x") },
+		"Tokens":             func() any { return page(b.Tokens(ctx, who, "", 0)) },
+		"RotateKey":          func() any { return drop(b.RotateKey(ctx, who, keys.Reply)) },
+		"Explain":            func() any { return drop(b.Explain(ctx, who, ns, released.Decision)) },
+		"Decisions":          func() any { return pageAfter(b.Decisions(ctx, who, ns, broker.DecisionFilter{}, "", 0)) },
 		"Replay": func() any {
 			return drop(b.Replay(ctx, who, ns, broker.Replay{Source: []byte(document("p", "a/*", `claims.kind == "snp"`))}, nil))
 		},
@@ -217,7 +223,7 @@ func TestInvariant1NoAdministrativeMethodReturnsAPlaintext(t *testing.T) {
 		},
 	}
 	workloads := []string{"Challenge", "Attest", "AttestAndRelease", "Release", "Token", "Bearer", "Passport"}
-	about := []string{"Keys", "Kinds", "Log", "LogKey", "LogOf", "OwnSlot", "SessionLifetime", "Purpose", "Queued", "Ready", "Serves", "SourceKinds", "Issued", "TendLeases"}
+	about := []string{"Keys", "Kinds", "Log", "LogKey", "LogOf", "OwnSlot", "SessionLifetime", "Purpose", "Queued", "Ready", "Serves", "SourceKinds", "Issued", "TendLeases", "TendReferences"}
 	for method := range reflect.TypeFor[*broker.Broker]().Methods() {
 		if name := method.Name; calls[name] == nil && !slices.Contains(workloads, name) && !slices.Contains(about, name) {
 			t.Errorf("Broker.%s is new: have it called here, to show that no plaintext comes out of it", name)

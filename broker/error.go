@@ -9,6 +9,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker/access"
 	"github.com/vouchsafe/vouchsafe/broker/audit"
 	"github.com/vouchsafe/vouchsafe/broker/session"
+	"github.com/vouchsafe/vouchsafe/policy/reference"
 	"github.com/vouchsafe/vouchsafe/store"
 )
 
@@ -90,6 +91,8 @@ func asError(err error) *Error {
 		return &Error{Code: CodeNotFound, Message: "there is no such record", Err: err}
 	case errors.Is(err, store.ErrInvalid):
 		return &Error{Code: CodeInvalid, Message: "a name or value is not acceptable", Err: err}
+	case errors.Is(err, reference.ErrTooMany):
+		return &Error{Code: CodeInvalid, Message: "the set of reference values is full: begin another", Err: err}
 	case errors.Is(err, audit.ErrEntrySize):
 		return &Error{Code: CodeInvalid, Message: "too much for one entry of the audit log: do less at once", Err: err}
 	case errors.Is(err, audit.ErrOverloaded), errors.Is(err, session.ErrFull):

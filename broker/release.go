@@ -128,6 +128,7 @@ func (b *Broker) Release(ctx context.Context, a *Attested, want []Want) (*Releas
 		return nil, err
 	}
 	recorded = true
+	b.uses.note(d)
 	b.issues.hold(issued)
 	if r.Receipt, err = receipt.MarshalText(); err != nil {
 		return nil, asError(err)

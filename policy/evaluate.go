@@ -38,8 +38,9 @@ type Values interface {
 
 // Match is a reference value that evidence was found equal to.
 type Match struct {
-	Set   string `json:"set"`
-	Value string `json:"value"`
+	Set    string  `json:"set"`
+	Value  string  `json:"value"`
+	Origin *Origin `json:"origin,omitempty"` // of a value that was imported with a signed statement
 }
 
 // Outcome is the result of one rule.
@@ -248,8 +249,11 @@ func (e *evaluation) Parent() interpreter.Activation { return nil }
 // maxMatched bounds the matches of one judgement; a rule in a loop over devices could otherwise repeat them.
 const maxMatched = 64
 
-func (e *evaluation) match(set, value string) {
+func (e *evaluation) match(set string, values Values, value string) {
 	m := Match{Set: set, Value: value}
+	if origins, ok := values.(Origins); ok {
+		m.Origin = origins.Origin(value)
+	}
 	if len(e.matched) < maxMatched && !slices.Contains(e.matched, m) {
 		e.matched = append(e.matched, m)
 	}

@@ -182,7 +182,7 @@ func (s *referenceSet) Contains(value ref.Val) ref.Val {
 		s.eval.miss(s.name, string(text))
 		return types.False
 	}
-	s.eval.match(s.name, string(text))
+	s.eval.match(s.name, s.values, string(text))
 	return types.True
 }
 

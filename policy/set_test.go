@@ -140,7 +140,7 @@ func TestMatched(t *testing.T) {
 	set := newSet(t, guarding(t, "a", `claims.measurement in reference("images")`, "**"),
 		guarding(t, "b", `claims.measurement in reference("images") && !(claims.report_data in reference("images"))`, "**"))
 	j := set.Judge(request(snpClaims()))
-	if !j.Allow || !slices.Equal(j.Matched, []Match{{"images", "6a65"}}) {
+	if !j.Allow || !slices.Equal(j.Matched, []Match{{Set: "images", Value: "6a65"}}) {
 		t.Errorf("%v %v", j.Allow, j.Matched)
 	}
 }

@@ -48,6 +48,26 @@ func (c *Client) PutReferences(ctx context.Context, in wire.ReferencesPut) (refe
 	return call(ctx, c, wire.PutReferences, in)
 }
 
+// ImportReferences adds the values of a document to a set, which the broker verifies.
+func (c *Client) ImportReferences(ctx context.Context, in wire.ReferencesImport) (broker.Imported, error) {
+	return call(ctx, c, wire.ImportReferences, in)
+}
+
+// ActivateReferences has staged values of a set count.
+func (c *Client) ActivateReferences(ctx context.Context, in wire.ReferencesActivate) (reference.Set, error) {
+	return call(ctx, c, wire.ActivateReferences, in)
+}
+
+// ReferenceUses says which active policies name a set, and when its values were last matched.
+func (c *Client) ReferenceUses(ctx context.Context, name string) (broker.ReferenceUses, error) {
+	return call(ctx, c, wire.ReferenceUses, wire.ReferenceName{Name: name})
+}
+
+// ReferenceReleases searches for secrets that values of a set let pass and that are still held. A page may have none, and still a next one.
+func (c *Client) ReferenceReleases(ctx context.Context, in wire.ReferenceReleasesQuery) (wire.List[broker.ReferenceRelease], error) {
+	return call(ctx, c, wire.ReferenceReleases, in)
+}
+
 // RetireReferences makes values of a set count no more.
 func (c *Client) RetireReferences(ctx context.Context, in wire.ReferencesRetire) (reference.Set, error) {
 	return call(ctx, c, wire.RetireReferences, in)

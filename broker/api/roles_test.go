@@ -48,6 +48,9 @@ var bodies = map[string]string{
 	"activateApprovalRules": `{"version":1}`,
 	"createNamespace":       `{"secrets":1}`,
 	"setQuota":              `{"secrets":1}`,
+	"importReferences":      `{"format":"json","document":"W3sidmFsdWUiOiJ4In1d"}`,
+	"activateReferences":    `{"values":["x"]}`,
+	"referenceReleases":     `{"values":["x"]}`,
 }
 
 // target fills the path of an operation with names that are well-formed.

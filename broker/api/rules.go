@@ -54,6 +54,24 @@ func (a *API) routeRules() {
 		}
 		return b.PutReferences(ctx, who, a.namespace, in.Name, values)
 	})
+	bind(a, wire.ImportReferences, func(ctx context.Context, who access.Caller, in wire.ReferencesImport) (broker.Imported, error) {
+		return b.ImportReferences(ctx, who, a.namespace, broker.Import{
+			Set: in.Name, Format: in.Format, Document: in.Document, Signature: in.Signature, Artefact: in.Artefact, Name: in.Source, Values: in.Values,
+			NotBefore: in.NotBefore, Expires: in.Expires, Note: in.Note, Activate: in.Activate,
+		})
+	})
+	bind(a, wire.ActivateReferences, func(ctx context.Context, who access.Caller, in wire.ReferencesActivate) (reference.Set, error) {
+		return b.ActivateReferences(ctx, who, a.namespace, in.Name, in.Values)
+	})
+	bind(a, wire.ReferenceUses, func(ctx context.Context, who access.Caller, in wire.ReferenceName) (broker.ReferenceUses, error) {
+		return b.ReferenceUses(ctx, who, a.namespace, in.Name)
+	})
+	bind(a, wire.ReferenceReleases, func(ctx context.Context, who access.Caller, in wire.ReferenceReleasesQuery) (wire.List[broker.ReferenceRelease], error) {
+		page, next, err := b.ReferenceReleases(ctx, who, a.namespace, in.Name, in.Values, in.After)
+		found := list(page, false, nil)
+		found.Next = next
+		return found, err
+	})
 	bind(a, wire.RetireReferences, func(ctx context.Context, who access.Caller, in wire.ReferencesRetire) (reference.Set, error) {
 		return b.RetireReferences(ctx, who, a.namespace, in.Name, in.Values)
 	})

@@ -25,6 +25,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker/data"
 	"github.com/vouchsafe/vouchsafe/broker/intake"
 	"github.com/vouchsafe/vouchsafe/broker/source"
+	"github.com/vouchsafe/vouchsafe/policy/provenance"
 	"github.com/vouchsafe/vouchsafe/store"
 	"github.com/vouchsafe/vouchsafe/store/seal"
 )
@@ -43,11 +44,13 @@ type Config struct {
 	Verifiers func(*data.Data) []attest.Verifier
 	Enroller  *tpm.Enroller
 	// Sources are where secrets may lie; what they issue is tended to until the test ends.
-	Sources  []source.Source
-	Limits   broker.Limits
-	Observer broker.Observer
-	Now      func() time.Time // default time.Now
-	Dir      string           // of the store; default a temporary one
+	Sources []source.Source
+	// Provenance is the keys by which signed statements of reference values are verified, by namespace.
+	Provenance map[string]provenance.Config
+	Limits     broker.Limits
+	Observer   broker.Observer
+	Now        func() time.Time // default time.Now
+	Dir        string           // of the store; default a temporary one
 
 	// Beside starts another broker on the store of one, which must be shared. It has the same administrator and trusts the same virtual TEE.
 	Beside *Broker
@@ -98,7 +101,7 @@ func Start(tb testing.TB, c Config) *Broker {
 	}
 	b.Broker, err = broker.New(tb.Context(), broker.Config{
 		Purpose: store.Development, Store: b.Data.Store, Logs: b.Data.Logs, Keys: b.Data.Keys, Tokens: b.Data.Tokens, Shared: b.Sharing(),
-		Verifiers: verifiers, Sources: c.Sources, Enroller: c.Enroller, Issuer: Issuer, Limits: c.Limits, Observer: c.Observer, Now: c.Now, Logger: b.Logger(),
+		Verifiers: verifiers, Sources: c.Sources, Provenance: c.Provenance, Enroller: c.Enroller, Issuer: Issuer, Limits: c.Limits, Observer: c.Observer, Now: c.Now, Logger: b.Logger(),
 	})
 	b.check(err, "broker")
 	b.tend()
@@ -118,15 +121,18 @@ func Start(tb testing.TB, c Config) *Broker {
 	return b
 }
 
-// tend ends what sources issued, until before the store is closed.
+// tend ends what sources issued, and writes down which reference values were matched, until before the store is closed.
 func (b *Broker) tend() {
 	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
+	ended := make(chan error, 2)
 	go func() { ended <- b.TendLeases(ctx) }()
+	go func() { ended <- b.TendReferences(ctx) }()
 	b.tb.Cleanup(func() {
 		stop()
-		if err := <-ended; err != nil {
-			b.tb.Errorf("brokertest: tending leases: %v", err)
+		for range cap(ended) {
+			if err := <-ended; err != nil {
+				b.tb.Errorf("brokertest: tending leases and reference values: %v", err)
+			}
 		}
 	})
 }

@@ -43,6 +43,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker/node"
 	"github.com/vouchsafe/vouchsafe/broker/source"
 	"github.com/vouchsafe/vouchsafe/internal/atomicfile"
+	"github.com/vouchsafe/vouchsafe/policy/provenance"
 	"github.com/vouchsafe/vouchsafe/policy/reference"
 	"github.com/vouchsafe/vouchsafe/store"
 	"github.com/vouchsafe/vouchsafe/store/seal"
@@ -62,9 +63,12 @@ type Config struct {
 	Enroller *tpm.Enroller
 	Sources  []source.Source // where secrets may lie, beside being stored
 	Shared   *data.Shared    // a store in the place of data/, of which brokers of one folder are the only ones
-	Build    string
-	Logger   *slog.Logger
-	Now      func() time.Time // default: time.Now
+
+	// Provenance is the keys by which signed statements of reference values are verified, by namespace.
+	Provenance map[string]provenance.Config
+	Build      string
+	Logger     *slog.Logger
+	Now        func() time.Time // default: time.Now
 }
 
 // Info is what dev.json holds. Paths are absolute.
@@ -102,7 +106,7 @@ func Start(ctx context.Context, c Config) (_ *node.Node, _ Info, err error) {
 	nc := node.Config{
 		Data:      data.Config{Dir: s.path("data"), Shared: c.Shared, Purpose: store.Development, Seal: sealed, Now: c.Now},
 		Verifiers: func(d *data.Data) ([]attest.Verifier, error) { return verifiers(d, root) },
-		Enroller:  c.Enroller, Sources: c.Sources, Build: c.Build, Listen: c.Listen, HTTP: c.HTTP, Logger: c.Logger, Now: c.Now,
+		Enroller:  c.Enroller, Sources: c.Sources, Provenance: c.Provenance, Build: c.Build, Listen: c.Listen, HTTP: c.HTTP, Logger: c.Logger, Now: c.Now,
 	}
 	info := Info{
 		TokenFile: s.path("admin.token"), Tee: s.path("tee"), TeeTampered: s.path("tee-tampered"),

@@ -35,6 +35,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker/session"
 	"github.com/vouchsafe/vouchsafe/broker/source"
 	"github.com/vouchsafe/vouchsafe/broker/tenants"
+	"github.com/vouchsafe/vouchsafe/policy/provenance"
 	"github.com/vouchsafe/vouchsafe/store"
 	"github.com/vouchsafe/vouchsafe/store/backup"
 	"github.com/vouchsafe/vouchsafe/store/vaultconn"
@@ -46,6 +47,8 @@ type Config struct {
 	Verifiers func(*data.Data) ([]attest.Verifier, error) // needed
 	Enroller  *tpm.Enroller                               // nil: no TPM can be enrolled
 	Sources   []source.Source                             // where secrets may lie, beside being stored
+	// Provenance is the keys by which signed statements of reference values are verified, by namespace.
+	Provenance map[string]provenance.Config
 
 	// Endorse is where Collateral shares what it fetched, to be bound to the store when that is shared; nil where it shares nothing.
 	Endorse *endorse.Shared
@@ -137,7 +140,7 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 	}
 	b, err := broker.New(ctx, broker.Config{
 		Purpose: d.Purpose, Store: d.Store, Logs: d.Logs, Shared: shared, Keys: d.Keys, Tokens: d.Tokens,
-		Verifiers: verifiers, Sources: c.Sources, Enroller: c.Enroller, Issuer: c.URL, Build: c.Build,
+		Verifiers: verifiers, Sources: c.Sources, Provenance: c.Provenance, Enroller: c.Enroller, Issuer: c.URL, Build: c.Build,
 		Limits: c.Limits, Observer: metrics, Logger: c.Logger, Now: c.Now,
 	})
 	if err != nil {
@@ -292,9 +295,9 @@ func writeBackup(ctx context.Context, d *data.Data, w io.Writer, recipients []st
 // Addr returns the address that the node listens on.
 func (n *Node) Addr() net.Addr { return n.server.Addr() }
 
-// Run serves until ctx ends, and meanwhile has collateral fetched, and ended what sources issued.
+// Run serves until ctx ends, and meanwhile has collateral fetched, ended what sources issued, and written down which reference values were matched.
 func (n *Node) Run(ctx context.Context) error {
-	tasks := []func(context.Context) error{n.Broker.TendLeases}
+	tasks := []func(context.Context) error{n.Broker.TendLeases, n.Broker.TendReferences}
 	if n.collateral != nil {
 		tasks = append(tasks, n.collateral.Run)
 	}

@@ -167,6 +167,7 @@ var bodies = map[string]string{
 	"propose": `{"type":"policy.retire","name":"nothing","reason":"x"}`, "approveProposal": `{"digest":"x"}`, "withdrawProposal": `{"reason":"x"}`,
 	"activateProposal": `{"reason":"x"}`, "acknowledgeBreakGlass": `{"reason":"x"}`, "putApprovalRules": `{"source":"x"}`, "activateApprovalRules": `{"version":7}`,
 	"putRego": `{"source":"x","draft":true}`, "activateRego": `{"version":1}`, "putRegoReferences": `{"values":{"x":{"value":null}}}`,
+	"importReferences": `{"format":"json","document":"W3sidmFsdWUiOiJ4In1d"}`, "activateReferences": `{"values":["x"]}`, "referenceReleases": `{"values":["x"]}`,
 	"challenge": `{"kind":"sample"}`, "release": `{}`,
 }
 

@@ -177,6 +177,7 @@ func (m *Mount) open(ctx context.Context, storage logical.Storage, config Config
 			m.options.Logger.ErrorContext(background, "collateral is no longer looked after", "cause", err)
 		}
 	})
+	c.behind.Go(func() { _ = c.broker.TendReferences(background) }) // which logs what fails
 	c.behind.Go(func() {
 		if err := c.store.Sweep(background); err != nil && background.Err() == nil {
 			m.options.Logger.WarnContext(background, "what was left behind of large values could not be removed", "cause", err)

@@ -73,7 +73,7 @@ func Rules() []Route {
 		},
 		{
 			Pattern: "references/" + name("name"), Example: "references/payments-image", Synopsis: "Read a set of reference values, and stage values.",
-			About: "Values that are written here are staged: they count when reference-apply writes them again. For authors.",
+			About: "Values that are written here are staged: they count when reference-activate names them, or reference-apply writes them again. For authors.",
 			Does: []Does{
 				{Operation: logical.ReadOperation, endpoint: of(wire.GetReferences)},
 				{Operation: logical.UpdateOperation, endpoint: of(wire.PutReferences), adjust: state("staged"), sample: values},
@@ -85,6 +85,21 @@ func Rules() []Route {
 			Does: []Does{{
 				Operation: logical.UpdateOperation, endpoint: of(wire.PutReferences), roles: authorAndApprover, adjust: state("active"), sample: values,
 			}},
+		},
+		{
+			Pattern: "reference-activate/" + name("name"), Example: "reference-activate/payments-image", Synopsis: "Have staged values of a set count.",
+			About: "For approvers.",
+			Does:  []Does{{Operation: logical.UpdateOperation, endpoint: of(wire.ActivateReferences), sample: map[string]any{"values": []string{"6a65…"}}}},
+		},
+		{
+			Pattern: "reference-uses/" + name("name"), Example: "reference-uses/payments-image", Synopsis: "Say which policies name a set, and when its values were last matched.",
+			About: "For everyone who works with policies.",
+			Does:  []Does{{Operation: logical.ReadOperation, endpoint: of(wire.ReferenceUses)}},
+		},
+		{
+			Pattern: "reference-releases/" + name("name"), Example: "reference-releases/payments-image", Synopsis: "Search for secrets that values of a set let pass, and that are still held.",
+			About: "For approvers and auditors.",
+			Does:  []Does{{Operation: logical.UpdateOperation, endpoint: of(wire.ReferenceReleases), sample: map[string]any{"values": []string{"6a65…"}}}},
 		},
 		{
 			Pattern: "reference-retire/" + name("name"), Example: "reference-retire/payments-image", Synopsis: "Make values of a set count no more.",

@@ -27,6 +27,7 @@ var elsewhere = map[string]string{
 	"whoAmI":            "Vault knows who calls: auth/token/lookup-self",
 	"listNamespaces":    "a mount is a tenant", "createNamespace": "a mount is a tenant", "setQuota": "a mount is a tenant: Vault's quotas",
 	"entries": "a mount's log is its own: its tiles", "entriesOf": "a mount has one log",
+	"importReferences": "the keys that sign statements are settings of a server",
 }
 
 // TestEveryOperationHasAPath holds the table of paths against what the front end serves, so that what is added to a server is not forgotten here.

@@ -19,6 +19,7 @@ func (p *program) devCommand() *cobra.Command {
 		c     dev.Config
 		roots []string
 		at    string
+		keys  string
 		quiet bool
 	)
 	cmd := &cobra.Command{
@@ -42,6 +43,15 @@ DIR/dev.json holds url, ca_cert and token_file for scripts. With --format=json t
 			level.Set(slog.LevelWarn)
 			c.Logger = newLogger(p.errOut, level, "text")
 			c.Build = "vouchsafe " + version() + " dev"
+			if keys != "" {
+				s, err := readSettings(keys)
+				if err != nil {
+					return err
+				}
+				if c.Provenance, err = s.provenanceKeys(); err != nil {
+					return err
+				}
+			}
 			if at != "" {
 				s, err := readSettings(at)
 				if err != nil {
@@ -70,6 +80,7 @@ DIR/dev.json holds url, ca_cert and token_file for scripts. With --format=json t
 	cmd.Flags().BoolVar(&c.HTTP, "http", false, "plain HTTP, on a loopback address only")
 	cmd.Flags().StringArrayVar(&roots, "tpm-maker-root", nil, "PEM `FILE` of a TPM maker's root, to enrol TPMs by; may be repeated")
 	cmd.Flags().StringVar(&at, "vault", "", "YAML `FILE` with settings of a server, whose vault says where secrets may lie; http:// to a loopback address is allowed")
+	cmd.Flags().StringVar(&keys, "provenance", "", "YAML `FILE` with settings of a server, whose provenance says which keys sign reference values")
 	cmd.Flags().BoolVar(&quiet, "quiet", false, "log warnings only")
 	return cmd
 }

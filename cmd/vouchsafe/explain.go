@@ -50,6 +50,11 @@ func explain(to io.Writer, e broker.Explanation, whole bool) error {
 		for _, result := range s.Policies {
 			explainPolicy(out, result, whole)
 		}
+		for _, m := range s.Matched {
+			if m.Origin != nil {
+				fmt.Fprintf(out, "  matched %s of the set %s\n    %s\n", m.Value, m.Set, strings.Join(originLines(m.Origin), "\n    "))
+			}
+		}
 		for _, a := range e.Advice {
 			if a.Secret == s.Secret {
 				explainAdvice(out, a)

@@ -14,7 +14,7 @@ import (
 
 func (p *program) referenceCommand() *cobra.Command {
 	return group("admin", "reference", "Keep the sets of values that policies compare claims with",
-		p.referencePut(), p.referenceList(), p.referenceRetire())
+		p.referencePut(), p.referenceImport(), p.referenceActivate(), p.referenceList(), p.referenceShow(), p.referenceRetire())
 }
 
 func (p *program) referencePut() *cobra.Command {
@@ -27,7 +27,7 @@ func (p *program) referencePut() *cobra.Command {
 		Use:   "put SET VALUE…",
 		Short: "Add values to a set, or change those that are in it",
 		Long: `Add values to a set of reference values, or change those that are in it; the set is made when there is none. They count at once, or
-from --not-before, until --expires; with --staged not before they are put again without it.`,
+from --not-before, until --expires; with --staged when they are activated.`,
 		Example: "  vouchsafe reference put payments-image 6a6519d757e6… --note 'release 2.1' --expires 2027-01-01T00:00:00Z",
 		Args:    cobra.MinimumNArgs(2),
 	}
@@ -104,19 +104,23 @@ func (p *program) referenceList() *cobra.Command {
 func (p *program) referenceRetire() *cobra.Command {
 	c := &cobra.Command{
 		Use: "retire SET VALUE…", Short: "Make values count no more; they stay for the record", Args: cobra.MinimumNArgs(2),
+		Long: `Make values of a set count no more, and list the secrets that they let pass and that are still held. They stay in the set for the record.`,
 	}
 	return p.administer(c, func(c *cobra.Command, a *admin.Client, args []string) error {
 		set, err := a.RetireReferences(c.Context(), wire.ReferencesRetire{ReferenceName: wire.ReferenceName{Name: args[0]}, Values: args[1:]})
-		if err != nil || p.json() {
-			return p.orJSON(set, err)
+		if err != nil {
+			return err
 		}
-		counting := 0
-		for _, v := range set.Values {
-			if v.State == reference.Active {
-				counting++
-			}
+		r := retired{Set: set}
+		if r.Released, r.Cut, err = released(c.Context(), a, args[0], args[1:]); err != nil {
+			return fmt.Errorf("the values are retired; what they released cannot be said: %w", err)
 		}
+		if p.json() {
+			return p.printJSON(r)
+		}
+		counting := countActive(set)
 		fmt.Fprintf(p.out, "%s: %d retired, %d values count\n", set.Name, len(args)-1, counting)
+		p.printReleased(r)
 		if counting == 0 {
 			return p.warn("no value of " + set.Name + " counts: policies that need one deny everything")
 		}

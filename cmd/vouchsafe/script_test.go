@@ -91,9 +91,9 @@ func TestVaultScripts(t *testing.T) {
 url: https://localhost
 tls: {certificate: data/tls/server.pem, key: data/tls/server.key}
 seal: {key_file: seal.key}
-store: {kind: vault, mount: %s}
+store: {kind: vault, mount: %s, prefix: %s}
 vault: {address: %q, ca_cert: %s, auth: {method: token, token_file: vault.token}, keep_token: true}
-`, mount, server.Address, server.CAFile)
+`, mount, filepath.Base(env.WorkDir), server.Address, server.CAFile)
 		return errors.Join(os.WriteFile(filepath.Join(env.WorkDir, "server.yaml"), []byte(settings), 0o600),
 			os.WriteFile(filepath.Join(env.WorkDir, "vault.token"), []byte(server.RootToken+"\n"), 0o600))
 	})
@@ -171,7 +171,10 @@ func runScripts(t *testing.T, folder string, prepare func(*testscript.Env) error
 			"get":         get,
 			"gpuevidence": gpuEvidence,
 			"mode":        mode,
+			"ociregistry": ociRegistry,
 			"serves":      serves,
+			"signingkey":  signingKey,
+			"statement":   statement,
 			"sigterm":     sigterm,
 			"tdxitems":    tdxItems,
 			"touch":       touch,

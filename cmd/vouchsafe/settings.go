@@ -45,6 +45,8 @@ type settings struct {
 	Store storeSettings `yaml:"store"`
 	Vault vaultSettings `yaml:"vault"`
 
+	Provenance map[string][]provenanceKey `yaml:"provenance"` // by namespace
+
 	Log loggerSettings `yaml:"log"`
 }
 
@@ -122,6 +124,7 @@ func (s *settings) below(folder string) {
 	for i := range s.KBS.AdminKeys {
 		paths = append(paths, &s.KBS.AdminKeys[i].PublicKey)
 	}
+	paths = append(paths, s.provenanceFiles()...)
 	for _, list := range [][]string{s.SNP.RevocationLists, s.TPM.MakerRoots, s.TPM.RevocationLists} {
 		for i := range list {
 			paths = append(paths, &list[i])
@@ -183,6 +186,9 @@ func (s *settings) node(conn *vaultconn.Conn, logger *slog.Logger) (node.Config,
 	}
 	c.Vault, c.Data.Shared = conn, s.shared(conn, logger)
 	if c.OIDC, c.Certificates, err = s.Callers.open(items); err != nil {
+		return fail(err)
+	}
+	if c.Provenance, err = s.provenanceKeys(); err != nil {
 		return fail(err)
 	}
 	c.Enroller, err = enroller(s.TPM.MakerRoots, set.tpm.RevocationLists)

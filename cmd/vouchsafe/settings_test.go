@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-tdx-guest/testing/testdata"
 
@@ -70,7 +71,7 @@ func TestSettingsPage(t *testing.T) {
 }
 
 // keyed is what maps are keyed by; those that hold texts, by NAME.
-var keyed = map[string]string{"snp.minimum_tcb": "PRODUCT", "vault.sources": "NAMESPACE"}
+var keyed = map[string]string{"snp.minimum_tcb": "PRODUCT", "vault.sources": "NAMESPACE", "provenance": "NAMESPACE"}
 
 // leaves collects the paths of members that hold a value.
 func leaves(t reflect.Type, path string, into map[string]reflect.Kind) {
@@ -87,7 +88,7 @@ func leaves(t reflect.Type, path string, into map[string]reflect.Kind) {
 		if member.Kind() == reflect.Slice && member.Elem().Kind() == reflect.Struct {
 			member, name = member.Elem(), name+"[]"
 		}
-		if member.Kind() == reflect.Struct {
+		if member.Kind() == reflect.Struct && member != reflect.TypeFor[time.Time]() {
 			leaves(member, name+".", into)
 			continue
 		}

@@ -1,4 +1,4 @@
-# Approver: has drafts judge, and what no longer counts retired. An approver cannot write a draft.
+# Approver: has drafts judge and staged values count, and what no longer counts retired. An approver cannot write a draft.
 path "vouchsafe/policies"           { capabilities = ["list"] }
 path "vouchsafe/policies/*"         { capabilities = ["read", "list"] }
 path "vouchsafe/policy-activate/*"  { capabilities = ["update"] }
@@ -17,3 +17,6 @@ path "vouchsafe/proposal-approve/*"     { capabilities = ["update"] }
 path "vouchsafe/proposal-withdraw/*"    { capabilities = ["update"] }
 path "vouchsafe/proposal-activate/*"    { capabilities = ["update"] }
 path "vouchsafe/approval-rules-activate" { capabilities = ["update"] }
+path "vouchsafe/reference-activate/*" { capabilities = ["update"] }
+path "vouchsafe/reference-uses/*"     { capabilities = ["read"] }
+path "vouchsafe/reference-releases/*" { capabilities = ["update"] }

@@ -4,6 +4,7 @@ path "vouchsafe/policies/*"     { capabilities = ["read", "list"] }
 path "vouchsafe/policy-test"    { capabilities = ["update"] }
 path "vouchsafe/references"     { capabilities = ["list"] }
 path "vouchsafe/references/*"   { capabilities = ["read", "list", "update"] }
+path "vouchsafe/reference-uses/*" { capabilities = ["read"] }
 path "vouchsafe/decisions"      { capabilities = ["list"] }
 path "vouchsafe/decisions/"     { capabilities = ["list"] }
 path "vouchsafe/explain/*"      { capabilities = ["read"] }

@@ -7,8 +7,8 @@ import (
 	"github.com/vouchsafe/vouchsafe/internal/strictjson"
 )
 
-// MaxEncoded is the largest encoded set in bytes: MaxValues of typical size with their provenance.
-const MaxEncoded = 8 << 20
+// MaxEncoded is the largest encoded set in bytes, as much as a record of the store holds: MaxValues with a note, or some two thousand that were imported with their origin.
+const MaxEncoded = 2 << 20
 
 // Encode returns the set as JSON, or what is wrong with it.
 func Encode(s Set) ([]byte, error) {

@@ -7,8 +7,14 @@
 // trailing data, unsorted or repeated values and anything over a limit are errors, so what was decoded encodes to an equal document.
 //
 // A value is staged, active or retired. Only an active one counts, and only from not_before on and before expires. Retired values stay in the set:
-// the record of who let a value in outlives it. Sets are changed by [Set.Put], [Set.Retire] and [Set.Matched], which return a
+// the record of who let a value in outlives it. Sets are changed by [Set.Put], [Set.Activate], [Set.Retire] and [Set.Matched], which return a
 // changed copy and never touch the original, so that a set can be shared and written back with compare-and-swap.
+//
+// # Provenance
+//
+// A value that was imported with a signed statement has an origin: the builder, repository, ref, workflow and commit that the statement named, and the key that signed
+// it. Its provenance is the statement's digest then. Whoever puts a value by hand vouches for it alone: it has a text as its provenance, and no origin.
+// Sets that were written before there were origins have none, and are read as they are.
 //
 // # Spelling
 //
@@ -23,5 +29,5 @@
 //
 // # What it does not do
 //
-// It checks no signature of a provenance statement and asks nobody's permission; whoever writes sets to the store does.
+// It checks no signature of a provenance statement, which package provenance does, and asks nobody's permission; whoever writes sets to the store does.
 package reference

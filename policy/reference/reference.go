@@ -48,7 +48,10 @@ type Value struct {
 	Expires     time.Time `json:"expires,omitzero"`      // counts until then, exclusive; zero: for ever
 	Provenance  string    `json:"provenance,omitempty"`  // digest or URI of the statement it was taken from
 	Note        string    `json:"note,omitempty"`        // for people
-	LastMatched time.Time `json:"last_matched,omitzero"` // when evidence last matched it; zero: never
+	LastMatched time.Time `json:"last_matched,omitzero"` // when evidence last matched it, where a set says so; zero: it does not
+
+	// Origin is what the statement said that the value was imported with: nil of a value for which only who added it vouches.
+	Origin *policy.Origin `json:"origin,omitempty"`
 }
 
 // The errors of this package, wrapped with what was wrong.
@@ -104,7 +107,14 @@ func (v Value) check() error {
 	case !v.Expires.IsZero() && !v.NotBefore.Before(v.Expires):
 		return fmt.Errorf("value %.64q expires before it begins to count", v.Value)
 	}
-	for _, text := range []string{v.AddedBy, v.Provenance, v.Note} {
+	texts := []string{v.AddedBy, v.Provenance, v.Note}
+	if o := v.Origin; o != nil {
+		if o.Statement == "" || o.Key == "" {
+			return fmt.Errorf("value %.64q has an origin without a statement or a key", v.Value)
+		}
+		texts = append(texts, o.Statement, o.Key, o.Builder, o.Repository, o.Workflow, o.Ref, o.Commit, o.Image)
+	}
+	for _, text := range texts {
 		if len(text) > MaxText || !utf8.ValidString(text) {
 			return fmt.Errorf("a text of value %.64q is not UTF-8 of at most %d bytes", v.Value, MaxText)
 		}
@@ -181,6 +191,15 @@ func (s Set) Put(v Value) (Set, error) {
 // Retire returns the set with a value that no longer counts. Retiring it again changes nothing.
 func (s Set) Retire(value string) (Set, error) {
 	return s.change(value, func(v *Value) { v.State = Retired })
+}
+
+// Activate returns the set with a staged value that counts from now on. Activating it again changes nothing; a retired one is refused, because whoever
+// brings it back should say so by putting it.
+func (s Set) Activate(value string) (Set, error) {
+	if v, ok := s.Find(value); ok && v.State == Retired {
+		return Set{}, fmt.Errorf("%w: value %.64q of %s is retired; put it again if it is to count", ErrInvalid, v.Value, s.Name)
+	}
+	return s.change(value, func(v *Value) { v.State = Active })
 }
 
 // Matched returns the set with a value that evidence matched at the given time. An earlier time than the one known changes nothing.

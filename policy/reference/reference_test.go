@@ -69,11 +69,21 @@ func TestChangesLeaveTheOriginal(t *testing.T) {
 		t.Errorf("retired %+v, removed %v", v, removed)
 	}
 	for name, err := range map[string]error{
-		"retire unknown": second(original.Retire("x")), "match unknown": second(original.Matched("x", noon)), "remove unknown": second(original.Remove("x")),
+		"retire unknown": second(original.Retire("x")), "activate unknown": second(original.Activate("x")), "match unknown": second(original.Matched("x", noon)), "remove unknown": second(original.Remove("x")),
 	} {
 		if !errors.Is(err, ErrNotFound) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	activated, err := original.Activate("c")
+	if v, _ := activated.Find("c"); err != nil || v.State != Active {
+		t.Errorf("activated: %+v, %v", v, err)
+	}
+	if same, err := activated.Activate("c"); err != nil || !reflect.DeepEqual(same, activated) {
+		t.Errorf("activated twice: %v, %v", same, err)
+	}
+	if _, err := retired.Activate("a"); !errors.Is(err, ErrInvalid) {
+		t.Errorf("a retired value is activated: %v", err)
 	}
 	if _, err := original.Remove("a"); !errors.Is(err, ErrInvalid) {
 		t.Errorf("an active value is removed: %v", err)
@@ -95,7 +105,11 @@ func TestPutRefuses(t *testing.T) {
 		"never":             func(v *Value) { v.AddedAt = time.Time{} },
 		"expires first":     func(v *Value) { v.NotBefore, v.Expires = noon, noon },
 		"long note":         func(v *Value) { v.Note = strings.Repeat("x", MaxText+1) },
-		"year 10000":        func(v *Value) { v.Expires = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) },
+		"no statement":      func(v *Value) { v.Origin = &policy.Origin{Key: "k"} },
+		"a long commit": func(v *Value) {
+			v.Origin = &policy.Origin{Key: "k", Statement: "s", Commit: strings.Repeat("x", MaxText+1)}
+		},
+		"year 10000": func(v *Value) { v.Expires = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) },
 	} {
 		v := value("a", Active)
 		change(&v)
@@ -138,6 +152,7 @@ func TestSnapshot(t *testing.T) {
 	upper := strings.Repeat("AB", 24)
 	limited := value("limited", Active)
 	limited.NotBefore, limited.Expires = noon, noon.Add(time.Hour)
+	limited.Origin = &policy.Origin{Statement: "sha256:00", Key: "release", Repository: "https://github.com/acme/payments", Commit: "ab12"}
 	snapshot, err := NewSnapshot([]Set{
 		setOf(t, "images", value(upper, Active), value("staged", Staged), value("retired", Retired), limited), setOf(t, "none"),
 		setOf(t, "inactive", value("staged", Staged), value("retired", Retired)),
@@ -158,6 +173,9 @@ func TestSnapshot(t *testing.T) {
 		if !ok || values.Contains(tc.value) != tc.want {
 			t.Errorf("%q at %v: want %v", tc.value, tc.at, tc.want)
 		}
+	}
+	if values, _ := snapshot.Lookup("images", noon); values.(policy.Origins).Origin("limited") != limited.Origin || values.(policy.Origins).Origin("staged") != nil {
+		t.Error("the snapshot does not say where a value comes from")
 	}
 	for _, name := range []string{"none", "inactive", "unknown"} {
 		if _, ok := snapshot.Lookup(name, noon); ok {
@@ -188,6 +206,9 @@ func seeds(t testing.TB) [][]byte {
 	full := value(strings.Repeat("0f", 48), Active)
 	full.NotBefore, full.Expires, full.LastMatched = noon, noon.Add(time.Hour), noon.Add(time.Minute)
 	full.Provenance, full.Note = "sha256:00", "build 7 <&>"
+	full.Origin = &policy.Origin{
+		Statement: "sha256:00", Key: "release", Builder: "b", Repository: "https://github.com/acme/payments", Workflow: "w.yml", Ref: "refs/heads/main", Commit: "ab12", Image: "i",
+	}
 	var out [][]byte
 	for _, s := range []Set{setOf(t, "empty"), setOf(t, "images", full, value("b", Staged), value("c", Retired))} {
 		text, err := Encode(s)

@@ -9,11 +9,17 @@ import (
 
 // Snapshot is all sets of one namespace at one moment, compiled for lookups. It is immutable and safe for concurrent use.
 type Snapshot struct {
-	sets map[string]map[string]window
+	sets map[string]map[string]counted
 }
 
 // window is when an active value counts.
 type window struct{ from, until time.Time }
+
+// counted is an active value.
+type counted struct {
+	window
+	origin *policy.Origin
+}
 
 func (w window) holds(at time.Time) bool {
 	return !at.Before(w.from) && (w.until.IsZero() || at.Before(w.until))
@@ -21,7 +27,7 @@ func (w window) holds(at time.Time) bool {
 
 // NewSnapshot compiles sets. Two of one name, or one that [Set.Check] refuses, are an error.
 func NewSnapshot(sets []Set) (*Snapshot, error) {
-	s := &Snapshot{sets: make(map[string]map[string]window, len(sets))}
+	s := &Snapshot{sets: make(map[string]map[string]counted, len(sets))}
 	for _, set := range sets {
 		if err := set.Check(); err != nil {
 			return nil, err
@@ -40,7 +46,7 @@ func (s *Snapshot) With(set Set) (*Snapshot, error) {
 	if err := set.Check(); err != nil {
 		return nil, err
 	}
-	next := &Snapshot{sets: make(map[string]map[string]window, len(s.sets)+1)}
+	next := &Snapshot{sets: make(map[string]map[string]counted, len(s.sets)+1)}
 	for name, values := range s.sets {
 		next.sets[name] = values
 	}
@@ -48,11 +54,11 @@ func (s *Snapshot) With(set Set) (*Snapshot, error) {
 	return next, nil
 }
 
-func compile(set Set) map[string]window {
-	values := make(map[string]window, len(set.Values))
+func compile(set Set) map[string]counted {
+	values := make(map[string]counted, len(set.Values))
 	for _, v := range set.Values {
 		if v.State == Active {
-			values[v.Value] = window{v.NotBefore, v.Expires}
+			values[v.Value] = counted{window{v.NotBefore, v.Expires}, v.Origin}
 		}
 	}
 	return values
@@ -79,7 +85,7 @@ func (s *Snapshot) Lookup(name string, at time.Time) (policy.Values, bool) {
 
 // current is one set at one time.
 type current struct {
-	values map[string]window
+	values map[string]counted
 	at     time.Time
 }
 
@@ -88,3 +94,6 @@ func (c current) Contains(value string) bool {
 	w, ok := c.values[value]
 	return ok && w.holds(c.at)
 }
+
+// Origin implements policy.Origins.
+func (c current) Origin(value string) *policy.Origin { return c.values[value].origin }

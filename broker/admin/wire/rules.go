@@ -7,6 +7,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker"
 	"github.com/vouchsafe/vouchsafe/broker/access"
 	"github.com/vouchsafe/vouchsafe/policy"
+	"github.com/vouchsafe/vouchsafe/policy/provenance"
 	"github.com/vouchsafe/vouchsafe/policy/reference"
 )
 
@@ -15,6 +16,8 @@ const (
 	maxPolicy = 6*policy.MaxSource + DefaultLimit
 	// maxReferences bounds a thousand values with their provenance, in bytes.
 	maxReferences = 2 << 20
+	// maxImport bounds a document in base64 with the values that it is held against, in bytes.
+	maxImport = provenance.MaxDocument/3*4 + 1<<20
 )
 
 var (
@@ -56,6 +59,22 @@ var (
 	PutReferences = Endpoint[ReferencesPut, reference.Set]{Operation{
 		ID: "putReferences", Method: "POST", Path: "/v1/admin/references/{name}", Roles: []access.Role{access.Author}, Limit: maxReferences,
 		Summary: "Add values to a set, or replace them; active ones need the role approver too",
+	}}
+	ImportReferences = Endpoint[ReferencesImport, broker.Imported]{Operation{
+		ID: "importReferences", Method: "POST", Path: "/v1/admin/reference-import/{name}", Roles: []access.Role{access.Author}, Limit: maxImport,
+		Summary: "Add the values of a document to a set, staged, after verifying what is signed of it; to have them count at once needs the role approver too",
+	}}
+	ActivateReferences = Endpoint[ReferencesActivate, reference.Set]{Operation{
+		ID: "activateReferences", Method: "POST", Path: "/v1/admin/reference-activate/{name}", Roles: []access.Role{access.Approver}, Limit: maxReferences,
+		Summary: "Have staged values of a set count",
+	}}
+	ReferenceUses = Endpoint[ReferenceName, broker.ReferenceUses]{Operation{
+		ID: "referenceUses", Method: "GET", Path: "/v1/admin/reference-uses/{name}", Roles: readRules,
+		Summary: "Say which active policies name a set, and when its values were last matched",
+	}}
+	ReferenceReleases = Endpoint[ReferenceReleasesQuery, List[broker.ReferenceRelease]]{Operation{
+		ID: "referenceReleases", Method: "POST", Path: "/v1/admin/reference-releases/{name}", Roles: []access.Role{access.Approver, access.Auditor}, Limit: maxReferences,
+		Summary: "Search for secrets that values of a set let pass, and that are still held. A page may have none, and still a next one",
 	}}
 	RetireReferences = Endpoint[ReferencesRetire, reference.Set]{Operation{
 		ID: "retireReferences", Method: "POST", Path: "/v1/admin/reference-retire/{name}", Roles: []access.Role{access.Approver}, Limit: maxReferences,
@@ -142,6 +161,34 @@ type ReferencePut struct {
 	Expires    time.Time       `json:"expires,omitzero" doc:"counts until then"`
 	Provenance string          `json:"provenance,omitempty" doc:"digest or URI of the statement it was taken from"`
 	Note       string          `json:"note,omitempty" doc:"for people"`
+}
+
+// ReferencesImport is a document of reference values.
+type ReferencesImport struct {
+	ReferenceName
+	Format    broker.ImportFormat `json:"format" doc:"dsse: an in-toto statement with SLSA provenance in a DSSE envelope; cosign: the signed payload of an OCI image; kbs: a registration message; json: a list of values"`
+	Document  []byte              `json:"document" doc:"at most 1 MiB"`
+	Signature string              `json:"signature,omitempty" doc:"of cosign: base64, as it stands beside the payload"`
+	Artefact  string              `json:"artefact,omitempty" doc:"of dsse and cosign: sha256: and hex of the OCI manifest that the document is attached to"`
+	Source    string              `json:"source,omitempty" doc:"of kbs: which name of the message; needed when it has several"`
+	Values    []string            `json:"values,omitempty" doc:"of dsse and cosign: the values that it must state, which are imported; all when absent"`
+	NotBefore time.Time           `json:"not_before,omitzero" doc:"they count from then on"`
+	Expires   time.Time           `json:"expires,omitzero" doc:"they count until then"`
+	Note      string              `json:"note,omitempty" doc:"for people"`
+	Activate  bool                `json:"activate,omitempty" doc:"have them count at once"`
+}
+
+// ReferencesActivate are staged values that are to count.
+type ReferencesActivate struct {
+	ReferenceName
+	Values []string `json:"values" doc:"1 to 1000"`
+}
+
+// ReferenceReleasesQuery says for which values of a set to search.
+type ReferenceReleasesQuery struct {
+	ReferenceName
+	Values []string `json:"values,omitempty" doc:"all of the set when absent"`
+	After  string   `json:"after,omitempty" doc:"the next of the page before"`
 }
 
 // ReferencesRetire are values that are to count no more.
