@@ -299,6 +299,15 @@ func TestGateRefusesEveryWay(t *testing.T) {
 		o.must(err)
 		return second(o.ActivateRego(ctx, who, ns, broker.RegoResource, broker.RegoResourceID, info.Versions[0].Version))
 	}
+	o.must(second(o.ImportReferences(ctx, who, ns, broker.Import{Set: "root-image", Format: broker.ImportPlain, Document: []byte(`[{"value":"staged"}]`)})))
+	calls["ImportReferences"] = func() error {
+		return second(o.ImportReferences(ctx, who, ns, broker.Import{
+			Set: "root-image", Format: broker.ImportPlain, Document: []byte(`[{"value":"imported"}]`), Activate: true,
+		}))
+	}
+	calls["ActivateReferences"] = func() error {
+		return second(o.ActivateReferences(ctx, who, ns, "root-image", []string{"staged"}))
+	}
 	calls["PutRegoReferences"] = func() error {
 		return o.PutRegoReferences(ctx, who, ns, map[string]broker.RegoReference{"v": {Value: []byte("1")}})
 	}
@@ -342,7 +351,8 @@ func TestGateRefusesEveryWay(t *testing.T) {
 		RecordDataKeyRotation Audit AuditLogs CheckSecret RevokeLease Challenge Attest AttestAndRelease Release Token Bearer Passport Lease Replay Keys Kinds Log LogKey LogOf OwnSlot
 		SessionLifetime Purpose Queued Ready SourceKinds Issued TendLeases
 		PutPolicy PutApprovalRules ApprovalRules ApprovalRulesHistory PolicyHistory Propose Proposal Proposals ApproveProposal WithdrawProposal AcknowledgeBreakGlass
-		Rego RegoPolicies RegoReferences CreateNamespace Namespaces SetQuota Serves Entries`)
+		Rego RegoPolicies RegoReferences CreateNamespace Namespaces SetQuota Serves Entries
+		ReferenceUses ReferenceReleases TendReferences`)
 	for _, name := range methods() {
 		if tried[name] == slices.Contains(harmless, name) {
 			t.Errorf("Broker.%s: tried %v. If it changes what judges requests, have it called here; if not, say so in harmless", name, tried[name])
@@ -441,7 +451,7 @@ func TestGateIsTheOneWay(t *testing.T) {
 		"deskKey":          {"openDesk"},
 		"counting":         {"changeReferences", "plannedReferences", "setsOf"},
 		"policyKey":        {"ApplyPolicy", "Policies", "PutPolicy", "activation", "policyRecord", "readPolicies", "roomForPolicy"},
-		"changeReferences": {"PutReferences", "RetireReferences"},
+		"changeReferences": {"ActivateReferences", "ImportReferences", "PutReferences", "RetireReferences"},
 		"commitProposal":   {"Propose"},
 	} {
 		slices.Sort(want)

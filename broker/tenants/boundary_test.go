@@ -41,7 +41,7 @@ var crossings = map[string]expect{
 	"putApprovalRules":      own, "getApprovalRules": own, "activateApprovalRules": missing, "approvalRulesHistory": own,
 	"listRego": own, "getRego": missing, "putRego": own, "activateRego": missing, "retireRego": missing, "getRegoReferences": own, "putRegoReferences": own,
 	"listReferences": own, "getReferences": missing, "putReferences": own, "retireReferences": missing,
-	"importReferences": own, "activateReferences": missing, "referenceUses": missing, "referenceReleases": missing,
+	"importReferences": own, "activateReferences": missing, "referenceUses": missing, "referenceReleases": own,
 	"listDecisions": own, "explain": missing,
 	"listEnrolments": own, "beginEnrolment": own, "completeEnrolment": missing, "revokeEnrolment": missing,
 	"whoAmI": own, "createToken": own, "revokeToken": forbidden,

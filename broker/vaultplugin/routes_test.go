@@ -27,6 +27,7 @@ var elsewhere = map[string]string{
 	"whoAmI":            "Vault knows who calls: auth/token/lookup-self",
 	"listNamespaces":    "a mount is a tenant", "createNamespace": "a mount is a tenant", "setQuota": "a mount is a tenant: Vault's quotas",
 	"entries": "a mount's log is its own: its tiles", "entriesOf": "a mount has one log",
+	"replayPolicy":     "its answer is a stream of lines, which no path of Vault gives",
 	"importReferences": "the keys that sign statements are settings of a server",
 }
 

@@ -78,7 +78,7 @@ var layers = []layer{
 	{"broker/tenants", []string{"broker"}},
 	{"broker/server", []string{"attest", "broker", "store"}},
 	{"broker/node", []string{
-		"attest", "store", "broker", "broker/access", "broker/api", "broker/callers", "broker/data", "broker/endorse", "broker/intake", "broker/kbs", "broker/server",
+		"attest", "policy", "store", "broker", "broker/access", "broker/api", "broker/callers", "broker/data", "broker/endorse", "broker/intake", "broker/kbs", "broker/server",
 		"broker/session", "broker/source", "broker/tenants",
 	}},
 	{"broker/dev", []string{
