@@ -114,6 +114,22 @@ func recordDesk(ctx context.Context, c *admin.Client, source string, must, may f
 	must(c.ApprovalRulesHistory(ctx))
 }
 
+// recordTenants uses the endpoints of namespaces and of who calls, and those of reference values with a life.
+func recordTenants(ctx context.Context, c *admin.Client, source string, must, may func(any, error)) {
+	must(c.WhoAmI(ctx))
+	must(c.CreateNamespace(ctx, wire.NamespaceQuota{Name: "abuse"}))
+	must(c.SetQuota(ctx, wire.NamespaceQuota{Name: "abuse", Quota: broker.Quota{Secrets: 1}}))
+	must(c.Namespaces(ctx, wire.Page{Limit: 3}))
+	must(c.Entries(ctx, wire.EntriesQuery{From: 1, Limit: 2}))
+	may(c.EntriesOf(ctx, wire.LogEntriesQuery{EntriesQuery: wire.EntriesQuery{From: 1, Limit: 2}}))
+	set := wire.ReferenceName{Name: "imported"}
+	must(c.ImportReferences(ctx, wire.ReferencesImport{ReferenceName: set, Format: broker.ImportPlain, Document: []byte(`[{"value":"00ff"}]`)}))
+	must(c.ActivateReferences(ctx, wire.ReferencesActivate{ReferenceName: set, Values: []string{"00ff"}}))
+	must(c.ReferenceUses(ctx, set.Name))
+	must(c.ReferenceReleases(ctx, wire.ReferenceReleasesQuery{ReferenceName: set, Values: []string{"00ff"}}))
+	must(c.Replay(ctx, wire.Replay{Source: source, Filename: "abuse.yaml"}, nil))
+}
+
 // recordAll uses every endpoint once, as its clients do, and returns the requests. Those that cannot succeed are in it, too.
 func recordAll(t *testing.T, p *process) []*rawRequest {
 	t.Helper()
@@ -146,6 +162,7 @@ func recordAll(t *testing.T, p *process) []*rawRequest {
 	must(c.Policies(ctx, wire.Page{}))
 	may(c.RetirePolicy(ctx, "other"))
 	recordDesk(ctx, c, source, must, may)
+	recordTenants(ctx, c, source, must, may)
 	set := wire.ReferenceName{Name: "abuse"}
 	must(c.PutReferences(ctx, wire.ReferencesPut{ReferenceName: set, Values: []wire.ReferencePut{{Value: "00ff", Note: "it"}}}))
 	must(c.References(ctx, set.Name))

@@ -32,10 +32,13 @@ func (p *program) importKBS() *cobra.Command {
 		Long: `Bring over what a Confidential Containers key broker (Trustee) keeps in files: its repository of resources, its Rego policies and its
 reference values. DIR is its folder, such as /opt/confidential-containers; in it are looked for
 
-  kbs/repository/REPOSITORY/TYPE/TAG, or repository/…       resources, which become secrets
-  kbs/policy.rego, or policy.rego                           the resource policy
-  *.rego below attestation-service                          attestation policies, by the name of the file: default_cpu.rego
-  reference_values.json, or reference_value                 reference values, in a file or as a folder of files
+  kbs/repository/REPOSITORY/TYPE/TAG  resources, which become secrets; or
+                                      below repository/
+  kbs/policy.rego, or policy.rego     the resource policy
+  *.rego below attestation-service    attestation policies, by the name of
+                                      the file: default_cpu.rego
+  reference_values.json               reference values, in a file or, in
+                                      reference_value, a file for each
 
 The command can be run again: what is there already is not written again. A resource is known by a label with the size and time of its file, and one
 that the broker has from elsewhere is left alone. Policies are kept as drafts until --activate has them judge. With them comes the release policy

@@ -91,7 +91,7 @@ func (p *program) auditEntries() *cobra.Command {
 		which int
 	)
 	c := &cobra.Command{
-		Use: "entries", Short: "Print the entries of one namespace in the audit log, each proved", Args: cobra.NoArgs,
+		Use: "entries", Short: "Print one namespace's entries of the audit log, each proved", Args: cobra.NoArgs,
 		Long: `Print the entries of one namespace, one line each; with --format=json as they are in the log. Each comes with the proof that it is in the log, which is verified
 with the log's key. An auditor of the namespace may; the whole log, and that nothing was left out of it, is for auditors of all namespaces.`,
 	}
