@@ -16,7 +16,7 @@ const (
 	// DocumentKind is the member kind of a document that states a set.
 	DocumentKind = "ReferenceSet"
 	// MaxDocument is the largest such document in bytes: some five thousand values with a note each.
-	MaxDocument = 1 << 20
+	MaxDocument = policy.MaxDocument
 )
 
 // Stated is a set as a document states it:
