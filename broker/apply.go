@@ -122,7 +122,7 @@ func (p *applyPlan) refusal() *Error {
 	for _, item := range p.waiting() {
 		lines = append(lines, fmt.Sprintf("%s: %s", item.title(), item.Needs))
 	}
-	return needsApproval("nothing was applied, because this may not be changed alone; have it proposed:\n%s", strings.Join(lines, "\n"))
+	return needsApproval("nothing was applied, because this may not be changed alone; with --propose it is proposed, and the rest applied:\n%s", strings.Join(lines, "\n"))
 }
 
 // applyNow makes the part of a plan that waits for nobody, if nothing has changed since it was made.

@@ -182,7 +182,7 @@ func (b *Broker) planApply(ctx context.Context, who access.Caller, namespace str
 		return nil, err
 	}
 	p.arrange(judging, stated)
-	if approver := authorizeIn(who, namespace, access.Approver); approver != nil {
+	if approver := authorizeIn(who, namespace, access.Approver); approver != nil && authorizeIn(who, namespace, access.Author) == nil {
 		for _, item := range p.now() {
 			if item.counts || item.senior {
 				item.Needs = asError(approver).Message
