@@ -23,8 +23,8 @@ func documentFlags(c *cobra.Command, paths *[]string, prune *bool) {
 
 func (p *program) applyCommand() *cobra.Command {
 	var (
-		paths   []string
-		in      wire.ApplyDocuments
+		paths []string
+		in    wire.ApplyDocuments
 		quiet bool
 	)
 	c := &cobra.Command{

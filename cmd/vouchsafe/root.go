@@ -108,7 +108,7 @@ code is the broker's, or "failed" where no broker said it.`,
 		p.devCommand(), p.initCommand(), p.serverCommand(),
 		p.secretCommand(), p.leaseCommand(), p.applyCommand(), p.diffCommand(), p.exportCommand(), p.policyCommand(), p.approvalRulesCommand(), p.referenceCommand(), p.explainCommand(), p.decisionsCommand(), p.auditCommand(),
 		p.tokenCommand(), p.keyCommand(), p.enrolmentCommand(), p.backupCommand(),
-		p.evidenceCommand(), p.collateralCommand(), p.measureCommand(), p.storeCommand(), p.vaultCommand(), p.restoreCommand(), p.versionCommand(),
+		p.evidenceCommand(), p.collateralCommand(), p.measureCommand(), p.schemaCommand(), p.storeCommand(), p.vaultCommand(), p.restoreCommand(), p.versionCommand(),
 	)
 	root.SetVersionTemplate("{{.Version}}\n")
 	cli.Prepare(root)
