@@ -2,12 +2,15 @@ package broker_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/vouchsafe/vouchsafe/broker"
 	"github.com/vouchsafe/vouchsafe/broker/access"
 	"github.com/vouchsafe/vouchsafe/broker/brokertest"
+	"github.com/vouchsafe/vouchsafe/policy/reference"
 )
 
 // referenceDocument states a set of values that count.
@@ -137,18 +140,19 @@ func TestApplyRefuses(t *testing.T) {
 		code      broker.Code
 		text      string
 	}{
-		"nothing":         {who, broker.Apply{}, nil, broker.CodeInvalid, "no documents"},
-		"one is bad":      {who, broker.Apply{}, []string{good, "kind: ReleasePolicy"}, broker.CodeInvalid, "1.yaml:1:"},
-		"no YAML":         {who, broker.Apply{}, []string{good, "\t"}, broker.CodeInvalid, "1.yaml:"},
-		"another kind":    {who, broker.Apply{}, []string{"kind: Secret"}, broker.CodeInvalid, `"Secret" is no kind`},
-		"twice":           {who, broker.Apply{}, []string{good, good}, broker.CodeInvalid, `0.yaml and 1.yaml both state the policy "plain"`},
-		"approvals":       {who, broker.Apply{}, []string{good, o.document("root-key", "root/*", "two")}, broker.CodeApproval, `the policy "root-key": approvals: 2 by rule root`},
-		"no reason":       {who, broker.Apply{Propose: true}, []string{good}, broker.CodeInvalid, "a reason is needed"},
-		"another base":    {who, broker.Apply{Base: first.Base}, []string{good, referenceDocument("x", "y")}, broker.CodeConflict, "has changed since this was planned"},
-		"author":          {author, broker.Apply{}, []string{good}, broker.CodeApproval, "needs the role approver"},
-		"auditor":         {auditor, broker.Apply{}, []string{good}, broker.CodeForbidden, "author"},
-		"author retires":  {author, broker.Apply{Prune: true}, []string{good}, broker.CodeApproval, `"root-key"`},
-		"reserved prefix": {who, broker.Apply{Base: "sha256:00"}, []string{good}, broker.CodeConflict, "changed"},
+		"nothing":        {who, broker.Apply{}, nil, broker.CodeInvalid, "no documents"},
+		"one is bad":     {who, broker.Apply{}, []string{good, "kind: ReleasePolicy"}, broker.CodeInvalid, "1.yaml:1:"},
+		"no YAML":        {who, broker.Apply{}, []string{good, "\t"}, broker.CodeInvalid, "1.yaml:"},
+		"another kind":   {who, broker.Apply{}, []string{"kind: Secret"}, broker.CodeInvalid, `"Secret" is no kind`},
+		"too many":       {who, broker.Apply{}, slices.Repeat([]string{good}, broker.MaxPage+1), broker.CodeInvalid, "at most"},
+		"twice":          {who, broker.Apply{}, []string{good, good}, broker.CodeInvalid, `0.yaml and 1.yaml both state the policy "plain"`},
+		"approvals":      {who, broker.Apply{}, []string{good, o.document("root-key", "root/*", "two")}, broker.CodeApproval, `the policy "root-key": approvals: 2 by rule root`},
+		"no reason":      {who, broker.Apply{Propose: true}, []string{good}, broker.CodeInvalid, "a reason is needed"},
+		"another base":   {who, broker.Apply{Base: first.Base}, []string{good, referenceDocument("x", "y")}, broker.CodeConflict, "has changed since this was planned"},
+		"author":         {author, broker.Apply{}, []string{good}, broker.CodeApproval, "needs the role approver"},
+		"auditor":        {auditor, broker.Apply{}, []string{good}, broker.CodeForbidden, "author"},
+		"author retires": {author, broker.Apply{Prune: true}, []string{good}, broker.CodeApproval, `"root-key"`},
+		"no such base":   {who, broker.Apply{Base: "sha256:00"}, []string{good}, broker.CodeConflict, "changed"},
 	} {
 		err := o.applyAs(c.who, c.in, c.documents...)
 		if codeOf(err) != c.code || !strings.Contains(err.Error(), c.text) {
@@ -267,4 +271,52 @@ func TestApplyInOrder(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestApplyRaces has several apply at once, at two brokers of the store: each is made as a whole, or not at all.
+func TestApplyRaces(t *testing.T) {
+	o := openPlain(t)
+	other, err := broker.New(t.Context(), configOf(t, o.Broker))
+	o.must(err)
+	made := 0
+	for round := range 10 {
+		var wg sync.WaitGroup
+		results := make([]error, 4)
+		for i := range results {
+			b := []*broker.Broker{o.Broker.Broker, other}[i%2]
+			wg.Go(func() {
+				text := fmt.Sprintf("r%dx%d", round, i)
+				results[i] = second(b.Apply(t.Context(), o.person("ci"), ns,
+					apply(broker.Apply{}, o.document("x", "x/*", text), o.document("y", "y/*", text), referenceDocument("z", text))))
+			})
+		}
+		wg.Wait()
+		for i, err := range results {
+			switch code := codeOf(err); {
+			case code == "":
+				made++
+			case code == broker.CodeConflict:
+			case code == broker.CodeUnavailable && !o.Data.Store.Atomic():
+			default:
+				t.Errorf("%d: %v", i, err)
+			}
+		}
+		if !o.Data.Store.Atomic() {
+			continue
+		}
+		set, err := o.References(t.Context(), o.Admin, ns, "z")
+		o.must(err)
+		counts := slices.DeleteFunc(slices.Clone(set.Values), func(v reference.Value) bool { return v.State != reference.Active })
+		for _, name := range []string{"x", "y"} {
+			_, source, err := o.Policy(t.Context(), o.Admin, ns, name, 0)
+			o.must(err)
+			if len(counts) != 1 || !strings.Contains(string(source), counts[0].Value) {
+				t.Fatalf("round %d: %s is of another apply than %v: %s", round, name, counts, source)
+			}
+		}
+	}
+	if made == 0 {
+		t.Error("none was made")
+	}
+	entriesOf(t, o.Broker)
 }

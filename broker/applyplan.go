@@ -37,6 +37,9 @@ func parseDocuments(documents []Document) (*statedDocuments, error) {
 	if len(documents) == 0 {
 		return nil, invalid("there are no documents to apply")
 	}
+	if len(documents) > MaxPage {
+		return nil, invalid("%d documents; apply at most %d at once", len(documents), MaxPage)
+	}
 	s := &statedDocuments{policies: map[string]*policy.Policy{}, sets: map[string]reference.Stated{}, files: map[documentID]string{}}
 	for _, d := range documents {
 		id, err := s.parse(d)

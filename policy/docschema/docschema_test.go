@@ -169,7 +169,7 @@ kind: PolicyTests
 metadata: {name: app}
 tests:
   - name: an old image
-    claims: {file: claims.json, set: {measurement: "00", tpm.pcrs[7]: "01"}, unset: [debug]}
+    claims: {file: claims.json, set: {measurement: "00", debug: true}, unset: [debug]}
     reference: {images: ["00ff"], none: []}
     secret: app/key
     time: 2026-01-01T00:00:00Z
