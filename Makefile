@@ -48,6 +48,7 @@ generate:
 	$(GO) test -count=1 -run '^TestOpenAPI$$' ./broker/api -update
 	$(GO) test -count=1 -run '^TestRolesPage$$' ./broker/tenants -update
 	VOUCHSAFE_UPDATE=1 $(GO) test -count=1 -run '^TestReference$$' ./cmd/vouchsafe ./cmd/vouchsafe-agent
+	VOUCHSAFE_UPDATE=1 $(GO) test -count=1 -run '^TestFiles$$' ./policy/docschema
 
 ## accept: the long runs: 300 crashes, every failure of Vault, 200,000 inputs a parser, 100,000 requests, the core on every store
 accept: setup

@@ -114,6 +114,16 @@ type Event struct {
 	Proposal  string        `json:"proposal,omitempty"`  // id of the proposal that was made, approved or carried out
 	Approvals []string      `json:"approvals,omitempty"` // subjects of the approvals that a proposal had when it was carried out
 	Reason    string        `json:"reason,omitempty"`    // as whoever did it gave it
+	Changes   []EventChange `json:"changes,omitempty"`   // of apply: all that was changed, together
+}
+
+// EventChange is one of the changes that were made together.
+type EventChange struct {
+	Type      string `json:"type"` // as that of an event of this change alone
+	Object    string `json:"object"`
+	Version   uint64 `json:"version,omitempty"`
+	Digest    string `json:"digest,omitempty"`
+	Activated bool   `json:"activated,omitempty"`
 }
 
 // EventSecret is one secret in a release event.
@@ -150,6 +160,7 @@ const (
 	EventLeaseRevoke       = "lease.revoke"
 	EventPolicyDraft       = "policy.draft"
 	EventPolicyApply       = "policy.apply" // and it judges
+	EventApply             = "apply"        // several documents at once
 	EventPolicyActivate    = "policy.activate"
 	EventPolicyRetire      = "policy.retire"
 	EventPolicyRollback    = "policy.rollback"

@@ -278,6 +278,17 @@ func TestGateRefusesEveryWay(t *testing.T) {
 		"ActivateApprovalRules": func() error {
 			return second(o.ActivateApprovalRules(ctx, who, ns, rules.Versions[len(rules.Versions)-1].Version))
 		},
+		"Apply":            func() error { return o.applyAs(who, broker.Apply{}, o.document("root-key", "root/*", "two")) },
+		"Apply moved":      func() error { return o.applyAs(who, broker.Apply{}, o.document("root-key", "elsewhere/*", "two")) },
+		"Apply new":        func() error { return o.applyAs(who, broker.Apply{}, o.document("another", "*/x", "two")) },
+		"Apply references": func() error { return o.applyAs(who, broker.Apply{}, referenceDocument("root-image", "v")) },
+		"Apply rules": func() error {
+			return o.applyAs(who, broker.Apply{}, strings.ReplaceAll(twoForRoot, "approvals: 2", "approvals: 1"))
+		},
+		"Apply prune": func() error { return o.applyAs(who, broker.Apply{Prune: true}, referenceDocument("others", "v")) },
+		"Apply beside": func() error {
+			return o.applyAs(who, broker.Apply{}, referenceDocument("others", "v"), o.document("root-key", "root/*", "two"))
+		},
 		"ActivateApprovalRules retire": func() error { return second(o.ActivateApprovalRules(ctx, who, ns, 0)) },
 		"ActivateProposal": func() error {
 			p, err := o.Propose(ctx, who, ns, broker.Change{Type: broker.ChangePolicyActivate, Name: "root-key", Version: old}, "why")
@@ -438,19 +449,21 @@ func TestGateIsTheOneWay(t *testing.T) {
 		"gateProposal":     {"gate"},
 		"gateRollback":     {"gate"},
 		"activate":         {"activation", "rulesActivation"}, // of a record
-		"activation":       {"ActivatePolicy", "ApplyPolicy", "RollBack", "plannedPolicy"},
-		"rulesActivation":  {"ActivateApprovalRules", "plannedRules"},
-		"recounting":       {"changeReferences", "plannedReferences"},
+		"activation":       {"ActivatePolicy", "ApplyPolicy", "RollBack", "plannedPolicy", "policy"},
+		"rulesActivation":  {"ActivateApprovalRules", "plannedRules", "rules"},
+		"recounting":       {"changeReferences", "plannedReferences", "set"},
 		"planned":          {"carryOut", "complete", "demandOf", "standing"},
 		"carryOut":         {"ActivateProposal"},
-		"alter":            {"ActivateApprovalRules", "ActivatePolicy", "ActivateProposal", "ApplyPolicy", "RollBack", "changeReferences"},
+		"alter":            {"ActivateApprovalRules", "ActivatePolicy", "ActivateProposal", "ApplyPolicy", "RollBack", "applyNow", "changeReferences"},
+		"planApply":        {"Apply", "applyNow"},
+		"together":         {"applyHarmless", "applyNow"},
 		"policyVersionKey": {"addPolicyVersion", "policySource", "Policy", "readPolicies"},
 		"rulesVersionKey":  {"ApprovalRules", "PutApprovalRules", "rulesVersion"},
-		"referenceKey":     {"ReferenceSets", "changeReferences", "plannedReferences", "readReferences", "referenceSet", "touch"},
+		"referenceKey":     {"ReferenceSets", "changeReferences", "plannedReferences", "readReferences", "referenceSet", "set", "sets", "touch"},
 		"proposalKey":      {"ApproveProposal", "WithdrawProposal", "carryOut", "closing", "commitProposal", "proposal", "removals"},
 		"deskKey":          {"openDesk"},
-		"counting":         {"changeReferences", "plannedReferences", "setsOf"},
-		"policyKey":        {"ApplyPolicy", "Policies", "PutPolicy", "activation", "policyRecord", "readPolicies", "roomForPolicy"},
+		"counting":         {"changeReferences", "plannedReferences", "set", "setsOf"},
+		"policyKey":        {"ApplyPolicy", "Policies", "PutPolicy", "activation", "policies", "policy", "policyRecord", "readPolicies", "roomForPolicy"},
 		"changeReferences": {"ActivateReferences", "ImportReferences", "PutReferences", "RetireReferences"},
 		"commitProposal":   {"Propose"},
 	} {

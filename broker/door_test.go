@@ -178,6 +178,9 @@ func TestInvariant1NoAdministrativeMethodReturnsAPlaintext(t *testing.T) {
 		"PutPolicy": func() any {
 			return drop(b.PutPolicy(ctx, who, ns, broker.PutPolicy{Source: []byte(document("d", "a/*", "claims.vmpl == 0"))}))
 		},
+		"Apply": func() any {
+			return drop(b.Apply(ctx, who, ns, apply(broker.Apply{DryRun: true}, brokertest.AllowVirtual("x/*"))))
+		},
 		"PutApprovalRules": func() any {
 			return drop(b.PutApprovalRules(ctx, who, ns, broker.PutPolicy{Source: []byte(twoForRoot)}))
 		},

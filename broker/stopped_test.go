@@ -108,6 +108,16 @@ func changes() map[string]change {
 				_, err := b.Broker.ApplyPolicy(t.Context(), b.Admin, ns, "p", policyOf(named("change", n), named("p/change", n), "two"), false)
 				return err
 			}},
+		"apply documents": {event: broker.EventApply,
+			prepare: func(t *testing.T, b *brokertest.Broker, n int) {
+				_, err := b.Apply(t.Context(), b.Admin, ns, apply(broker.Apply{}, string(policyOf(named("doc", n), named("p/doc", n), "one"))))
+				mustDo(t, err)
+			},
+			do: func(t *testing.T, b *brokertest.Broker, n int) error {
+				_, err := b.Apply(t.Context(), b.Admin, ns, apply(broker.Apply{}, string(policyOf(named("doc", n), named("p/doc", n), "two")),
+					string(policyOf(named("other", n), named("p/other", n), "one")), referenceDocument(named("set", n), "v")))
+				return err
+			}},
 		"draft policy": {event: broker.EventPolicyDraft, do: func(t *testing.T, b *brokertest.Broker, n int) error {
 			_, err := b.Broker.ApplyPolicy(t.Context(), b.Admin, ns, "p", policyOf(named("draft", n), named("p/draft", n), "one"), true)
 			return err

@@ -16,6 +16,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/internal/fences"
 	"github.com/vouchsafe/vouchsafe/policy"
 	"github.com/vouchsafe/vouchsafe/policy/approval"
+	"github.com/vouchsafe/vouchsafe/policy/reference"
 )
 
 const root = ".."
@@ -90,6 +91,11 @@ func TestPolicies(t *testing.T) {
 		switch {
 		case strings.Contains(source, "kind: ApprovalRules"):
 			if _, err := approval.Parse("rules.yaml", []byte(source)); err != nil {
+				t.Errorf("%s: %v", where, err)
+			}
+			return
+		case strings.Contains(source, "kind: "+reference.DocumentKind):
+			if _, err := reference.ParseDocument("values.yaml", []byte(source)); err != nil {
 				t.Errorf("%s: %v", where, err)
 			}
 			return

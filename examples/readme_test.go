@@ -3,6 +3,7 @@ package examples_test
 import (
 	"bytes"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -66,20 +67,26 @@ func newPage(t *testing.T, example string, env []string, oldnew ...string) *page
 	p := &page{t: t, dir: t.TempDir(), here: strings.NewReplacer(oldnew...)}
 	p.env = append(os.Environ(), "PATH="+programs(t)+string(filepath.ListSeparator)+os.Getenv("PATH"), "TZ=UTC")
 	p.env = append(p.env, env...)
-	entries, err := os.ReadDir(example)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, entry := range entries {
-		text, err := os.ReadFile(filepath.Join(example, entry.Name()))
+	err := filepath.WalkDir(example, func(path string, entry fs.DirEntry, err error) error {
+		name, _ := filepath.Rel(example, path)
 		if err != nil {
-			t.Fatal(err)
+			return err
+		}
+		if entry.IsDir() {
+			return os.MkdirAll(filepath.Join(p.dir, name), 0o755)
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
 		}
 		info, err := entry.Info()
-		if err != nil {
-			t.Fatal(err)
+		if err == nil {
+			p.write(name, p.here.Replace(string(text)), info.Mode().Perm())
 		}
-		p.write(entry.Name(), p.here.Replace(string(text)), info.Mode().Perm())
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	t.Cleanup(p.stop)
 	return p

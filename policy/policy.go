@@ -11,6 +11,8 @@ import (
 const (
 	// MaxSource is the largest document in bytes: some hundred rules with room for comments.
 	MaxSource = 64 << 10
+	// MaxDocument is the largest document of any kind in bytes: a set of reference values may be longer than a policy.
+	MaxDocument = 1 << 20
 	// MaxRules is the largest number of rules in one policy; the built-in baseline is not counted.
 	MaxRules = 200
 	// MaxPatterns is the largest number of secret patterns in one policy.

@@ -16,6 +16,11 @@ func NewReader(source []byte) *Reader {
 	return &Reader{reader{source: slices.Clone(source)}}
 }
 
+// NewReaderOf is NewReader for a kind of document that may have another number of bytes than [MaxSource].
+func NewReaderOf(source []byte, most int) *Reader {
+	return &Reader{reader{source: slices.Clone(source), most: most}}
+}
+
 // Document returns the members of a document of the given kind that have the given names, and the mapping itself; nil when it cannot be read. It has
 // apiVersion and kind besides.
 func (r *Reader) Document(kind string, known ...string) (members map[string]*yaml.Node, root *yaml.Node) {

@@ -15,9 +15,9 @@ const TestsKind = "PolicyTests"
 var ErrOtherPolicy = errors.New("the tests are of another policy")
 
 // KindOf returns the members kind and metadata.name of a YAML document, as far as it has them, without judging the rest: for telling the documents of a
-// folder apart. What is longer than MaxSource has none.
+// folder apart. What is longer than MaxDocument has none.
 func KindOf(source []byte) (kind, name string, err error) {
-	if len(source) > MaxSource {
+	if len(source) > MaxDocument {
 		return "", "", nil
 	}
 	var document yaml.Node

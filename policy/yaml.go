@@ -2,6 +2,7 @@ package policy
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -23,14 +24,15 @@ type reader struct {
 	problems
 	source   []byte
 	kind     string                  // of the document; "" for a policy
+	most     int                     // bytes of the document; MaxSource when 0
 	misspelt map[*yaml.Node][]string // members that a mapping seems to have under a wrong name
 }
 
 // document parses the source into its root node. Anchors, aliases, tags, further documents and characters that do not show are refused: each
 // would let a document mean something else than what a reviewer reads.
 func (r *reader) document() *yaml.Node {
-	if len(r.source) > MaxSource {
-		r.add(Problem{Message: fmt.Sprintf("the document has %d bytes", len(r.source)), Expected: fmt.Sprintf("at most %d", MaxSource)})
+	if most := cmp.Or(r.most, MaxSource); len(r.source) > most {
+		r.add(Problem{Message: fmt.Sprintf("the document has %d bytes", len(r.source)), Expected: fmt.Sprintf("at most %d", most)})
 		return nil
 	}
 	if !utf8.Valid(r.source) {

@@ -72,6 +72,11 @@ func (c *Client) ActivateApprovalRules(ctx context.Context, version uint64) (bro
 	return call(ctx, c, wire.ActivateApprovalRules, wire.RulesActivate{Version: version})
 }
 
+// Apply makes what judges as documents state it, or says what differs. What is wrong with a document is in the Problems of an [*Error].
+func (c *Client) Apply(ctx context.Context, in wire.ApplyDocuments) (broker.ApplyResult, error) {
+	return call(ctx, c, wire.Apply, in)
+}
+
 // ApprovalRulesHistory tells what was done to the rules of approval.
 func (c *Client) ApprovalRulesHistory(ctx context.Context) (broker.PolicyHistory, error) {
 	return call(ctx, c, wire.ApprovalRulesHistory, wire.None{})

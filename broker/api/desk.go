@@ -70,6 +70,13 @@ func (a *API) routeDesk() {
 		}
 		return b.ActivateApprovalRules(ctx, who, a.namespace, in.Version)
 	})
+	bind(a, wire.Apply, func(ctx context.Context, who access.Caller, in wire.ApplyDocuments) (broker.ApplyResult, error) {
+		what := broker.Apply{Prune: in.Prune, Propose: in.Propose, DryRun: in.DryRun, Base: in.Base, Reason: in.Reason}
+		for _, d := range in.Documents {
+			what.Documents = append(what.Documents, broker.Document{Filename: d.Filename, Source: []byte(d.Source)})
+		}
+		return b.Apply(ctx, who, a.namespace, what)
+	})
 	bind(a, wire.ApprovalRulesHistory, func(ctx context.Context, who access.Caller, _ wire.None) (broker.PolicyHistory, error) {
 		return b.ApprovalRulesHistory(ctx, who, a.namespace)
 	})

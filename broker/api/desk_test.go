@@ -48,6 +48,7 @@ func (a *answers) runDesk(quote func(string) string) {
 		a.t.Fatalf("%s", answer)
 	}
 	run("rollBackPolicy", "/v1/admin/policy-rollback/desk", `{"reason":"a test"}`)
+	run("apply", "/v1/admin/apply", `{"documents":[{"source":`+quote(strings.Replace(brokertest.AllowVirtual("applied/*"), "allow-virtual", "applied", 1))+`,"filename":"applied.yaml"}],"reason":"a test"}`)
 	run("putApprovalRules", "/v1/admin/approval-rules", `{"source":`+quote(deskRules)+`,"reason":"a test"}`)
 	run("activateApprovalRules", "/v1/admin/approval-rules-activate", `{"version":1}`)
 	run("getApprovalRules", "/v1/admin/approval-rules", "")

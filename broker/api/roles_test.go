@@ -45,6 +45,7 @@ var bodies = map[string]string{
 	"activateProposal":      `{"reason":"x"}`,
 	"acknowledgeBreakGlass": `{"reason":"x"}`,
 	"putApprovalRules":      `{"source":"x"}`,
+	"apply":                 `{"documents":[],"dry_run":true}`,
 	"activateApprovalRules": `{"version":1}`,
 	"createNamespace":       `{"secrets":1}`,
 	"setQuota":              `{"secrets":1}`,

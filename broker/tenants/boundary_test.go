@@ -35,7 +35,7 @@ var crossings = map[string]expect{
 	"listSecrets": own, "getSecret": missing, "putSecret": own, "generateSecret": own, "activateSecret": missing, "destroySecret": missing, "checkSecret": missing,
 	"revokeLease": missing, "listLeases": own,
 	"listPolicies": own, "getPolicy": missing, "applyPolicy": own, "activatePolicy": missing, "retirePolicy": missing,
-	"putPolicy": own, "rollBackPolicy": missing, "policyHistory": missing, "replayPolicy": own,
+	"putPolicy": own, "rollBackPolicy": missing, "policyHistory": missing, "replayPolicy": own, "apply": own,
 	"propose": missing, "listProposals": own, "getProposal": missing, "approveProposal": missing, "withdrawProposal": missing, "activateProposal": missing,
 	"acknowledgeBreakGlass": missing,
 	"putApprovalRules":      own, "getApprovalRules": own, "activateApprovalRules": missing, "approvalRulesHistory": own,

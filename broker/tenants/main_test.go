@@ -163,7 +163,7 @@ var bodies = map[string]string{
 	"beginEnrolment": `{"host":"h","request":{"ek_certificate":"","ek_public":"","ak_public":""}}`, "completeEnrolment": `{"id":"x","secret":""}`,
 	"createToken": `{"name":"x","roles":[]}`, "rotateKey": `{"purpose":"reply"}`, "backup": `{"recipients":["age1x"]}`,
 	"createNamespace": `{"secrets":1}`, "setQuota": `{"secrets":1}`,
-	"putPolicy": `{"source":"x"}`, "rollBackPolicy": `{"reason":"x"}`, "replayPolicy": `{"source":"x"}`,
+	"apply": `{"documents":[],"dry_run":true}`, "putPolicy": `{"source":"x"}`, "rollBackPolicy": `{"reason":"x"}`, "replayPolicy": `{"source":"x"}`,
 	"propose": `{"type":"policy.retire","name":"nothing","reason":"x"}`, "approveProposal": `{"digest":"x"}`, "withdrawProposal": `{"reason":"x"}`,
 	"activateProposal": `{"reason":"x"}`, "acknowledgeBreakGlass": `{"reason":"x"}`, "putApprovalRules": `{"source":"x"}`, "activateApprovalRules": `{"version":7}`,
 	"putRego": `{"source":"x","draft":true}`, "activateRego": `{"version":1}`, "putRegoReferences": `{"values":{"x":{"value":null}}}`,

@@ -62,6 +62,11 @@ func Desk() []Route {
 			Does:  []Does{{Operation: logical.UpdateOperation, endpoint: of(wire.AcknowledgeBreakGlass), sample: map[string]any{"reason": "looked at"}}},
 		},
 		{
+			Pattern: "apply", Example: "apply", Synopsis: "Make what judges as documents state it, all at once, or say what differs.",
+			About: "Policies, sets of reference values and rules of approval. For authors who are approvers; with dry_run for everyone who works with policies.",
+			Does:  []Does{{Operation: logical.UpdateOperation, endpoint: of(wire.Apply), sample: map[string]any{"documents": []any{document}, "dry_run": true}}},
+		},
+		{
 			Pattern: "approval-rules/?$", Example: "approval-rules", Synopsis: "Read the rules of approval, and add drafts.",
 			About: "A draft changes nothing. Writing is for authors, reading for everyone who works with policies.",
 			Does: []Does{

@@ -84,6 +84,13 @@ func (p *program) printEntry(index uint64, entry []byte) error {
 	if e.Version != 0 {
 		what += " version " + strconv.FormatUint(e.Version, 10)
 	}
+	for i, change := range e.Changes {
+		between := ", "
+		if i == 0 {
+			between = ": "
+		}
+		what += between + change.Type + " " + change.Object
+	}
 	if e.Decision != "" {
 		what = string(e.Outcome) + " " + e.Decision
 		for _, s := range e.Secrets {

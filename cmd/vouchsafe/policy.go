@@ -67,9 +67,9 @@ Writing needs the role author; having a policy judge needs approver too. With --
 	})
 }
 
-// goodPolicy reads a policy and refuses one with errors, or whose tests fail.
-func (p *program) goodPolicy(file string) ([]byte, error) {
-	report, err := p.testPolicy(file, nil)
+// goodPolicy reads a policy and refuses one with errors, or whose tests fail: those in it, and those in further files by the policy's name.
+func (p *program) goodPolicy(file string, apart map[string][]string) ([]byte, error) {
+	report, err := p.testPolicy(file, apart)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +78,7 @@ func (p *program) goodPolicy(file string) ([]byte, error) {
 	}
 	for _, result := range report.Results {
 		if !result.Pass {
-			return nil, no{fmt.Errorf("%s:%d: the test %q fails, so nothing was applied: %s", file, result.Line, result.Name, result.Detail)}
+			return nil, no{fmt.Errorf("%s:%d: the test %q fails, so nothing was applied: %s", result.File, result.Line, result.Name, result.Detail)}
 		}
 	}
 	return readInput(nil, file, policy.MaxSource)

@@ -46,7 +46,7 @@ func findPolicies(args []string) (policyFiles, error) {
 // sort puts a file of a folder where it belongs. One of another kind is passed over, and one that is no YAML is taken for a policy, which is
 // then said to be a bad one rather than not there.
 func (f *policyFiles) sort(path string) error {
-	source, err := readInput(nil, path, policy.MaxSource+1)
+	source, err := readInput(nil, path, policy.MaxDocument+1)
 	if err != nil {
 		return err
 	}

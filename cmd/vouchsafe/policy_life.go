@@ -48,7 +48,7 @@ checked, and the tests in it are run, before the first is sent; a file that was 
 func (p *program) goodPolicies(files []string) ([][]byte, error) {
 	sources := make([][]byte, len(files))
 	for i, file := range files {
-		source, err := p.goodPolicy(file)
+		source, err := p.goodPolicy(file, nil)
 		if err != nil {
 			return nil, err
 		}

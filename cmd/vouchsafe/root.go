@@ -108,10 +108,11 @@ code is the broker's, or "failed" where no broker said it.`,
 	)
 	root.AddCommand(
 		p.devCommand(), p.initCommand(), p.serverCommand(),
-		p.secretCommand(), p.leaseCommand(), p.policyCommand(), p.approvalRulesCommand(), p.referenceCommand(), p.regoCommand(), p.importCommand(),
+		p.secretCommand(), p.leaseCommand(), p.applyCommand(), p.diffCommand(), p.exportCommand(), p.policyCommand(), p.approvalRulesCommand(), p.referenceCommand(),
+		p.regoCommand(), p.importCommand(),
 		p.explainCommand(), p.decisionsCommand(), p.auditCommand(),
 		p.whoamiCommand(), p.namespaceCommand(), p.tokenCommand(), p.keyCommand(), p.enrolmentCommand(), p.backupCommand(),
-		p.evidenceCommand(), p.collateralCommand(), p.measureCommand(), p.storeCommand(), p.vaultCommand(), p.restoreCommand(), p.versionCommand(),
+		p.evidenceCommand(), p.collateralCommand(), p.measureCommand(), p.schemaCommand(), p.storeCommand(), p.vaultCommand(), p.restoreCommand(), p.versionCommand(),
 	)
 	root.SetVersionTemplate("{{.Version}}\n")
 	cli.Prepare(root)

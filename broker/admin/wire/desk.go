@@ -66,11 +66,34 @@ var (
 		ID: "activateApprovalRules", Method: "POST", Path: "/v1/admin/approval-rules-activate", Roles: approver,
 		Summary: "Put rules of approval in force where there are none; where there are some, they are proposed",
 	}}
+	Apply = Endpoint[ApplyDocuments, broker.ApplyResult]{Operation{
+		ID: "apply", Method: "POST", Path: "/v1/admin/apply", Roles: readRules, Limit: maxApply,
+		Summary: "Make what judges as documents state it, all at once, which authors and approvers may; or say what differs",
+	}}
 	ApprovalRulesHistory = Endpoint[None, broker.PolicyHistory]{Operation{
 		ID: "approvalRulesHistory", Method: "GET", Path: "/v1/admin/approval-rules-history", Roles: readRules,
 		Summary: "Tell what was done to the rules of approval, by whom, when and why",
 	}}
 )
+
+// maxApply bounds the documents that are applied together in bytes, as JSON writes them.
+const maxApply = 16 << 20
+
+// ApplyDocuments are documents that state what is to judge.
+type ApplyDocuments struct {
+	Documents []ApplyDocument `json:"documents" doc:"policies, sets of reference values and the approval rules, each once"`
+	Prune     bool            `json:"prune,omitempty" doc:"also retire policies and reference values that no document states"`
+	Propose   bool            `json:"propose,omitempty" doc:"propose what needs approvals, and apply the rest; otherwise nothing is applied then"`
+	DryRun    bool            `json:"dry_run,omitempty" doc:"only say what would be done, which everyone may who may read policies"`
+	Base      string          `json:"base,omitempty" doc:"of an earlier answer: refuse when something has changed since"`
+	Reason    string          `json:"reason,omitempty" doc:"why; needed to propose"`
+}
+
+// ApplyDocument is one document.
+type ApplyDocument struct {
+	Source   string `json:"source" doc:"the document, YAML, of kind ReleasePolicy, ReferenceSet or ApprovalRules"`
+	Filename string `json:"filename,omitempty" doc:"for messages only"`
+}
 
 // PolicyPut is a document that is to be kept as a draft.
 type PolicyPut struct {
