@@ -127,6 +127,7 @@ func recordTenants(ctx context.Context, c *admin.Client, source string, must, ma
 	must(c.ActivateReferences(ctx, wire.ReferencesActivate{ReferenceName: set, Values: []string{"00ff"}}))
 	must(c.ReferenceUses(ctx, set.Name))
 	must(c.ReferenceReleases(ctx, wire.ReferenceReleasesQuery{ReferenceName: set, Values: []string{"00ff"}}))
+	must(c.Apply(ctx, wire.ApplyDocuments{Documents: []wire.ApplyDocument{{Source: source, Filename: "abuse.yaml"}}, DryRun: true}))
 	must(c.Replay(ctx, wire.Replay{Source: source, Filename: "abuse.yaml"}, nil))
 }
 
