@@ -51,7 +51,7 @@ func (p *program) consult(c *cobra.Command, f func(c *cobra.Command, a *admin.Cl
 	at.add(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if !ask {
-			for _, flag := range []string{"addr", "token-file", "cacert"} {
+			for _, flag := range connectionFlags {
 				if c.Flags().Changed(flag) {
 					return fmt.Errorf("--%s says how to reach a broker, which only --broker does", flag)
 				}
@@ -69,10 +69,15 @@ func (p *program) consult(c *cobra.Command, f func(c *cobra.Command, a *admin.Cl
 
 func (at *connection) add(c *cobra.Command) {
 	c.Flags().StringVar(&at.address, "addr", "", "the broker's `URL` (default $VOUCHSAFE_ADDR)")
-	c.Flags().StringVar(&at.tokenFile, "token-file", "", "`FILE` with an administrator's token (default $VOUCHSAFE_TOKEN_FILE)")
+	c.Flags().StringVar(&at.tokenFile, "token-file", "", "`FILE` with an administrator's token, or a JWT of an issuer that the broker trusts (default $VOUCHSAFE_TOKEN_FILE)")
 	c.Flags().StringVar(&at.caCert, "cacert", "", "PEM `FILE` of the authority to trust (default $VOUCHSAFE_CACERT)")
-	cli.InSection("Flags that reach a broker", c.Flags(), "addr", "token-file", "cacert")
+	c.Flags().StringVar(&at.certFile, "client-cert", "", "PEM `FILE` with your certificate, instead of a token (default $VOUCHSAFE_CLIENT_CERT)")
+	c.Flags().StringVar(&at.keyFile, "client-key", "", "PEM `FILE` with its key (default $VOUCHSAFE_CLIENT_KEY)")
+	cli.InSection("Flags that reach a broker", c.Flags(), connectionFlags...)
 }
+
+// connectionFlags are the names of the flags that reach a broker.
+var connectionFlags = []string{"addr", "token-file", "cacert", "client-cert", "client-key"}
 
 func (at *connection) client() (*admin.Client, error) {
 	for _, v := range []struct {

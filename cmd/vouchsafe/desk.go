@@ -186,8 +186,12 @@ func (p *program) showProposal(c *cobra.Command, a *admin.Client, id string) err
 	line("change", "%s", changeText(x))
 	line("state", "%s", x.State)
 	line("by", "%s, %s", personText(x.Proposer), when(x.Created))
+	named := map[string]bool{} // who wrote it and proposed it is there twice, by two credentials maybe
 	for _, author := range x.Authors {
-		line("author", "%s", personText(author))
+		if text := personText(author); !named[text] {
+			named[text] = true
+			line("author", "%s", text)
+		}
 	}
 	line("reason", "%s", x.Reason)
 	for _, v := range x.Change.Values {

@@ -132,7 +132,7 @@ func (p *program) policyRollback() *cobra.Command {
 		why     string
 	)
 	c := &cobra.Command{
-		Use: "rollback NAME", Short: "Have the version judge again that did before", Args: cobra.ExactArgs(1),
+		Use: "rollback NAME --reason TEXT", Short: "Have the version judge again that did before", Args: cobra.ExactArgs(1),
 		Long: `Have the version judge again that did before this one, or before the policy was retired. One approver may, for as long as the approval rules allow it after
 that version left: a day, unless a rule says otherwise. It must have left under the rules that are in force now. After that it is proposed like any other change.`,
 		Example: "  vouchsafe policy rollback payments-db --reason 'hosts of cluster b are refused'",
