@@ -206,6 +206,7 @@ type applying struct {
 	reason    string
 	now       time.Time
 	plan      *applyPlan
+	created   int // policies that are not there yet
 }
 
 // add adds an item; demand is what is asked of whoever makes it.
@@ -406,6 +407,12 @@ func (p *applying) policy(ctx context.Context, name string) error {
 		return damaged("policy %q has no version %d, which is said to be active", name, record.Active)
 	}
 	stated := p.stated.policies[name]
+	if at == 0 && stated != nil {
+		p.created++
+		if err := p.b.roomForPolicies(ctx, p.namespace, p.created); err != nil {
+			return err
+		}
+	}
 	item := &applyItem{AppliedDocument: AppliedDocument{Kind: policy.DocumentKind, Name: name, Action: ApplyChange}, counts: true}
 	item.state = fmt.Sprintf("%d %d", record.Active, record.Changes)
 	switch {

@@ -309,7 +309,8 @@ func (b *Broker) AcknowledgeBreakGlass(ctx context.Context, who access.Caller, n
 			return Proposal{}, asError(err)
 		}
 		if p == nil {
-			p = &Proposal{ID: id} // it is kept no longer
+			e := d.Broken[at] // it is kept no longer, but who proposed it is known
+			p = &Proposal{ID: id, Change: Change{Type: e.Type, Name: e.Name, Version: e.Version}, Proposer: Person{Subject: e.By}}
 		}
 		hands := slices.Concat(p.Authors, []Person{p.Proposer})
 		if p.Closed != nil {

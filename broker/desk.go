@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"time"
 
@@ -113,8 +114,15 @@ func (d *desk) close(id string) (gone []deskEntry) {
 			break
 		}
 	}
-	if more := len(d.Closed) - MaxClosedProposals; more > 0 {
-		gone, d.Closed = d.Closed[:more], d.Closed[more:]
+	for len(d.Closed) > MaxClosedProposals {
+		at := slices.IndexFunc(d.Closed, func(e deskEntry) bool { // what waits for an auditor stays: at most MaxUnacknowledged
+			return !slices.ContainsFunc(d.Broken, func(b deskEntry) bool { return b.ID == e.ID })
+		})
+		if at < 0 {
+			break
+		}
+		gone = append(gone, d.Closed[at])
+		d.Closed = slices.Delete(d.Closed, at, at+1)
 	}
 	return gone
 }

@@ -463,7 +463,7 @@ func TestGateIsTheOneWay(t *testing.T) {
 		"proposalKey":      {"ApproveProposal", "WithdrawProposal", "carryOut", "closing", "commitProposal", "proposal", "removals"},
 		"deskKey":          {"openDesk"},
 		"counting":         {"changeReferences", "plannedReferences", "set", "setsOf"},
-		"policyKey":        {"ApplyPolicy", "Policies", "PutPolicy", "activation", "policies", "policy", "policyRecord", "readPolicies", "roomForPolicy"},
+		"policyKey":        {"ApplyPolicy", "Policies", "PutPolicy", "activation", "policies", "policy", "policyRecord", "readPolicies", "roomForPolicies"},
 		"changeReferences": {"ActivateReferences", "ImportReferences", "PutReferences", "RetireReferences"},
 		"commitProposal":   {"Propose"},
 	} {

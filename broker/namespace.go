@@ -262,11 +262,21 @@ func (b *Broker) room(ctx context.Context, namespace string, first bool, size in
 
 // roomForPolicy is room for a new policy.
 func (b *Broker) roomForPolicy(ctx context.Context, namespace string) error {
+	return b.roomForPolicies(ctx, namespace, 1)
+}
+
+// roomForPolicies is room for as many new policies as there are more.
+func (b *Broker) roomForPolicies(ctx context.Context, namespace string, more int) error {
 	quota, err := b.quotas.of(ctx, namespace, b.now())
-	if err != nil {
+	switch {
+	case err != nil:
 		return asError(err)
+	case quota.Policies == 0:
+		return nil
+	case more > quota.Policies: // for roomFor 0 is no bound
+		return quotaExceeded("the namespace may have %d policies: have its quota raised", quota.Policies)
 	}
-	return b.roomFor(ctx, policyKey(namespace, ""), quota.Policies, "policies")
+	return b.roomFor(ctx, policyKey(namespace, ""), quota.Policies-more+1, "policies")
 }
 
 // roomFor refuses one record more below a folder than most, 0 for no bound.

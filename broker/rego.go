@@ -136,25 +136,27 @@ func (k RegoKind) query() rego.Query {
 // for none. Whoever may also changes the reference values that Rego asks for: they have no id here.
 //
 // A Rego policy judges every secret, and cannot be proposed. So it is as it is while rules of approval are in force that ask for approvals of anything.
-func (b *Broker) mayActivateRego(ctx context.Context, who access.Caller, namespace string, _ RegoKind, _, _ string) error {
+//
+// It returns the write of the desk as it was read, which goes before the change: one that other rules come before is not made.
+func (b *Broker) mayActivateRego(ctx context.Context, who access.Caller, namespace string, _ RegoKind, _, _ string) (store.Write, error) {
 	if err := authorizeIn(who, namespace, access.Approver); err != nil {
-		return err
+		return store.Write{}, err
 	}
 	d, err := b.openDesk(ctx, namespace)
 	if err != nil {
-		return asError(err)
+		return store.Write{}, asError(err)
 	}
 	if d.rules == nil {
-		return nil
+		return d.write()
 	}
 	rules, _ := d.rules.List()
 	for _, rule := range rules {
 		if rule.Approvals > 0 || rule.Immutable {
-			return needsApproval("approval rules are in force, by which rule %s asks for more than one approver; Rego judges every secret and cannot be proposed: "+
+			return store.Write{}, needsApproval("approval rules are in force, by which rule %s asks for more than one approver; Rego judges every secret and cannot be proposed: "+
 				"lift the rule, by its own approvals, to change Rego", rule.Name)
 		}
 	}
-	return nil
+	return d.write()
 }
 
 // PutRego adds a version of a Rego policy, and makes it judge unless draft is set. The same source again changes nothing but whether it judges. A source that
@@ -179,10 +181,13 @@ func (b *Broker) PutRego(ctx context.Context, who access.Caller, namespace strin
 	if err != nil {
 		return RegoInfo{}, asError(fmt.Errorf("%w: %w", store.ErrUnavailable, err))
 	}
+	var gate []store.Write
 	if !draft {
-		if err := b.mayActivateRego(ctx, who, namespace, kind, id, p.Digest()); err != nil {
+		desk, err := b.mayActivateRego(ctx, who, namespace, kind, id, p.Digest())
+		if err != nil {
 			return RegoInfo{}, err
 		}
+		gate = append(gate, desk)
 	}
 	record, at, err := loadOrZero[regoRecord](ctx, b.store, regoKey(namespace, kind, id))
 	if err != nil {
@@ -208,7 +213,7 @@ func (b *Broker) PutRego(ctx context.Context, who access.Caller, namespace strin
 		event.Activated = true
 		record.judgeBy(v.Version)
 	}
-	return b.commitRego(ctx, who, namespace, event, record, at)
+	return b.commitRego(ctx, who, namespace, event, record, at, gate...)
 }
 
 func (b *Broker) roomForRego(ctx context.Context, namespace string, kind RegoKind) error {
@@ -244,18 +249,19 @@ func (b *Broker) ActivateRego(ctx context.Context, who access.Caller, namespace 
 		}
 		event = Event{Type: EventRegoActivate, Object: string(kind) + "/" + id, Version: version, Digest: v.Digest, Activated: true}
 	}
-	if err := b.mayActivateRego(ctx, who, namespace, kind, id, event.Digest); err != nil {
+	desk, err := b.mayActivateRego(ctx, who, namespace, kind, id, event.Digest)
+	if err != nil {
 		return RegoInfo{}, err
 	}
 	if record.Active == version {
 		return record.RegoInfo, nil
 	}
 	record.judgeBy(version)
-	return b.commitRego(ctx, who, namespace, event, record, at)
+	return b.commitRego(ctx, who, namespace, event, record, at, desk)
 }
 
-// commitRego writes a record, as commitPolicy does that of a policy.
-func (b *Broker) commitRego(ctx context.Context, who access.Caller, namespace string, event Event, record regoRecord, at uint64) (RegoInfo, error) {
+// commitRego writes a record, after what gates the change.
+func (b *Broker) commitRego(ctx context.Context, who access.Caller, namespace string, event Event, record regoRecord, at uint64, gate ...store.Write) (RegoInfo, error) {
 	w, err := write(regoKey(namespace, record.Kind, record.ID), at, record)
 	if err != nil {
 		return RegoInfo{}, asError(err)
@@ -265,7 +271,7 @@ func (b *Broker) commitRego(ctx context.Context, who access.Caller, namespace st
 		return RegoInfo{}, err
 	}
 	defer done()
-	if err := b.commit(ctx, who, namespace, event, w); err != nil {
+	if err := b.commit(ctx, who, namespace, event, append(gate, w)...); err != nil {
 		return RegoInfo{}, err
 	}
 	b.issues.lookAt(underNamespace(namespace))
@@ -386,7 +392,8 @@ func (b *Broker) PutRegoReferences(ctx context.Context, who access.Caller, names
 	if !changed {
 		return nil
 	}
-	if err := b.mayActivateRego(ctx, who, namespace, RegoAttestation, "", ""); err != nil {
+	desk, err := b.mayActivateRego(ctx, who, namespace, RegoAttestation, "", "")
+	if err != nil {
 		return err
 	}
 	w, err := write(regoReferencesKey(namespace), at, record)
@@ -401,7 +408,7 @@ func (b *Broker) PutRegoReferences(ctx context.Context, who access.Caller, names
 		return err
 	}
 	defer done()
-	return b.commit(ctx, who, namespace, Event{Type: EventRegoReferences, Digest: digest(w.Value)}, w)
+	return b.commit(ctx, who, namespace, Event{Type: EventRegoReferences, Digest: digest(w.Value)}, desk, w)
 }
 
 // RegoReferences returns all reference values that Rego asks for, by id.

@@ -170,7 +170,8 @@ func merge(stored []ReferenceUse, known map[string]ReferenceUse) []ReferenceUse 
 	return out
 }
 
-// ReferenceUses says which active policies name a set, and when evidence last matched its values. Whoever may read the set may.
+// ReferenceUses says which active policies name a set, and when evidence last matched its values. Whoever may read the set may; of policies and secrets that are not
+// below the paths of a scoped caller it does not tell.
 func (b *Broker) ReferenceUses(ctx context.Context, who access.Caller, namespace, name string) (ReferenceUses, error) {
 	if _, err := b.References(ctx, who, namespace, name); err != nil {
 		return ReferenceUses{}, err
@@ -181,7 +182,9 @@ func (b *Broker) ReferenceUses(ctx context.Context, who access.Caller, namespace
 		return out, asError(err)
 	}
 	for _, user := range rules.policies.Users(name) {
-		out.Policies = append(out.Policies, ReferenceUser{user.Policy.Name(), user.Version, user.Policy.Secrets()})
+		if authorizeOn(who, namespace, access.Paths(user.Policy.Secrets()...), readers...) == nil {
+			out.Policies = append(out.Policies, ReferenceUser{user.Policy.Name(), user.Version, user.Policy.Secrets()})
+		}
 	}
 	record, _, err := loadOrZero[useRecord](ctx, b.store, useKey(namespace, name))
 	if err != nil {
@@ -191,6 +194,11 @@ func (b *Broker) ReferenceUses(ctx context.Context, who access.Caller, namespace
 	known := maps.Clone(b.uses.sets[setOf{namespace, name}])
 	b.uses.mu.Unlock()
 	out.Values = merge(record.Values, known)
+	for i := range out.Values {
+		if v := &out.Values[i]; !who.Scope.Covers(v.Secret) { // it matched for somebody else's secret
+			v.Secret, v.Decision = "", ""
+		}
+	}
 	return out, nil
 }
 

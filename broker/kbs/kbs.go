@@ -134,7 +134,9 @@ func (k *KBS) For(namespace string) (*KBS, error) {
 	}
 	other := *k
 	other.namespace = namespace
-	other.adminKeys = nil // whoever holds one administers the first namespace
+	if namespace != k.namespace {
+		other.adminKeys = nil // whoever holds one administers the first namespace
+	}
 	return &other, nil
 }
 

@@ -22,14 +22,14 @@ const (
 // who returns the administrator who asks: by a token of the broker's, or by a JWT of a configured key.
 func (k *KBS) who(r *http.Request) (access.Caller, error) {
 	token, ok, err := bearer(r)
-	if err == nil && ok && len(k.adminKeys) > 0 && isJWT(token) {
+	if err == nil && ok && len(k.adminKeys) > 0 && isJWT(token) && (r.TLS == nil || len(r.TLS.PeerCertificates) == 0) { // two credentials are refused below
 		who, err := k.adminOf(token)
 		if err == nil {
 			who.Remote = intake.Remote(r)
 			return who, nil
 		}
 		// It may be one of an issuer that the broker trusts.
-		k.logger.WarnContext(r.Context(), "an administrator's token was not signed by a configured key, or is not good now", "remote", intake.Remote(r), "cause", err)
+		k.logger.DebugContext(r.Context(), "an administrator's token was not signed by a configured key, or is not good now", "remote", intake.Remote(r), "cause", err)
 	}
 	return k.authenticate(r)
 }

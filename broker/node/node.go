@@ -236,7 +236,7 @@ func (c *Config) routes(b *broker.Broker, d *data.Data) (map[string]http.Handler
 		front.NoBackup = "this broker's store is " + d.Shared.Where + ": back it up there, as by snapshots of Vault; all that is in it is sealed, so keep the seal's key apart"
 	}
 	guests := kbs.Config{
-		Broker: b, Intake: bodies, DenyStatus: c.KBS.DenyStatus, AllowRSA15: c.KBS.AllowRSA15, Logger: c.Logger, Now: c.Now,
+		Broker: b, Intake: bodies, DenyStatus: c.KBS.DenyStatus, AllowRSA15: c.KBS.AllowRSA15, AdminKeys: c.KBS.AdminKeys, Logger: c.Logger, Now: c.Now,
 		Authenticate: known.Request,
 	}
 	if d.Shared != nil {

@@ -30,7 +30,7 @@ func (p *program) applyCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "apply -f DIR",
 		GroupID: "admin",
-		Short:   "Make what judges as documents state it: policies, reference values, approval rules",
+		Short:   "Make what judges as documents in a folder state it",
 		Long: `Make what judges as the documents in a folder state it: release policies, sets of reference values (kind ReferenceSet) and approval rules.
 
 Every document is checked and every test is run, those in documents of kind PolicyTests too, before anything is sent. What differs is then changed at
