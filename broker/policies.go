@@ -130,13 +130,7 @@ func (b *Broker) ApplyPolicy(ctx context.Context, who access.Caller, namespace, 
 	if draft {
 		return b.PutPolicy(ctx, who, namespace, PutPolicy{Filename: filename, Source: source})
 	}
-	may := func(on access.Object) error {
-		if err := authorizeOn(who, namespace, on, access.Author); err != nil {
-			return err
-		}
-		return authorizeOn(who, namespace, on, access.Approver)
-	}
-	if err := may(access.Some()); err != nil {
+	if err := authorizeOn(who, namespace, access.Some(), access.Author); err != nil {
 		return PolicyInfo{}, err
 	}
 	p, err := parsePolicy(filename, source)
@@ -150,7 +144,8 @@ func (b *Broker) ApplyPolicy(ctx context.Context, who access.Caller, namespace, 
 			return nil, err
 		}
 		record.Name = p.Name()
-		if err := may(access.Paths(append(record.patterns(), p.Secrets()...)...)); err != nil {
+		guarded := access.Paths(append(record.patterns(), p.Secrets()...)...)
+		if err := authorizeOn(who, namespace, guarded, access.Author); err != nil {
 			return nil, err
 		}
 		if at == 0 {
@@ -169,7 +164,7 @@ func (b *Broker) ApplyPolicy(ctx context.Context, who access.Caller, namespace, 
 			if covered := (&alteration{touched: approval.Touched{Policies: []approval.Policy{{Name: record.Name, Secrets: v.Secrets}}}}); !d.demand(covered).Free() {
 				return nil, nil // it would have been proposed
 			}
-			return nil, nil
+			return nil, authorizeOn(who, namespace, guarded, access.Approver)
 		}
 		event := Event{Type: EventPolicyApply, Object: p.Name(), Version: v.Version, Digest: p.Digest(), Activated: true}
 		a, err := b.activation(namespace, d, &record, at, v.Version, event, leave{}, person(who))

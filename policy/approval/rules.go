@@ -30,8 +30,8 @@ const (
 	MaxTerm = 90 * 24 * time.Hour
 	// MinExpires is the shortest that a proposal may stay open.
 	MinExpires = time.Minute
-	// MaxSubject is the longest subject in bytes: as long as a token's.
-	MaxSubject = 128
+	// MaxSubject is the longest subject in bytes: as long as those of package access.
+	MaxSubject = 256
 )
 
 // Rules is a parsed document. It is immutable. A nil *Rules is that of a namespace without rules: it covers nothing.
