@@ -20,7 +20,7 @@ import (
 func TestUsesAreWrittenSeldom(t *testing.T) {
 	var ahead atomic.Int64
 	begin := time.Now().Truncate(time.Hour).Add(time.Minute)
-	b := brokertest.Start(t, brokertest.Config{Now: func() time.Time { return begin.Add(time.Duration(ahead.Load())) }})
+	b := brokertest.Start(t, brokertest.Config{OwnFile: true, Now: func() time.Time { return begin.Add(time.Duration(ahead.Load())) }})
 	b.PutSecret("a/b", []byte(plaintext))
 	b.PutSecret("c/d", []byte(plaintext))
 	b.ApplyPolicy(document("p", "a/*", `claims.measurement in reference("images")`))

@@ -40,19 +40,27 @@ func unavailable(t *testing.T, s *Store, also error) {
 	}
 }
 
-// works holds that the store serves, which it may take a moment to after an outage.
+// works holds that the store serves what it held before an outage.
 func works(t *testing.T, s *Store) {
+	t.Helper()
+	serves(t, s)
+	expect(t, s, "default/a", 1, "as it was")
+}
+
+// serves holds that the store serves, which it may take a moment to after an outage. What default/a is does not matter: where Vault got a request and no answer came in
+// time, it may have done what was asked, or do it yet.
+func serves(t *testing.T, s *Store) {
 	t.Helper()
 	var err error
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		if _, err = s.Get(t.Context(), "default/a"); err == nil {
+		if _, err = s.Get(t.Context(), "default/a"); err == nil || errors.Is(err, store.ErrNotFound) {
+			err = nil
 			break
 		}
 	}
 	if err != nil {
 		t.Fatalf("after the outage: %v", err)
 	}
-	expect(t, s, "default/a", 1, "as it was")
 	key := fmt.Sprintf("default/after/%d", time.Now().UnixNano())
 	apply(t, s, store.Write{Key: key, Value: []byte("x")})
 	apply(t, s, store.Write{Key: key, Version: 1})
@@ -186,7 +194,7 @@ func TestFrozenVault(t *testing.T) {
 	if failed == 0 {
 		t.Error("no call failed")
 	}
-	works(t, s)
+	serves(t, s)
 	within()
 }
 
