@@ -28,7 +28,7 @@ func Cover(p *Policy, results []TestResult) []Coverage {
 		}
 		refusing := 0
 		for _, rule := range result.Result.Rules {
-			if rule.Outcome == Fail || rule.Outcome == Error {
+			if rule.Outcome.refuses() {
 				refusing++
 			}
 		}

@@ -27,7 +27,7 @@ func (s *Set) Decide(req Request) Verdict {
 		result := p.evaluate(e)
 		v.Allow = v.Allow && result.Allow
 		for j := range result.Rules {
-			if outcome := result.Rules[j].Outcome; outcome != Pass && outcome != Waived {
+			if result.Rules[j].Outcome.refuses() {
 				v.Refusing = append(v.Refusing, Refusing{p.name, result.Rules[j].Rule})
 			}
 		}

@@ -30,9 +30,11 @@ func (p *Policy) Diagnose(req Request) []Diagnosis {
 		return nil
 	}
 	var out []Diagnosis
+	e := newEvaluation(req)
+	e.tracing = true
 	for i := range p.rules {
 		rule := &p.rules[i]
-		if rule.evaluate(newEvaluation(req)).Outcome == Pass {
+		if rule.evaluate(e).Outcome == Pass {
 			continue
 		}
 		d := Diagnosis{Rule: rule.name}
@@ -41,8 +43,7 @@ func (p *Policy) Diagnose(req Request) []Diagnosis {
 			if len(faults) > 0 { // a part of what compiled compiles; if not, the whole says enough
 				continue
 			}
-			e := newEvaluation(req)
-			e.tracing = true
+			e.missed = nil
 			result := part.evaluate(e)
 			d.Parts = append(d.Parts, Part{That: that, Outcome: result.Outcome, Message: result.Message, Saw: result.Saw, Missed: e.missed})
 		}

@@ -84,7 +84,7 @@ func (t Test) run(p *Policy, open func(name string) ([]byte, error)) TestResult 
 	})
 	var refused []string
 	for _, rule := range result.Result.Rules {
-		if rule.Outcome == Fail || rule.Outcome == Error {
+		if rule.Outcome.refuses() {
 			refused = append(refused, rule.Rule)
 		}
 	}

@@ -54,6 +54,9 @@ const (
 	Waived Outcome = "waived" // a rule of the baseline failed, and the policy waives it
 )
 
+// refuses reports whether a rule of this outcome keeps a secret back.
+func (o Outcome) refuses() bool { return o != Pass && o != Waived }
+
 // Result is what one policy says, for the record of the decision.
 type Result struct {
 	Policy  string       `json:"policy"`
@@ -118,7 +121,7 @@ func (e *evaluation) judgeBaseline() {
 func (r *Result) onlyStale() bool {
 	for i := range r.Rules {
 		outcome := r.Rules[i].Outcome
-		if outcome != Pass && outcome != Waived && (r.Rules[i].Rule != evidenceAgeRule || outcome != Fail) {
+		if outcome.refuses() && (r.Rules[i].Rule != evidenceAgeRule || outcome != Fail) {
 			return false
 		}
 	}
@@ -145,7 +148,7 @@ func (p *Policy) evaluate(e *evaluation) Result {
 		result.Rules = append(result.Rules, p.rules[i].evaluate(e))
 	}
 	for i := range result.Rules {
-		if outcome := result.Rules[i].Outcome; outcome != Pass && outcome != Waived {
+		if result.Rules[i].Outcome.refuses() {
 			result.Allow = false
 		}
 	}

@@ -88,16 +88,7 @@ func (r *parsing) policy(root *yaml.Node) {
 	if root.Kind != yaml.MappingNode {
 		return
 	}
-	if n := m["apiVersion"]; n == nil {
-		r.missing(root, "", "apiVersion", docVersion)
-	} else {
-		r.oneOf(n, "apiVersion", docVersion)
-	}
-	if n := m["kind"]; n == nil {
-		r.missing(root, "", "kind", DocumentKind)
-	} else {
-		r.oneOf(n, "kind", DocumentKind)
-	}
+	r.identity(root, m, DocumentKind)
 	if n := m["metadata"]; n == nil {
 		r.missing(root, "", "metadata", "a name")
 	} else {

@@ -32,14 +32,19 @@ func (r *Reader) Document(kind string, known ...string) (members map[string]*yam
 	if root.Kind != yaml.MappingNode {
 		return nil, nil
 	}
-	for name, value := range map[string]string{"apiVersion": docVersion, "kind": kind} {
-		if n := members[name]; n == nil {
-			r.missing(root, "", name, value)
+	r.identity(root, members, kind)
+	return members, root
+}
+
+// identity holds the members of a document by which it says what it is.
+func (r *reader) identity(root *yaml.Node, members map[string]*yaml.Node, kind string) {
+	for _, want := range [...]struct{ name, value string }{{"apiVersion", docVersion}, {"kind", kind}} {
+		if n := members[want.name]; n == nil {
+			r.missing(root, "", want.name, want.value)
 		} else {
-			r.oneOf(n, name, value)
+			r.oneOf(n, want.name, want.value)
 		}
 	}
-	return members, root
 }
 
 // Members returns the members of a mapping by name, and reports those that are not known.

@@ -83,16 +83,7 @@ func (r *parsing) testsDocument(root *yaml.Node, policy string) error {
 	if root.Kind != yaml.MappingNode {
 		return nil
 	}
-	if n := m["apiVersion"]; n == nil {
-		r.missing(root, "", "apiVersion", docVersion)
-	} else {
-		r.oneOf(n, "apiVersion", docVersion)
-	}
-	if n := m["kind"]; n == nil {
-		r.missing(root, "", "kind", TestsKind)
-	} else {
-		r.oneOf(n, "kind", TestsKind)
-	}
+	r.identity(root, m, TestsKind)
 	if n := m["metadata"]; n == nil {
 		r.missing(root, "", "metadata", "the name of the policy")
 	} else if name := r.members(n, "metadata", "name")["name"]; name == nil {
