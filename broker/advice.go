@@ -79,9 +79,8 @@ func (b *Broker) advise(ctx context.Context, namespace string, d *Decision) ([]A
 				advice.Matched = append(advice.Matched, MatchedValue{m.Set, v})
 			}
 		}
-		request := policy.Request{Claims: d.Claims, Secret: s.Secret, Time: d.Time, References: rules.references}
-		if !d.AttestedAt.IsZero() {
-			request.EvidenceAge = d.Time.Sub(d.AttestedAt)
+		request := policy.Request{
+			Claims: d.Claims, Secret: s.Secret, EvidenceAge: ageAt(d.Time, d.AttestedAt), Time: d.Time, References: rules.references,
 		}
 		for _, result := range s.Policies {
 			if result.Allow || d.Claims == nil {
@@ -190,4 +189,12 @@ func alike(a, b string) bool {
 	const most = 8
 	n := min(most, len(a), len(b))
 	return a[:n] == b[:n] || a[len(a)-n:] == b[len(b)-n:]
+}
+
+// ageAt returns how old evidence was at the time of a decision, 0 where the decision does not say when it was verified.
+func ageAt(at, attested time.Time) time.Duration {
+	if attested.IsZero() {
+		return 0
+	}
+	return at.Sub(attested)
 }

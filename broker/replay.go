@@ -239,32 +239,23 @@ func (r *replay) list(ctx context.Context, to chan<- []string) error {
 		if err != nil {
 			return err
 		}
-		chunk := make([]string, 0, replayChunk)
-		for i, e := range entries {
-			if e.Key >= end {
-				entries = entries[:i]
-				break
+		keys := make([]string, 0, len(entries))
+		for _, e := range entries {
+			if e.Key < end {
+				keys = append(keys, e.Key)
 			}
-			if chunk = append(chunk, e.Key); len(chunk) == replayChunk || i == len(entries)-1 {
-				select {
-				case to <- chunk:
-				case <-ctx.Done():
-					return context.Cause(ctx)
-				}
-				chunk = make([]string, 0, replayChunk)
-			}
-			after = e.Key
 		}
-		if len(chunk) > 0 {
+		for chunk := range slices.Chunk(keys, replayChunk) {
 			select {
 			case to <- chunk:
 			case <-ctx.Done():
 				return context.Cause(ctx)
 			}
 		}
-		if len(entries) < MaxPage {
+		if len(keys) < MaxPage {
 			return nil
 		}
+		after = keys[len(keys)-1]
 	}
 }
 
@@ -305,9 +296,8 @@ func (r *replay) judge(ctx context.Context, key string, t *tally) error {
 			t.other++
 			continue
 		}
-		request := policy.Request{Claims: d.Claims, Secret: asked.Secret, Time: d.Time, References: r.references, Rego: r.rego}
-		if !d.AttestedAt.IsZero() {
-			request.EvidenceAge = d.Time.Sub(d.AttestedAt)
+		request := policy.Request{
+			Claims: d.Claims, Secret: asked.Secret, EvidenceAge: ageAt(d.Time, d.AttestedAt), Time: d.Time, References: r.references, Rego: r.rego,
 		}
 		verdict := r.with.Decide(request)
 		t.judged++

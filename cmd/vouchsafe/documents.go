@@ -3,11 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"regexp"
-	"slices"
 
 	"github.com/vouchsafe/vouchsafe/broker/admin/wire"
 	"github.com/vouchsafe/vouchsafe/policy"
@@ -42,12 +39,7 @@ func findDocuments(paths []string) (documentFiles, error) {
 			}
 			continue
 		}
-		if err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
-			if err != nil || !entry.Type().IsRegular() || !slices.Contains([]string{".yaml", ".yml"}, filepath.Ext(path)) {
-				return err
-			}
-			return found.sort(path)
-		}); err != nil {
+		if err := eachYAML(root, found.sort); err != nil {
 			return found, err
 		}
 	}

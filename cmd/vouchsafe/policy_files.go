@@ -28,12 +28,7 @@ func findPolicies(args []string) (policyFiles, error) {
 			continue
 		}
 		before := len(found.policies)
-		if err := filepath.WalkDir(arg, func(path string, entry fs.DirEntry, err error) error {
-			if err != nil || !entry.Type().IsRegular() || !slices.Contains([]string{".yaml", ".yml"}, filepath.Ext(path)) {
-				return err
-			}
-			return found.sort(path)
-		}); err != nil {
+		if err := eachYAML(arg, found.sort); err != nil {
 			return found, err
 		}
 		if len(found.policies) == before {
@@ -41,6 +36,16 @@ func findPolicies(args []string) (policyFiles, error) {
 		}
 	}
 	return found, nil
+}
+
+// eachYAML calls f for every YAML file below a folder. Symbolic links are not followed.
+func eachYAML(folder string, f func(path string) error) error {
+	return filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() || !slices.Contains([]string{".yaml", ".yml"}, filepath.Ext(path)) {
+			return err
+		}
+		return f(path)
+	})
 }
 
 // sort puts a file of a folder where it belongs. One of another kind is passed over, and one that is no YAML is taken for a policy, which is
