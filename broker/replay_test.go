@@ -166,14 +166,7 @@ func pastDecisions(tb testing.TB, b *brokertest.Broker, many int, step time.Dura
 	if err != nil {
 		tb.Fatal(err)
 	}
-	content, err := os.ReadFile("../examples/snp-image/claims.json")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	claims, err := policy.ReadClaims(content)
-	if err != nil {
-		tb.Fatal(err)
-	}
+	claims := genoa(tb)
 	claims.Bound = new(true)
 	image := claims.Measurement
 	from = time.Now().Add(-time.Duration(many) * step).Truncate(time.Millisecond)
@@ -224,7 +217,7 @@ func TestReplayIsARealEvaluation(t *testing.T) {
 	source, from := pastDecisions(t, b, many, time.Second)
 	b.ApplyPolicy(source)
 	var values []reference.Value
-	content := imageOf(t)
+	content := genoa(t).Measurement
 	for _, suffix := range []string{"0003", "0005", "000f"} {
 		values = append(values, reference.Value{Value: content[:92] + suffix})
 	}
@@ -291,7 +284,8 @@ func TestReplayIsARealEvaluation(t *testing.T) {
 	}
 }
 
-func imageOf(tb testing.TB) string {
+// genoa is what a real guest's evidence proved.
+func genoa(tb testing.TB) *attest.Claims {
 	tb.Helper()
 	content, err := os.ReadFile("../examples/snp-image/claims.json")
 	if err != nil {
@@ -301,7 +295,7 @@ func imageOf(tb testing.TB) string {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return claims.Measurement
+	return claims
 }
 
 // TestReplayMeetsDamage: a record that cannot be read is counted and does not end the replay.

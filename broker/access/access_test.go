@@ -75,27 +75,6 @@ func TestSetJSON(t *testing.T) {
 	}
 }
 
-func TestDistinct(t *testing.T) {
-	alice := Caller{Subject: "alice"}
-	for name, test := range map[string]struct {
-		a, b Caller
-		want bool
-	}{
-		"two people":                      {alice, Caller{Subject: "bob"}, true},
-		"one person, two tokens":          {Caller{Subject: "alice", Token: "1"}, Caller{Subject: "alice", Token: "2"}, false},
-		"one person, two ways":            {Caller{Subject: "alice", Via: ViaToken}, Caller{Subject: "alice", Via: ViaOIDC}, false},
-		"a token that the other made":     {alice, Caller{Subject: "bob", Makers: []string{"alice"}}, false},
-		"made by one that the other made": {alice, Caller{Subject: "carol", Makers: []string{"bob", "alice", "init"}}, false},
-		"tokens that a third made":        {Caller{Subject: "alice", Makers: []string{"admin"}}, Caller{Subject: "bob", Makers: []string{"admin"}}, true},
-		"nobody knows who":                {alice, Caller{}, false},
-		"neither of two is known":         {Caller{Token: "1"}, Caller{Token: "2"}, false},
-	} {
-		if Distinct(test.a, test.b) != test.want || Distinct(test.b, test.a) != test.want {
-			t.Errorf("%s: distinct is not %v", name, test.want)
-		}
-	}
-}
-
 func TestTokensSayWhoMadeThem(t *testing.T) {
 	f := newFixture(t)
 	r := request

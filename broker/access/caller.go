@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"regexp"
-	"slices"
 
 	"github.com/vouchsafe/vouchsafe/store"
 )
@@ -18,7 +17,7 @@ const AllNamespaces = "*"
 type Caller struct {
 	Token     string   // id of the token, or what another way of authenticating calls its credential; never a secret
 	Name      string   // for people
-	Subject   string   // the person or machine behind the credential: two callers with one subject are the same one
+	Subject   string   // the person or machine behind the credential: two callers with one subject are the same one; package policy/approval counts them
 	Via       Via      // how it was authenticated
 	Makers    []string // subjects of who made the token, of who made theirs, and so on
 	Roles     Set
@@ -38,13 +37,6 @@ const (
 	ViaVault       Via = "vault"       // Vault, which the broker is inside of
 	ViaInit        Via = "init"        // the command that holds the store and its seal in its hands
 )
-
-// Distinct reports whether two callers count as two persons: they have subjects, which differ, and neither holds a token that the other made,
-// directly or through tokens that were made with it, for whoever makes a token has seen it.
-func Distinct(a, b Caller) bool {
-	return a.Subject != "" && b.Subject != "" && a.Subject != b.Subject &&
-		!slices.Contains(a.Makers, b.Subject) && !slices.Contains(b.Makers, a.Subject)
-}
 
 // Allowed reports whether c holds role. An operator may enrol as an enroller may.
 func (c Caller) Allowed(role Role) bool {

@@ -1,7 +1,6 @@
 package node_test
 
 import (
-	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"net/http"
@@ -14,7 +13,6 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker"
 	"github.com/vouchsafe/vouchsafe/broker/access"
 	"github.com/vouchsafe/vouchsafe/broker/kbs"
-	"github.com/vouchsafe/vouchsafe/broker/node"
 )
 
 // TestAdminKeysOfOneNamespace: whoever holds a configured key administers the first namespace over the KBS protocol, by both of its paths, and no other.
@@ -25,22 +23,7 @@ func TestAdminKeysOfOneNamespace(t *testing.T) {
 	}
 	c := production(t)
 	c.KBS.AdminKeys = []kbs.AdminKey{{Name: "ops", Key: public, Roles: access.SetOf(access.Author, access.Approver)}}
-	n, err := node.Open(t.Context(), c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- n.Run(ctx) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-		if err := n.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	n := running(t, c)
 	first, _, err := n.Broker.FirstToken(t.Context(), "first", 0)
 	if err != nil {
 		t.Fatal(err)

@@ -1,7 +1,6 @@
 package node_test
 
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -29,7 +28,6 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker/admin"
 	"github.com/vouchsafe/vouchsafe/broker/admin/wire"
 	"github.com/vouchsafe/vouchsafe/broker/localca"
-	"github.com/vouchsafe/vouchsafe/broker/node"
 )
 
 // authority certifies clients.
@@ -156,22 +154,7 @@ func TestCallers(t *testing.T) {
 	}
 	c := production(t)
 	c.HTTP, c.Certificate, c.Key, c.OIDC, c.Certificates = false, files.Certificate, files.Key, issuers, certs
-	n, err := node.Open(t.Context(), c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- n.Run(ctx) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-		if err := n.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	n := running(t, c)
 	ca, err := os.ReadFile(files.CA)
 	if err != nil {
 		t.Fatal(err)

@@ -33,7 +33,6 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker/data"
 	"github.com/vouchsafe/vouchsafe/broker/envelope"
 	"github.com/vouchsafe/vouchsafe/broker/localca"
-	"github.com/vouchsafe/vouchsafe/broker/node"
 	"github.com/vouchsafe/vouchsafe/client"
 )
 
@@ -181,19 +180,7 @@ func (x *scene) start(publishers []collateral.Publisher, bundle []byte, key note
 		t.Fatal(err)
 	}
 	c.HTTP, c.Certificate, c.Key, c.Listen = false, files.Certificate, files.Key, "localhost:0"
-	n, err := node.Open(t.Context(), c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- n.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := errors.Join(<-done, n.Close()); err != nil {
-			t.Error(err)
-		}
-	})
+	n := running(t, c)
 	x.url = n.URL
 	token, _, err := n.Broker.FirstToken(t.Context(), "administrator", 0)
 	if err != nil {

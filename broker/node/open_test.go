@@ -61,6 +61,25 @@ func open(t *testing.T, c node.Config) error {
 	return n.Close()
 }
 
+// running opens a broker and runs it until the end of the test.
+func running(t *testing.T, c node.Config) *node.Node {
+	t.Helper()
+	n, err := node.Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- n.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := errors.Join(<-ended, n.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return n
+}
+
 // TestOpenFails: what cannot start says so and lets go of everything, so that the same directory opens afterwards.
 func TestOpenFails(t *testing.T) {
 	good := production(t)

@@ -362,6 +362,26 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
+func TestDistinct(t *testing.T) {
+	alice := Person{Subject: "alice"}
+	for name, test := range map[string]struct {
+		a, b Person
+		want bool
+	}{
+		"two people":                      {alice, Person{Subject: "bob"}, true},
+		"one person":                      {alice, Person{Subject: "alice"}, false},
+		"a token that the other made":     {alice, Person{Subject: "bob", Makers: []string{"alice"}}, false},
+		"made by one that the other made": {alice, Person{Subject: "carol", Makers: []string{"bob", "alice", "init"}}, false},
+		"tokens that a third made":        {Person{Subject: "alice", Makers: []string{"admin"}}, Person{Subject: "bob", Makers: []string{"admin"}}, true},
+		"nobody knows who":                {alice, Person{}, false},
+		"neither of two is known":         {Person{}, Person{}, false},
+	} {
+		if Distinct(test.a, test.b) != test.want || Distinct(test.b, test.a) != test.want {
+			t.Errorf("%s: distinct is not %v", name, test.want)
+		}
+	}
+}
+
 func FuzzDistinct(f *testing.F) {
 	for _, s := range []string{"alice", "Alice", "ａlice", "straße", "İ", "ǰ", "\u0345", "\u200d", "a\xff"} {
 		f.Add(s, "alice")
