@@ -180,7 +180,7 @@ func (b *Broker) planApply(ctx context.Context, who access.Caller, namespace str
 		return nil, invalid("%d changes; apply at most %d at once", changed, MaxApplied)
 	}
 	p.base = digest(parts...)
-	judging, err := b.rules.active(ctx, namespace)
+	judging, err := b.judging(ctx, namespace, d)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/vouchsafe/vouchsafe/policy"
 	"github.com/vouchsafe/vouchsafe/policy/approval"
 	"github.com/vouchsafe/vouchsafe/store"
 )
@@ -48,6 +49,21 @@ type desk struct {
 	key   string
 	at    uint64 // version of the record; 0 where there is none yet
 	rules *approval.Rules
+
+	judging *policy.Set // the active policies, once they were asked for; see Broker.judging
+}
+
+// judging returns the active policies as the store has them, read after the desk was and once for each desk: a change of them writes the desk, too, so what
+// is decided by both is not done when they have changed since.
+func (b *Broker) judging(ctx context.Context, namespace string, d *desk) (*policy.Set, error) {
+	if d.judging == nil {
+		set, err := b.rules.active(ctx, namespace)
+		if err != nil {
+			return nil, err
+		}
+		d.judging = set
+	}
+	return d.judging, nil
 }
 
 func deskKey(namespace string) string { return store.Key(namespace, "desk") }

@@ -108,7 +108,7 @@ func (b *Broker) recounting(ctx context.Context, namespace string, d *desk, even
 	if d.rules == nil {
 		return a, nil // then nobody asks which policies judge by it
 	}
-	policies, err := b.rules.active(ctx, namespace)
+	policies, err := b.judging(ctx, namespace, d)
 	if err != nil {
 		return nil, err
 	}
