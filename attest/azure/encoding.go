@@ -23,8 +23,12 @@ var (
 	errSize   = errors.New("longer than it can be")
 )
 
-// space is memory that parts of evidence are decoded into: most are a few bytes, and to allocate each by itself takes as long as to decode it.
+// space is memory that parts of evidence are decoded into: many are a few bytes, and to allocate each by itself takes as long as to decode it.
 type space []byte
+
+// spaceSize is what the evidence of a machine takes when it is decoded, in bytes, with room for a chain that is longer than usual. What does not
+// fit is allocated.
+const spaceSize = 12 << 10
 
 // take returns n bytes.
 func (s *space) take(n int) []byte {
@@ -49,7 +53,7 @@ func (s *space) decodeHex(text []byte, limit int) ([]byte, error) {
 }
 
 // decodeBase64URL decodes base64url of at most limit bytes, with its padding or without.
-func decodeBase64URL(text []byte, limit int) ([]byte, error) {
+func (s *space) decodeBase64URL(text []byte, limit int) ([]byte, error) {
 	if len(text) > base64.URLEncoding.EncodedLen(limit) {
 		return nil, errSize
 	}
@@ -57,7 +61,7 @@ func decodeBase64URL(text []byte, limit int) ([]byte, error) {
 	if len(text)%4 == 0 { // padding makes it so, and without any the two encodings are the same
 		encoding = base64.URLEncoding
 	}
-	b, err := jsonscan.DecodeBase64(encoding, text)
+	b, err := jsonscan.DecodeBase64Into(s.take(encoding.DecodedLen(len(text))), encoding, text)
 	if err != nil {
 		return nil, errBase64
 	}
@@ -65,11 +69,11 @@ func decodeBase64URL(text []byte, limit int) ([]byte, error) {
 }
 
 // base64URL decodes a JSON value that is a string, known to be well-formed, of base64url.
-func base64URL(value []byte, limit int) ([]byte, error) {
+func (s *space) base64URL(value []byte, limit int) ([]byte, error) {
 	if len(value) < 2 || value[0] != '"' {
 		return nil, errString
 	}
-	return decodeBase64URL(value[1:len(value)-1], limit)
+	return s.decodeBase64URL(value[1:len(value)-1], limit)
 }
 
 // pemCertificate decodes a JSON value that is a string, in any spelling, which is one certificate in PEM.

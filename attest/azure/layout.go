@@ -2,7 +2,6 @@ package azure
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -30,9 +29,6 @@ const (
 	maxEventLog    = 256 << 10
 	maxAKPublic    = 1 << 10
 )
-
-// quotedSize is what a quote, its signature and the PCR values take, in bytes.
-const quotedSize = 192 + 256 + tpm.NumPCRs*sha256.Size
 
 // Evidence is what a guest presents, in any layout. Nothing in it is verified.
 type Evidence struct {
@@ -85,10 +81,15 @@ func layoutOf(kind attest.Kind, number int) (must, may member) {
 // ParseEvidence parses the JSON of a kind, az-snp-vtpm or az-tdx-vtpm, in any layout. Its errors are *attest.Refusal: CodeTooLarge,
 // CodeVersionUnsupported, CodePCRCount, and CodeMalformed for whatever is not exactly one layout, members that the layout does not have included.
 func ParseEvidence(kind attest.Kind, data []byte) (*Evidence, error) {
+	return parseInto(make(space, min(spaceSize, len(data))), kind, data)
+}
+
+// parseInto parses as ParseEvidence does, and decodes into the space given, which the evidence then is a part of.
+func parseInto(decoded space, kind attest.Kind, data []byte) (*Evidence, error) {
 	if len(data) > MaxEvidence {
 		return nil, attest.Refuse(attest.CodeTooLarge, "%d bytes of evidence; the limit is %d", len(data), MaxEvidence)
 	}
-	r := reader{Scanner: jsonscan.New(data), e: new(Evidence)}
+	r := reader{Scanner: jsonscan.New(data), e: new(Evidence), decoded: decoded}
 	r.TooLong = attest.CodeTooLarge
 	r.document()
 	r.End()
@@ -103,7 +104,7 @@ func ParseEvidence(kind attest.Kind, data []byte) (*Evidence, error) {
 type reader struct {
 	*jsonscan.Scanner
 	e       *Evidence
-	quoted  space  // what is written in hex: the quote and the PCR values
+	decoded space  // what is written in text is decoded into it
 	seen    member // that are there
 	present member // that are there and not null
 	text    bool   // whether bytes were written in text
@@ -140,15 +141,15 @@ func (r *reader) member(m member) {
 	case quote, tpmQuote:
 		r.quote()
 	case report, hclReport:
-		r.e.HCLReport = r.bytes("the HCL report", maxReport, decodeBase64URL)
+		r.e.HCLReport = r.bytes("the HCL report", maxReport, r.decoded.decodeBase64URL)
 	case vcek:
 		r.e.VCEK = r.certificate()
 	case tdQuote:
-		r.e.TDQuote = r.bytes("td_quote", maxTDQuote, decodeBase64URL)
+		r.e.TDQuote = r.bytes("td_quote", maxTDQuote, r.decoded.decodeBase64URL)
 	case akPublic:
-		r.e.AKPublic = r.bytes("ak_public", maxAKPublic, decodeBase64URL)
+		r.e.AKPublic = r.bytes("ak_public", maxAKPublic, r.decoded.decodeBase64URL)
 	case eventLog:
-		r.e.EventLog = r.bytes("event_log", maxEventLog, decodeBase64URL)
+		r.e.EventLog = r.bytes("event_log", maxEventLog, r.decoded.decodeBase64URL)
 	}
 }
 
@@ -163,15 +164,14 @@ func (r *reader) version() {
 // quote reads the TPM's quote and the PCR values, each there exactly once.
 func (r *reader) quote() {
 	var message, signature, pcrs bool
-	r.quoted = make(space, quotedSize)
 	r.Object(func(name []byte) {
 		switch string(name) {
 		case "message":
 			r.Once(&message, name)
-			r.e.Message = r.bytes("message", maxMessage, r.quoted.decodeHex)
+			r.e.Message = r.bytes("message", maxMessage, r.decoded.decodeHex)
 		case "signature":
 			r.Once(&signature, name)
-			r.e.Signature = r.bytes("signature", maxSignature, r.quoted.decodeHex)
+			r.e.Signature = r.bytes("signature", maxSignature, r.decoded.decodeHex)
 		case "pcrs":
 			r.Once(&pcrs, name)
 			r.pcrs()
@@ -191,7 +191,7 @@ func (r *reader) pcrs() {
 			r.Refuse(attest.Refuse(attest.CodePCRCount, "over %d PCR values are presented", tpm.NumPCRs))
 			return
 		}
-		values = append(values, r.bytes("a PCR value", maxPCR, r.quoted.decodeHex))
+		values = append(values, r.bytes("a PCR value", maxPCR, r.decoded.decodeHex))
 	})
 	r.e.PCRs = values
 }
@@ -216,7 +216,7 @@ func (r *reader) certificate() []byte {
 	if r.Err() != nil {
 		return nil
 	}
-	decode := base64URL
+	decode := r.decoded.base64URL
 	if bytes.HasPrefix(raw, []byte(`"-----`)) {
 		r.pem = true
 		decode = pemCertificate

@@ -262,7 +262,7 @@ func TestEncodings(t *testing.T) {
 		bad    []string
 	}{
 		{"hex", new(space).decodeHex, []string{`"00ff"`}, []string{`"00FF"`, `"0ff"`, `"0xff"`, `" 00ff"`, `"\u00300ff"`, `[0,255]`, `null`, `00`, ``, `"00ff00"`}},
-		{"base64url", decodeBase64URL, []string{`"AP8="`, `"AP8"`}, []string{`"AP8=="`, `"AP9="`, `"AP9"`, `"AP8=\n"`, `"AP\n8="`, `"AP_/"`, `"AP8AP8"`, `"A"`, `7`, ``}},
+		{"base64url", new(space).decodeBase64URL, []string{`"AP8="`, `"AP8"`}, []string{`"AP8=="`, `"AP9="`, `"AP9"`, `"AP8=\n"`, `"AP\n8="`, `"AP_/"`, `"AP8AP8"`, `"A"`, `7`, ``}},
 		{"numbers", nil, []string{`[0,255]`, "[ 0 ,\n255\t]"}, []string{
 			`[0,256]`, `[00,255]`, `[0,-1]`, `[0,1.0]`, `[0,1e1]`, `[0,255,]`, `[,0]`, `[0,255,1]`, `[0 255]`, `[null,1]`, `["0",1]`, `[[0],1]`, `[0,255`, `[`, `"AP8="`, ``,
 			`[0,2555]`, `[0,999999999999999999999]`,

@@ -43,10 +43,14 @@ func (e *Evidence) checkQuote(binding attest.Binding) (*tpm.Quote, error) {
 // checkSelections demands one selection, of PCRs 0 to 23 in bank SHA-256. A TPM digests the values of several selections one after
 // the other, so that one of a PCR that can be reset would stand where a verifier that only counts values looks for PCR 11.
 func checkSelections(selections []tpm.Selection) error {
-	order := make([]int, 0, tpm.NumPCRs)
-	for _, s := range selections {
+	var order []int
+	for i, s := range selections {
 		if s.Bank != crypto.SHA256 {
 			return attest.Refuse(attest.CodePCRBank, "the quote is over bank %#x, not sha256", s.Algorithm)
+		}
+		if i == 0 {
+			order = s.PCRs[:len(s.PCRs):len(s.PCRs)] // what is appended is appended elsewhere
+			continue
 		}
 		order = append(order, s.PCRs...)
 	}

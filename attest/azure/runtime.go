@@ -5,7 +5,6 @@ import (
 	"crypto/rsa"
 	"errors"
 	"math/big"
-	"slices"
 
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/attest/internal/jsonscan"
@@ -41,9 +40,10 @@ type Runtime struct {
 // What is read of the JSON. Paravisors add members, so those not known here are passed over; the hardware vouches for all of it.
 type (
 	jwk struct {
-		id, kind          string
-		operations        []string
+		id, kind          []byte // these are parts of the text
 		exponent, modulus []byte
+		operations        int  // how many
+		signs             bool // whether one of them is to sign
 	}
 	vmConfiguration struct {
 		VMUniqueID            string
@@ -61,7 +61,9 @@ type (
 // runtimeReader reads the variable data.
 type runtimeReader struct {
 	*jsonscan.Scanner
-	keys   []jwk
+	keys   int // how many
+	aks    int // of them that are named as the attestation key is
+	ak     jwk // the last of these
 	config vmConfiguration
 }
 
@@ -80,7 +82,7 @@ func (r *runtimeReader) data(userData *[]byte) {
 }
 
 func (r *runtimeReader) key() {
-	if len(r.keys) == maxKeys {
+	if r.keys++; r.keys > maxKeys {
 		r.Refuse(attest.Refuse(attest.CodeTooLarge, "the HCL report has over %d keys", maxKeys))
 		return
 	}
@@ -91,10 +93,10 @@ func (r *runtimeReader) key() {
 			key.id = r.text()
 		case 1:
 			r.Array(func() {
-				if len(key.operations) == maxOperations {
+				if key.operations++; key.operations > maxOperations {
 					r.Fail("a key for over %d operations", maxOperations)
 				}
-				key.operations = append(key.operations, r.text())
+				key.signs = string(r.text()) == "sign" || key.signs
 			})
 		case 2:
 			key.kind = r.text()
@@ -104,7 +106,10 @@ func (r *runtimeReader) key() {
 			key.modulus = r.Text()
 		}
 	})
-	r.keys = append(r.keys, key)
+	if string(key.id) == akID {
+		r.aks++
+		r.ak = key
+	}
 }
 
 func (r *runtimeReader) configuration() {
@@ -118,61 +123,60 @@ func (r *runtimeReader) configuration() {
 		"secure-boot", "tpm-enabled", "tpm-persisted", "console-enabled", "interactive-console-enabled", "filtered-vpci-devices-allowed",
 	}, func(i int) {
 		if i < len(texts) {
-			*texts[i] = r.text()
+			*texts[i] = string(r.text())
 		} else {
 			*flags[i-len(texts)] = attest.Ptr(r.Bool())
 		}
 	})
 }
 
-// text reads a string that is kept.
-func (r *runtimeReader) text() string {
+// text reads a string that is short. What it returns is part of the HCL report.
+func (r *runtimeReader) text() []byte {
 	text := r.String()
 	if len(text) > maxText {
 		r.Refuse(attest.Refuse(attest.CodeTooLarge, "a text of %d bytes in the HCL report", len(text)))
 	}
-	return string(text)
+	return text
 }
 
 func parseRuntime(variable []byte) (runtime Runtime, err error) {
 	r := runtimeReader{Scanner: jsonscan.New(variable)}
 	r.data(&runtime.UserData)
 	r.End()
-	var refusal *attest.Refusal
-	if errors.As(r.Err(), &refusal) {
-		return runtime, attest.Refuse(refusal.Code, "the variable data of the HCL report: %w", refusal)
+	if err := r.Err(); err != nil {
+		code := attest.CodeMalformed
+		var refusal *attest.Refusal
+		if errors.As(err, &refusal) {
+			code = refusal.Code
+		}
+		return runtime, attest.Refuse(code, "the variable data of the HCL report: %w", err)
 	}
 	if n := len(runtime.UserData); n != 0 && n != userDataSize {
 		return runtime, attest.Refuse(attest.CodeMalformed, "user-data in the HCL report is of %d bytes, not %d", n, userDataSize)
 	}
 	runtime.config = r.config
-	runtime.AK, err = attestationKey(r.keys)
+	if r.aks != 1 {
+		return runtime, attest.Refuse(attest.CodeKeyNotReported, "the HCL report has %d keys named %s, not one", r.aks, akID)
+	}
+	runtime.AK, err = r.ak.attestationKey()
 	return runtime, err
 }
 
-// attestationKey returns the one key that is the virtual TPM's attestation key.
-func attestationKey(keys []jwk) (*rsa.PublicKey, error) {
-	var found []jwk
-	for _, key := range keys {
-		if key.id == akID {
-			found = append(found, key)
-		}
-	}
-	if len(found) != 1 {
-		return nil, attest.Refuse(attest.CodeKeyNotReported, "the HCL report has %d keys named %s, not one", len(found), akID)
-	}
-	key := found[0]
-	if key.kind != "RSA" {
+// attestationKey returns the key as the virtual TPM's attestation key.
+func (key *jwk) attestationKey() (*rsa.PublicKey, error) {
+	if string(key.kind) != "RSA" {
 		return nil, attest.Refuse(attest.CodeAlgorithm, "the attestation key is of type %.20q, not RSA", key.kind)
 	}
-	if !slices.Equal(key.operations, []string{"sign"}) {
-		return nil, attest.Refuse(attest.CodeKeyAttributes, "the attestation key is for %.60q, not for signing alone", key.operations)
+	if key.operations != 1 || !key.signs {
+		return nil, attest.Refuse(attest.CodeKeyAttributes, "the attestation key is for %d operations, signing among them: %t; it must be for signing alone",
+			key.operations, key.signs)
 	}
-	modulus, err := decodeBase64URL(key.modulus, akBits/8)
+	decoded := make(space, akBits/8+4)
+	modulus, err := decoded.decodeBase64URL(key.modulus, akBits/8)
 	if err != nil {
 		return nil, attest.Refuse(attest.CodeMalformed, "the attestation key's modulus: %w", err)
 	}
-	exponent, err := decodeBase64URL(key.exponent, 4)
+	exponent, err := decoded.decodeBase64URL(key.exponent, 4)
 	if err != nil {
 		return nil, attest.Refuse(attest.CodeMalformed, "the attestation key's exponent: %w", err)
 	}

@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -309,4 +310,51 @@ func TestVectorsEndorsedCertificate(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// TestMemoryIsUsedAgain: what evidence was decoded into may hold that of the next guest as soon as its claims are returned. They do not change with it, and
+// nor does what the verifier of the hardware holds for the next time.
+func TestMemoryIsUsedAgain(t *testing.T) {
+	for _, test := range real {
+		t.Run(test.file, func(t *testing.T) {
+			v := test.verifier(t)
+			in := attest.Input{Evidence: vectors.Read(t, test.file), Binding: attest.BoundTo([]byte(test.bound)), Time: recorded}
+			var memory [spaceSize]byte
+			evidence, err := parseInto(memory[:], v.kind, in.Evidence)
+			if err != nil {
+				t.Fatal(err)
+			}
+			claims, err := v.judge(t.Context(), in, evidence)
+			if err != nil {
+				t.Fatal(err)
+			}
+			before := jsonOf(t, claims)
+			report := bytes.Clone(evidence.HCLReport)
+			for i := range memory {
+				memory[i] ^= 0xff
+			}
+			if test.version > 0 && bytes.Equal(evidence.HCLReport, report) { // layout 0 is of numbers
+				t.Fatal("the memory given is not what evidence is decoded into")
+			}
+			if after := jsonOf(t, claims); after != before {
+				t.Errorf("claims changed with the memory:\n%s\n%s", before, after)
+			}
+			again, err := v.Verify(t.Context(), in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if text := jsonOf(t, again); text != before {
+				t.Errorf("the same evidence again has other claims:\n%s\n%s", before, text)
+			}
+		})
+	}
+}
+
+func jsonOf(t *testing.T, v any) string {
+	t.Helper()
+	text, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/attest/eventlog"
@@ -32,6 +33,7 @@ type Verifier struct {
 	kind     attest.Kind
 	report   ReportType
 	hardware attest.Verifier
+	spaces   sync.Pool // of *[spaceSize]byte
 }
 
 // New returns a Verifier.
@@ -56,7 +58,14 @@ func (v *Verifier) Kind() attest.Kind { return v.kind }
 
 // Verify implements [attest.Verifier]. What costs little is checked first; the hardware's report, which costs most and may need collateral, last.
 func (v *Verifier) Verify(ctx context.Context, in attest.Input) (*attest.Claims, error) {
-	evidence, err := ParseEvidence(v.kind, in.Evidence)
+	// Memory that nobody touched lately is what costs most of decoding ten kilobytes, so it is used again. Claims are texts and numbers of their own, and
+	// verifiers of hardware do not keep what they are given.
+	memory, _ := v.spaces.Get().(*[spaceSize]byte)
+	if memory == nil {
+		memory = new([spaceSize]byte)
+	}
+	defer v.spaces.Put(memory)
+	evidence, err := parseInto(memory[:], v.kind, in.Evidence)
 	if err != nil {
 		return nil, err
 	}
@@ -121,12 +130,12 @@ func (v *Verifier) verifyHardware(ctx context.Context, in attest.Input, evidence
 		ask.Evidence = evidence.TDQuote
 	}
 	proved, err := v.hardware.Verify(ctx, ask)
-	var refusal *attest.Refusal
-	if errors.As(err, &refusal) && refusal.Code == attest.CodeBinding {
-		return nil, attest.Refuse(attest.CodeKeyNotReported,
-			"the hardware's report is not about the HCL report, and so not about its attestation key: %w", err)
-	}
 	if err != nil {
+		var refusal *attest.Refusal
+		if errors.As(err, &refusal) && refusal.Code == attest.CodeBinding {
+			return nil, attest.Refuse(attest.CodeKeyNotReported,
+				"the hardware's report is not about the HCL report, and so not about its attestation key: %w", err)
+		}
 		return nil, err
 	}
 	if proved == nil || proved.Kind != v.hardware.Kind() || proved.Bound == nil || !*proved.Bound {

@@ -264,3 +264,37 @@ func TestAzureVector(t *testing.T) {
 		t.Errorf("claims %+v\n%+v, %v", claims, claims.Intel, err)
 	}
 }
+
+// TestMemoryIsUsedAgain: what evidence was decoded into may hold that of the next guest as soon as its claims are returned. They do not change with it, and nor
+// does what is held of the platform.
+func TestMemoryIsUsedAgain(t *testing.T) {
+	v, err := New(Config{Endorsements: dcaptest.Recorded()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := attest.Input{Evidence: kbs(dcaptest.RecordedQuote(), "null"), Binding: attest.Unbound(), Time: dcaptest.RecordedAt}
+	memory := new(dcap.Memory)
+	claims, err := v.judge(t.Context(), in, memory)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := json.Marshal(claims)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if *memory == (dcap.Memory{}) {
+		t.Fatal("the memory given is not what evidence is decoded into")
+	}
+	for i := range memory {
+		memory[i] ^= 0xff
+	}
+	if after, err := json.Marshal(claims); err != nil || !bytes.Equal(after, before) {
+		t.Errorf("claims changed with the memory, %v:\n%s\n%s", err, before, after)
+	}
+	if claims, err = v.Verify(t.Context(), in); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := json.Marshal(claims); err != nil || !bytes.Equal(again, before) {
+		t.Errorf("the same evidence again has other claims, %v:\n%s\n%s", err, before, again)
+	}
+}

@@ -3,6 +3,7 @@ package tdx
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/attest"
@@ -34,6 +35,7 @@ type replay func(log []byte, rtmrs [4][]byte) (*attest.BootClaims, error)
 type Verifier struct {
 	appraiser *dcap.Appraiser
 	replay    replay
+	memories  sync.Pool // of *dcap.Memory
 }
 
 // New returns a Verifier that trusts Intel's root and nothing else. No endorsements, and a grace or cache size out of range are errors.
@@ -56,7 +58,7 @@ func newVerifier(cfg Config, roots dcap.Roots, replay replay) (*Verifier, error)
 	if err != nil {
 		return nil, fmt.Errorf("tdx: %w", err)
 	}
-	return &Verifier{appraiser, replay}, nil
+	return &Verifier{appraiser: appraiser, replay: replay}, nil
 }
 
 // Kind returns attest.TDX.
@@ -64,7 +66,17 @@ func (v *Verifier) Kind() attest.Kind { return attest.TDX }
 
 // Verify appraises evidence as the package documentation describes. It implements attest.Verifier.
 func (v *Verifier) Verify(ctx context.Context, in attest.Input) (*attest.Claims, error) {
-	ev, err := parse(in.Evidence)
+	memory, _ := v.memories.Get().(*dcap.Memory)
+	if memory == nil {
+		memory = new(dcap.Memory)
+	}
+	defer v.memories.Put(memory)
+	return v.judge(ctx, in, memory)
+}
+
+// judge appraises evidence that is decoded into memory. Nothing that it returns or holds is in that memory afterwards.
+func (v *Verifier) judge(ctx context.Context, in attest.Input, memory *dcap.Memory) (*attest.Claims, error) {
+	ev, err := parse(memory, in.Evidence)
 	if err != nil {
 		return nil, err
 	}
@@ -86,8 +98,8 @@ func (v *Verifier) Verify(ctx context.Context, in attest.Input) (*attest.Claims,
 }
 
 // parse reads evidence and makes sure that it is of a TD.
-func parse(evidence []byte) (*dcap.Evidence, error) {
-	ev, err := dcap.ParseEvidence(evidence, MaxEvidence)
+func parse(memory *dcap.Memory, evidence []byte) (*dcap.Evidence, error) {
+	ev, err := dcap.ParseEvidenceInto(memory, evidence, MaxEvidence)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +112,7 @@ func parse(evidence []byte) (*dcap.Evidence, error) {
 // EndorsementNames returns the names of the endorsements that Verify needs for the platform that made the evidence, for fetching them ahead; see
 // attest.Endorsements. It verifies that Intel certified the platform, and nothing else. Its errors are *attest.Refusal.
 func EndorsementNames(evidence []byte) ([]string, error) {
-	ev, err := parse(evidence)
+	ev, err := parse(nil, evidence)
 	if err != nil {
 		return nil, err
 	}

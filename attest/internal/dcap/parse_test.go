@@ -15,7 +15,7 @@ func checkScan(t *testing.T, input []byte) {
 	if !ok {
 		return
 	}
-	quote, log, err := m.decode()
+	quote, log, err := m.decode(nil)
 	if err != nil {
 		return
 	}
@@ -23,7 +23,7 @@ func checkScan(t *testing.T, input []byte) {
 	if err != nil {
 		t.Fatalf("%q is no JSON: %v", input, err)
 	}
-	slowQuote, slowLog, err := slow.decode()
+	slowQuote, slowLog, err := slow.decode(nil)
 	if err != nil || !bytes.Equal(quote, slowQuote) || !bytes.Equal(log, slowLog) || (log == nil) != (slowLog == nil) {
 		t.Fatalf("%q: %x and %x, %v, want %x and %x", input, quote, log, err, slowQuote, slowLog)
 	}

@@ -116,12 +116,18 @@ func checkTail(tail []byte) error {
 	return nil
 }
 
-// isBase64 reports whether all characters are of base64 or end a line.
+// inBase64 has what base64 is written with, the ends of lines included.
+var inBase64 = func() (in [256]bool) {
+	for _, c := range "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\n\r" {
+		in[c] = true
+	}
+	return in
+}()
+
+// isBase64 reports whether all characters are of base64 or end a line. It looks at a kilobyte for each quote.
 func isBase64(text []byte) bool {
 	for _, c := range text {
-		switch {
-		case c >= 'A' && c <= 'Z', c >= 'a' && c <= 'z', c >= '0' && c <= '9', c == '+', c == '/', c == '=', c == '\n', c == '\r':
-		default:
+		if !inBase64[c] {
 			return false
 		}
 	}

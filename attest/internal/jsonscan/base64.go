@@ -40,7 +40,12 @@ func groupsOf(alphabet string) *groups {
 // DecodeBase64 decodes text as its encoder writes it: with padding or without, as the encoding has it, without line breaks, and without
 // bits that no byte takes. The encoding is one of the four of package base64.
 func DecodeBase64(encoding *base64.Encoding, text []byte) ([]byte, error) {
-	out := make([]byte, encoding.DecodedLen(len(text)))
+	return DecodeBase64Into(make([]byte, encoding.DecodedLen(len(text))), encoding, text)
+}
+
+// DecodeBase64Into is DecodeBase64 into memory of the caller's, of at least encoding.DecodedLen(len(text)) bytes. What it returns is the start of
+// that memory; the rest may have been written to.
+func DecodeBase64Into(out []byte, encoding *base64.Encoding, text []byte) ([]byte, error) {
 	n, err := decode(out, encoding, text)
 	if err != nil {
 		return nil, err
@@ -71,24 +76,29 @@ func DecodeBase64Text(encoding *base64.Encoding, text []byte) (string, error) {
 }
 
 // decode decodes text into out, which is long enough for it.
-func decode(out []byte, encoding *base64.Encoding, text []byte) (n int, err error) {
+func decode(out []byte, encoding *base64.Encoding, text []byte) (int, error) {
 	tables, strict := standard, strictly[encoding]
 	if encoding == base64.URLEncoding || encoding == base64.RawURLEncoding {
 		tables = forURLs
 	}
-	at := 0
-	// Two groups at a time, which are written with two bytes of what comes after them. The last ones, which may be padded or short, are the
+	// Four groups at a time, which are written with two bytes of what comes after them. The last ones, which may be padded or short, are the
 	// standard library's.
-	for ; at+16 <= len(text); at += 8 {
-		next := binary.LittleEndian.Uint64(text[at:])
-		first := tables[0][byte(next)] | tables[1][byte(next>>8)] | tables[2][byte(next>>16)] | tables[3][byte(next>>24)]
-		second := tables[0][byte(next>>32)] | tables[1][byte(next>>40)] | tables[2][byte(next>>48)] | tables[3][byte(next>>56)]
-		if first|second >= notBase64 {
-			return 0, base64.CorruptInputError(at)
+	one, two, three, four := &tables[0], &tables[1], &tables[2], &tables[3]
+	in, to := text, out
+	for len(in) >= 20 && len(to) >= 14 {
+		next, after := binary.LittleEndian.Uint64(in), binary.LittleEndian.Uint64(in[8:])
+		a := one[byte(next)] | two[byte(next>>8)] | three[byte(next>>16)] | four[byte(next>>24)]
+		b := one[byte(next>>32)] | two[byte(next>>40)] | three[byte(next>>48)] | four[byte(next>>56)]
+		c := one[byte(after)] | two[byte(after>>8)] | three[byte(after>>16)] | four[byte(after>>24)]
+		d := one[byte(after>>32)] | two[byte(after>>40)] | three[byte(after>>48)] | four[byte(after>>56)]
+		if a|b|c|d >= notBase64 {
+			return 0, base64.CorruptInputError(len(text) - len(in))
 		}
-		binary.BigEndian.PutUint64(out[n:], uint64(first)<<40|uint64(second)<<16)
-		n += 6
+		binary.BigEndian.PutUint64(to, uint64(a)<<40|uint64(b)<<16)
+		binary.BigEndian.PutUint64(to[6:], uint64(c)<<40|uint64(d)<<16)
+		in, to = in[16:], to[12:]
 	}
+	n, at := len(out)-len(to), len(text)-len(in)
 	last, err := strict.Decode(out[n:], text[at:])
 	if n += last; err == nil && encoding.EncodedLen(n) != len(text) { // the decoder passes over line breaks
 		err = base64.CorruptInputError(at)
