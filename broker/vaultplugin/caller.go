@@ -16,6 +16,10 @@ import (
 // maxName is how much of a display name gets into the audit log, in bytes.
 const maxName = 128
 
+// NoEntity is the subject of every caller whose token has no entity, such as a root token. They are one person to the rules of approval: whoever has one of these
+// tokens can have Vault make any number of them.
+const NoEntity = "token without an entity"
+
 // callerKey is where a request's context has who Vault says it is from.
 type callerKey struct{}
 
@@ -24,13 +28,14 @@ func Caller(req *logical.Request, roles ...access.Role) access.Caller {
 	who := access.Caller{Name: printable(req.DisplayName), Via: access.ViaVault, Roles: access.SetOf(roles...), Namespace: access.AllNamespaces, Remote: remote(req)}
 	switch {
 	case req.EntityID != "":
-		who.Token = "entity:" + printable(req.EntityID)
+		who.Token = "entity:" + printable(req.EntityID) // which is who it is however it logged in
+		who.Subject = who.Token
 	case req.ClientToken != "":
 		// Vault gives a mount a hash of the token, with a salt of the mount's. Hashed once more, so that not even that is anywhere.
 		sum := sha256.Sum256([]byte("vouchsafe " + req.ClientToken))
 		who.Token = "token:" + hex.EncodeToString(sum[:8])
+		who.Subject = NoEntity
 	}
-	who.Subject = who.Token // an entity is who it is however it logged in; a token without one is its own
 	if who.Name == "" {
 		who.Name = "vault"
 	}

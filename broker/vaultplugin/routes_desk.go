@@ -7,7 +7,8 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker/admin/wire"
 )
 
-// Desk are the routes of what is proposed, approved and put back. Who is a person to the rules of approval is Vault's entity, or a token without one.
+// Desk are the routes of what is proposed, approved and put back. Who is a person to the rules of approval is Vault's
+// entity: all tokens without one are one person, since whoever has such a token can make more of them.
 func Desk() []Route {
 	name, id := framework.GenericNameRegex("name"), framework.GenericNameRegex("id")
 	const example = "1f0c5a6e7b8d4c3f9a2b1d0e5f6a7b8c"
@@ -62,9 +63,19 @@ func Desk() []Route {
 			Does:  []Does{{Operation: logical.UpdateOperation, endpoint: of(wire.AcknowledgeBreakGlass), sample: map[string]any{"reason": "looked at"}}},
 		},
 		{
-			Pattern: "apply", Example: "apply", Synopsis: "Make what judges as documents state it, all at once, or say what differs.",
-			About: "Policies, sets of reference values and rules of approval. For authors who are approvers; with dry_run for everyone who works with policies.",
-			Does:  []Does{{Operation: logical.UpdateOperation, endpoint: of(wire.Apply), sample: map[string]any{"documents": []any{document}, "dry_run": true}}},
+			Pattern: "apply", Example: "apply", Synopsis: "Make what judges as documents state it, all at once.",
+			About: "Policies, sets of reference values and rules of approval. For those who are author and approver in one person; apply-plan says what differs.",
+			Does: []Does{{
+				Operation: logical.UpdateOperation, endpoint: of(wire.Apply), roles: authorAndApprover, fixed: map[string]any{"dry_run": false},
+				sample: map[string]any{"documents": []any{document}},
+			}},
+		},
+		{
+			Pattern: "apply-plan", Example: "apply-plan", Synopsis: "Say what differs between documents and what judges.",
+			About: "Policies, sets of reference values and rules of approval, as apply takes them. It changes nothing. For everyone who works with policies.",
+			Does: []Does{{
+				Operation: logical.UpdateOperation, endpoint: of(wire.Apply), fixed: map[string]any{"dry_run": true}, sample: map[string]any{"documents": []any{document}},
+			}},
 		},
 		{
 			Pattern: "approval-rules/?$", Example: "approval-rules", Synopsis: "Read the rules of approval, and add drafts.",

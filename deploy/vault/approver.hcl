@@ -20,3 +20,4 @@ path "vouchsafe/approval-rules-activate" { capabilities = ["update"] }
 path "vouchsafe/reference-activate/*" { capabilities = ["update"] }
 path "vouchsafe/reference-uses/*"     { capabilities = ["read"] }
 path "vouchsafe/reference-releases/*" { capabilities = ["update"] }
+path "vouchsafe/apply-plan"             { capabilities = ["update"] }

@@ -24,3 +24,4 @@ path "vouchsafe/proposals/*"            { capabilities = ["read", "list"] }
 path "vouchsafe/approval-rules"         { capabilities = ["read"] }
 path "vouchsafe/approval-rules-history" { capabilities = ["read"] }
 path "vouchsafe/proposal-acknowledge/*" { capabilities = ["update"] }
+path "vouchsafe/apply-plan"             { capabilities = ["update"] }

@@ -15,3 +15,4 @@ path "vouchsafe/proposals/"             { capabilities = ["list", "update"] }
 path "vouchsafe/proposals/*"            { capabilities = ["read", "list"] }
 path "vouchsafe/approval-rules"         { capabilities = ["read", "update"] }
 path "vouchsafe/approval-rules-history" { capabilities = ["read"] }
+path "vouchsafe/apply-plan"             { capabilities = ["update"] }
