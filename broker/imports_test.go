@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker"
 	"github.com/vouchsafe/vouchsafe/broker/access"
 	"github.com/vouchsafe/vouchsafe/broker/brokertest"
+	"github.com/vouchsafe/vouchsafe/policy"
 	"github.com/vouchsafe/vouchsafe/policy/provenance"
 	"github.com/vouchsafe/vouchsafe/policy/reference"
 	"github.com/vouchsafe/vouchsafe/store"
@@ -171,6 +173,55 @@ func TestImport(t *testing.T) {
 	set, err := b.PutReferences(t.Context(), b.Admin, ns, "images", []reference.Value{imported.Values[0]})
 	if v, _ := set.Find(releasedImage); err != nil || v.Origin != nil {
 		t.Errorf("put by hand with an origin: %+v, %v", v, err)
+	}
+}
+
+// TestOriginIsOfAStatement: where a value came from is what a verified statement said, by whatever way it comes to count, and nothing that a caller sends.
+func TestOriginIsOfAStatement(t *testing.T) {
+	forged := &policy.Origin{Statement: "sha256:00", Repository: "https://github.com/acme/other", Commit: "0000000000000000000000000000000000000000"}
+	for name, test := range map[string]struct {
+		value reference.Value
+		kept  bool // the origin that the statement gave
+	}{
+		"a statement's, as it was":        {reference.Value{Value: releasedImage}, true},
+		"a statement's, with another":     {reference.Value{Value: releasedImage, Origin: forged, Provenance: "sha256:00"}, true},
+		"a value of no statement, forged": {reference.Value{Value: "00ff", Origin: forged}, false},
+	} {
+		for _, by := range []string{"proposed", "put"} {
+			t.Run(name+", "+by, func(t *testing.T) {
+				b := brokertest.Start(t, brokertest.Config{Provenance: provenanceKeys()})
+				imported, err := b.ImportReferences(t.Context(), who(t, b, access.Author), ns, broker.Import{
+					Set: "images", Format: broker.ImportStatement, Document: provenanceOf(t, signingKey(0), "images", sourceBuilder, time.Now().Add(-time.Hour), releasedImage),
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				var want *policy.Origin
+				if test.kept {
+					want = imported.Origin
+				}
+				if by == "put" {
+					_, err = b.PutReferences(t.Context(), b.Admin, ns, "images", []reference.Value{test.value})
+				} else {
+					var p broker.Proposal
+					p, err = b.Propose(t.Context(), b.Admin, ns, broker.Change{Type: broker.ChangeReferencePut, Name: "images", Values: []reference.Value{test.value}}, "release")
+					if err == nil && p.Change.Values[0].Origin != nil {
+						t.Errorf("the proposal states an origin: %+v", p.Change.Values[0])
+					}
+					if err == nil {
+						_, err = b.ActivateProposal(t.Context(), b.Admin, ns, p.ID, broker.Activation{})
+					}
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				set, err := b.References(t.Context(), b.Admin, ns, "images")
+				v, _ := set.Find(test.value.Value)
+				if err != nil || v.State != reference.Active || !reflect.DeepEqual(v.Origin, want) {
+					t.Errorf("%+v, %v", v, err)
+				}
+			})
+		}
 	}
 }
 

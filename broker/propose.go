@@ -31,6 +31,7 @@ func (b *Broker) Propose(ctx context.Context, who access.Caller, namespace strin
 	now := b.now().UTC().Truncate(time.Second)
 	for i := range change.Values {
 		change.Values[i].State, change.Values[i].AddedBy, change.Values[i].AddedAt, change.Values[i].LastMatched = reference.Active, who.Name, now, time.Time{}
+		change.Values[i].Origin = nil // which only a statement gives
 	}
 	for range alterAttempts {
 		d, err := b.openDesk(ctx, namespace)
@@ -289,7 +290,7 @@ func (b *Broker) plannedReferences(ctx context.Context, namespace string, d *des
 	base := Base{Sets: map[string]string{c.Name: counting(before)}}
 	after, text, err := changed(before, at, put, func(set reference.Set) (reference.Set, error) {
 		if put {
-			return fold(set, c.Values, reference.Set.Put)
+			return fold(set, c.Values, putByHand)
 		}
 		return fold(set, c.Retire, reference.Set.Retire)
 	})

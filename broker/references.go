@@ -44,8 +44,18 @@ func (b *Broker) PutReferences(ctx context.Context, who access.Caller, namespace
 				}
 			}
 		}
-		return fold(set, values, reference.Set.Put)
+		return fold(set, values, putByHand)
 	})
+}
+
+// putByHand puts a value that somebody vouches for. Where it came from stays known if a statement said so: nothing else does, and for what was retired
+// whoever brings it back vouches alone.
+func putByHand(set reference.Set, v reference.Value) (reference.Set, error) {
+	v.Origin = nil
+	if old, there := set.Find(v.Value); there && old.Origin != nil && old.State != reference.Retired {
+		v.Origin, v.Provenance = old.Origin, old.Provenance
+	}
+	return set.Put(v)
 }
 
 // RetireReferences makes values of a set count no more; they stay in it for the record. Approvers may.

@@ -34,6 +34,7 @@ const (
 	ViaToken       Via = "token"       // a token of this broker
 	ViaOIDC        Via = "oidc"        // a JWT of a configured issuer
 	ViaCertificate Via = "certificate" // a client certificate
+	ViaKBS         Via = "kbs"         // a token that a KBS administrator signed with a configured key
 	ViaVault       Via = "vault"       // Vault, which the broker is inside of
 	ViaInit        Via = "init"        // the command that holds the store and its seal in its hands
 )

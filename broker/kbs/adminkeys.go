@@ -73,7 +73,7 @@ func (k *KBS) adminOf(token string) (access.Caller, error) {
 			return access.Caller{}, fmt.Errorf("%w: %q: %w", errAdminToken, key.Name, err)
 		}
 		subject := "kbs-admin-key:" + key.Name
-		return access.Caller{Token: subject, Name: key.Name, Subject: subject, Via: access.ViaOIDC, Roles: key.Roles, Namespace: k.namespace}, nil
+		return access.Caller{Token: subject, Name: key.Name, Subject: subject, Via: access.ViaKBS, Roles: key.Roles, Namespace: k.namespace}, nil
 	}
 	return access.Caller{}, fmt.Errorf("%w: no configured key signed it", errAdminToken)
 }
