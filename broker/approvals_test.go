@@ -502,3 +502,29 @@ type glassCounter struct {
 }
 
 func (c *glassCounter) BrokeGlass() { c.n++ }
+
+// TestApprovalIsRenewed: whoever logs in again and approves again has one approval, of now; with a token of another maker nobody takes it away.
+func TestApprovalIsRenewed(t *testing.T) {
+	o := openOffice(t, twoForRoot)
+	p := o.propose("two")
+	alice := o.person("alice")
+	o.must(o.approveAs(alice, p))
+	o.clock.add(90 * time.Minute)
+	alice.Token = "oidc:of the next login"
+	o.must(o.approveAs(alice, p))
+	now, err := o.Proposal(t.Context(), alice, ns, p.ID)
+	o.must(err)
+	if len(now.Approvals) != 1 || now.Approvals[0].Token != alice.Token || !now.Approvals[0].Time.Equal(o.clock.now().UTC()) {
+		t.Fatalf("renewed: %+v", now.Approvals)
+	}
+	impostor := o.token(o.person("mallory"), "laptop", "alice", access.Approver)
+	o.must(o.approveAs(impostor, p))
+	now, err = o.Proposal(t.Context(), alice, ns, p.ID)
+	o.must(err)
+	if len(now.Approvals) != 2 || now.Approvals[0].Token != alice.Token {
+		t.Errorf("another's token took an approval away: %+v", now.Approvals)
+	}
+	o.refused(p, broker.CodeApproval, "1 of 2")
+	o.approve(p, "bob")
+	o.must(o.activate(p))
+}

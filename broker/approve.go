@@ -33,8 +33,7 @@ func (b *Broker) ApproveProposal(ctx context.Context, who access.Caller, namespa
 		return Proposal{}, invalid("the digest is not that of proposal %s: read the proposal, and approve the digest that it shows, in full", id)
 	}
 	mine := Approval{Person: person(who), Digest: digest, Time: b.now().UTC()}
-	same := func(a Approval) bool { return a.Subject == mine.Subject && a.Via == mine.Via && a.Token == mine.Token }
-	p.Approvals = append(slices.DeleteFunc(p.Approvals, same), mine)
+	p.Approvals = append(slices.DeleteFunc(p.Approvals, func(a Approval) bool { return mine.renews(a) }), mine)
 	if len(p.Approvals) > maxApprovals {
 		return Proposal{}, &Error{Code: CodeConflict, Message: fmt.Sprintf("proposal %s has %d approvals, and no room for another", id, maxApprovals)}
 	}
@@ -50,6 +49,12 @@ func (b *Broker) ApproveProposal(ctx context.Context, who access.Caller, namespa
 		return Proposal{}, err
 	}
 	return b.standing(ctx, namespace, d, *p)
+}
+
+// renews reports whether a takes the place of an earlier approval: of the same person, authenticated in the same way. Whoever logs in has another credential each
+// time. Of tokens it must be the same one: anyone who may make tokens can make one of another's name, and would take that person's approval away with it.
+func (a Approval) renews(earlier Approval) bool {
+	return a.Subject == earlier.Subject && a.Via == earlier.Via && (a.Token == earlier.Token || a.Via != access.ViaToken)
 }
 
 // mayCount returns nil when the approval at a position counts for one of the rules that cover the proposal, or there are none.
