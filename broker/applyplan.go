@@ -207,6 +207,7 @@ type applying struct {
 	now       time.Time
 	plan      *applyPlan
 	created   int // policies that are not there yet
+	newSets   int // sets of reference values that are not there yet
 }
 
 // add adds an item; demand is what is asked of whoever makes it.
@@ -303,8 +304,14 @@ func (p *applying) set(ctx context.Context, name string) error {
 		}
 		return nil
 	}
+	if at == 0 {
+		p.newSets++
+		if err := p.b.roomForSets(ctx, p.namespace, p.newSets); err != nil {
+			return err
+		}
+	}
 	after, text, err := changed(before, at, true, func(set reference.Set) (reference.Set, error) {
-		if set, err = fold(set, put, reference.Set.Put); err != nil {
+		if set, err = fold(set, put, putByHand); err != nil {
 			return set, err
 		}
 		return fold(set, retire, reference.Set.Retire)

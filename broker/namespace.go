@@ -18,9 +18,10 @@ const MaxNamespaces = 1000
 
 // Quota bounds what one namespace takes of what all share. A zero member is no bound.
 type Quota struct {
-	Secrets  int   `json:"secrets,omitempty"`  // how many there may be
-	Bytes    int64 `json:"bytes,omitempty"`    // of all values that are stored and not destroyed
-	Policies int   `json:"policies,omitempty"` // how many there may be, drafts and retired ones included
+	Secrets  int   `json:"secrets,omitempty"`        // how many there may be
+	Bytes    int64 `json:"bytes,omitempty"`          // of all values that are stored and not destroyed
+	Policies int   `json:"policies,omitempty"`       // how many there may be, drafts and retired ones included
+	Sets     int   `json:"reference_sets,omitempty"` // how many sets of reference values there may be
 
 	// Decisions are how many attestations and releases are decided a minute, by each broker; more are told to come back. They are counted once the evidence is
 	// verified: what strangers make up uses up nobody's quota.
@@ -28,7 +29,7 @@ type Quota struct {
 }
 
 func (q Quota) check() error {
-	if q.Secrets < 0 || q.Bytes < 0 || q.Policies < 0 || q.Decisions < 0 {
+	if q.Secrets < 0 || q.Bytes < 0 || q.Policies < 0 || q.Sets < 0 || q.Decisions < 0 {
 		return invalid("a quota is negative: 0 is no bound")
 	}
 	return nil
@@ -268,15 +269,30 @@ func (b *Broker) roomForPolicy(ctx context.Context, namespace string) error {
 // roomForPolicies is room for as many new policies as there are more.
 func (b *Broker) roomForPolicies(ctx context.Context, namespace string, more int) error {
 	quota, err := b.quotas.of(ctx, namespace, b.now())
-	switch {
-	case err != nil:
+	if err != nil {
 		return asError(err)
-	case quota.Policies == 0:
-		return nil
-	case more > quota.Policies: // for roomFor 0 is no bound
-		return quotaExceeded("the namespace may have %d policies: have its quota raised", quota.Policies)
 	}
-	return b.roomFor(ctx, policyKey(namespace, ""), quota.Policies-more+1, "policies")
+	return b.roomForMore(ctx, policyKey(namespace, ""), quota.Policies, more, "policies")
+}
+
+// roomForSets is room for as many new sets of reference values as there are more.
+func (b *Broker) roomForSets(ctx context.Context, namespace string, more int) error {
+	quota, err := b.quotas.of(ctx, namespace, b.now())
+	if err != nil {
+		return asError(err)
+	}
+	return b.roomForMore(ctx, referenceKey(namespace, ""), quota.Sets, more, "sets of reference values")
+}
+
+// roomForMore refuses as many records more below a folder as would make it have over most, 0 for no bound.
+func (b *Broker) roomForMore(ctx context.Context, folder string, most, more int, what string) error {
+	switch {
+	case most == 0:
+		return nil
+	case more > most: // for roomFor 0 is no bound
+		return quotaExceeded("the namespace may have %d %s: have its quota raised", most, what)
+	}
+	return b.roomFor(ctx, folder, most-more+1, what)
 }
 
 // roomFor refuses one record more below a folder than most, 0 for no bound.

@@ -300,6 +300,11 @@ func (b *Broker) plannedReferences(ctx context.Context, namespace string, d *des
 	if counting(before) == counting(after) {
 		return nil, base, nil, nil
 	}
+	if at == 0 {
+		if err := b.roomForSets(ctx, namespace, 1); err != nil {
+			return nil, base, nil, err
+		}
+	}
 	event := Event{Type: EventReferencePut, Object: c.Name, Digest: digest(text), Reason: p.Reason}
 	if !put {
 		event.Type = EventReferenceRetire

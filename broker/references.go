@@ -88,6 +88,11 @@ func (b *Broker) changeReferences(ctx context.Context, who access.Caller, namesp
 	if err != nil {
 		return reference.Set{}, err
 	}
+	if at == 0 {
+		if err := b.roomForSets(ctx, namespace, 1); err != nil {
+			return reference.Set{}, err
+		}
+	}
 	if counting(before) == counting(after) {
 		// Nobody is judged otherwise: what is staged, or a note.
 		done, err := b.changing(ctx, namespace)

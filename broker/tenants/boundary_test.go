@@ -272,6 +272,34 @@ func TestQuotas(t *testing.T) {
 	}
 	status, answer = f.send(http.MethodPost, "/ns/a/v1/admin/policies", admin, fmt.Sprintf(`{"source":%q,"draft":true}`, allowSample("second", "**")))
 	want("a policy more", status, answer)
+	set(broker.Quota{Sets: 3}) // it has one
+	references := func(set string) (int, string) {
+		return f.send(http.MethodPost, "/ns/a/v1/admin/references/"+set, admin, `{"values":[{"value":"00ff"}]}`)
+	}
+	documents := func(sets ...string) (int, string) {
+		var all []string
+		for _, set := range sets {
+			all = append(all, fmt.Sprintf(`{"source":%q}`, "apiVersion: vouchsafe/v1\nkind: ReferenceSet\nmetadata: {name: "+set+"}\nspec: {values: [{value: 00ff}]}\n"))
+		}
+		return f.send(http.MethodPost, "/ns/a/v1/admin/apply", admin, `{"documents":[`+strings.Join(all, ",")+`]}`)
+	}
+	status, answer = documents("one", "two", "three")
+	want("three sets at once", status, answer)
+	if status, answer = references("one"); status != http.StatusOK {
+		t.Errorf("a set: %d %s", status, answer)
+	}
+	status, answer = documents("two", "three")
+	want("two sets more at once", status, answer)
+	if status, answer = documents("one", "two"); status != http.StatusOK {
+		t.Errorf("one set more in a document: %d %s", status, answer)
+	}
+	status, answer = references("three")
+	want("a set more", status, answer)
+	status, answer = f.send(http.MethodPost, "/ns/a/v1/admin/proposals", admin, `{"type":"reference.put","name":"three","values":[{"value":"00ff"}],"reason":"why"}`)
+	want("a set more in a proposal", status, answer)
+	if status, answer = references("two"); status != http.StatusOK {
+		t.Errorf("a value of a set that is there: %d %s", status, answer)
+	}
 	set(broker.Quota{Bytes: int64(len(plaintext)) + 5})
 	status, answer = put("more", "AAAA")
 	want("3 bytes more", status, answer)

@@ -21,6 +21,7 @@ func quotaFlags(c *cobra.Command, q *broker.Quota) {
 	c.Flags().IntVar(&q.Secrets, "secrets", 0, "how `MANY` secrets there may be (default no bound)")
 	c.Flags().Int64Var(&q.Bytes, "bytes", 0, "how many `BYTES` of values may be stored (default no bound)")
 	c.Flags().IntVar(&q.Policies, "policies", 0, "how `MANY` policies there may be (default no bound)")
+	c.Flags().IntVar(&q.Sets, "reference-sets", 0, "how `MANY` sets of reference values there may be (default no bound)")
 	c.Flags().IntVar(&q.Decisions, "decisions", 0, "how `MANY` attestations and releases are judged a minute, by each broker (default no bound)")
 }
 
@@ -76,10 +77,10 @@ func (p *program) namespaceList() *cobra.Command {
 			}
 			return strconv.FormatInt(n, 10)
 		}
-		return p.table("NAMESPACE SECRETS BYTES POLICIES DECISIONS/MIN CREATED", func(row func(...any)) {
+		return p.table("NAMESPACE SECRETS BYTES POLICIES SETS DECISIONS/MIN CREATED", func(row func(...any)) {
 			for _, n := range all {
 				q := n.Quota
-				row(n.Name, bound(int64(q.Secrets)), bound(q.Bytes), bound(int64(q.Policies)), bound(int64(q.Decisions)), when(n.Created))
+				row(n.Name, bound(int64(q.Secrets)), bound(q.Bytes), bound(int64(q.Policies)), bound(int64(q.Sets)), bound(int64(q.Decisions)), when(n.Created))
 			}
 		})
 	})
