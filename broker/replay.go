@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
 
 	"github.com/vouchsafe/vouchsafe/attest"
@@ -196,11 +197,10 @@ func (r *replay) run(ctx context.Context, progress func(ReplayProgress)) (*Repla
 		tallies[i] = newTally()
 		running.Go(func() {
 			for chunk := range keys {
-				for _, key := range chunk {
-					if err := r.judge(ctx, key, &tallies[i]); err != nil {
-						stop(err)
-						return
-					}
+				err := store.GetEach(ctx, r.store, chunk, func(record store.Record, err error) error { return r.judge(record, err, &tallies[i]) })
+				if err != nil {
+					stop(err)
+					return
 				}
 			}
 		})
@@ -269,14 +269,25 @@ type replayed struct {
 		Kind       attest.Kind    `json:"kind"`
 		Claims     *attest.Claims `json:"claims"`
 		Secrets    []struct {
-			Secret  string  `json:"secret"`
-			Outcome Outcome `json:"outcome"`
+			Secret   string  `json:"secret"`
+			Outcome  Outcome `json:"outcome"`
+			Policies passed  `json:"policies"`
+			Matched  passed  `json:"matched"`
+			Lease    passed  `json:"lease"`
+			Source   passed  `json:"source"`
 		} `json:"secrets"`
 	} `json:"decision"`
 }
 
-func (r *replay) judge(ctx context.Context, key string, t *tally) error {
-	record, err := r.store.Get(ctx, key)
+// passed is a value that is well-formed JSON and is not kept.
+type passed struct{}
+
+func (*passed) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	_, err := d.ReadValue()
+	return err
+}
+
+func (r *replay) judge(record store.Record, err error, t *tally) error {
 	if errors.Is(err, store.ErrNotFound) { // removed meanwhile
 		return nil
 	}

@@ -130,6 +130,30 @@ type Clocked interface {
 	Clock() (time.Time, bool)
 }
 
+// BulkReader is a Store that reads many records at less cost than as many calls of Get. [GetEach] is how to use it.
+type BulkReader interface {
+	// GetEach is what the function of its name says.
+	GetEach(ctx context.Context, keys []string, f func(Record, error) error) error
+}
+
+// GetEach calls f with what Get returns of each of keys, in their order, until f returns an error, which it then returns itself. The record has its
+// key also where there is an error. Its value is for f to read and to change, and not to keep: what lies there later is another's.
+func GetEach(ctx context.Context, s Store, keys []string, f func(Record, error) error) error {
+	if bulk, ok := s.(BulkReader); ok {
+		return bulk.GetEach(ctx, keys, f)
+	}
+	for _, key := range keys {
+		record, err := s.Get(ctx, key)
+		if err != nil {
+			record = Record{Key: key}
+		}
+		if err := f(record, err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // ConflictError says which record had another version.
 type ConflictError struct {
 	Key        string

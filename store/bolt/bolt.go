@@ -257,6 +257,64 @@ func (s *Store) Get(ctx context.Context, key string) (record store.Record, err e
 	return record, err
 }
 
+// readAhead is how many bytes of values GetEach copies in one transaction, unless the first alone is longer: some ten records of decisions. It is
+// less than what a processor's cache holds, and few enough that no transaction stays open for long.
+const readAhead = 64 << 10
+
+// GetEach implements store.BulkReader. No transaction is open while f runs.
+func (s *Store) GetEach(ctx context.Context, keys []string, f func(store.Record, error) error) error {
+	buffer := make([]byte, 0, readAhead)
+	var batch []store.Record
+	for len(keys) > 0 {
+		var err error
+		batch, buffer, err = s.getSome(ctx, keys, batch[:0], buffer[:0])
+		for _, record := range batch {
+			if err := f(record, nil); err != nil {
+				return err
+			}
+		}
+		keys = keys[len(batch):]
+		if err == nil {
+			continue
+		}
+		if err := f(store.Record{Key: keys[0]}, err); err != nil {
+			return err
+		}
+		keys = keys[1:]
+	}
+	return nil
+}
+
+// getSome appends the first of keys to batch and their values to buffer, as many as there is space for and one at least. With an error they are those before
+// the one that it is about.
+func (s *Store) getSome(ctx context.Context, keys []string, batch []store.Record, buffer []byte) ([]store.Record, []byte, error) {
+	err := s.view(ctx, func(tx *bbolt.Tx) error {
+		cursor := tx.Bucket(recordBucket).Cursor()
+		for _, key := range keys {
+			if err := store.CheckKey(key); err != nil {
+				return err
+			}
+			found, value := cursor.Seek([]byte(key))
+			if string(found) != key || value == nil {
+				return fmt.Errorf("%w: %s", store.ErrNotFound, key)
+			}
+			version, err := versionOf(key, value)
+			if err != nil {
+				return err
+			}
+			value = value[versionSize:]
+			if len(batch) > 0 && len(value) > cap(buffer)-len(buffer) { // what batch has must stay where it is
+				return nil
+			}
+			start := len(buffer)
+			buffer = append(buffer, value...)
+			batch = append(batch, store.Record{Key: key, Version: version, Value: buffer[start:len(buffer):len(buffer)]})
+		}
+		return nil
+	})
+	return batch, buffer, err
+}
+
 // List implements store.Store.
 func (s *Store) List(ctx context.Context, prefix, after string, limit int) (entries []store.Entry, err error) {
 	if err := store.CheckList(prefix, limit); err != nil {
