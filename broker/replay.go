@@ -191,14 +191,13 @@ func (r *replay) run(ctx context.Context, progress func(ReplayProgress)) (*Repla
 		workers = max(workers, remoteReaders)
 	}
 	keys := make(chan []string, workers)
-	tallies := make([]tally, workers)
+	all := make([]replayer, workers)
 	var running sync.WaitGroup
-	for i := range tallies {
-		tallies[i] = newTally()
+	for i := range all {
+		all[i] = replayer{replay: r, with: r.with.Decider(), today: r.today.Decider(), tally: newTally()}
 		running.Go(func() {
 			for chunk := range keys {
-				err := store.GetEach(ctx, r.store, chunk, func(record store.Record, err error) error { return r.judge(record, err, &tallies[i]) })
-				if err != nil {
+				if err := store.GetEach(ctx, r.store, chunk, all[i].judge); err != nil {
 					stop(err)
 					return
 				}
@@ -226,7 +225,7 @@ func (r *replay) run(ctx context.Context, progress func(ReplayProgress)) (*Repla
 			if err := context.Cause(ctx); err != nil {
 				return nil, err
 			}
-			return r.report(tallies), nil
+			return r.report(all), nil
 		}
 	}
 }
@@ -287,7 +286,15 @@ func (*passed) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	return err
 }
 
-func (r *replay) judge(record store.Record, err error, t *tally) error {
+// replayer is one worker of a replay, and what it has counted.
+type replayer struct {
+	*replay
+	with, today *policy.Decider
+	tally
+}
+
+// judge judges the requests of one decision again, by its record.
+func (r *replayer) judge(record store.Record, err error) error {
 	if errors.Is(err, store.ErrNotFound) { // removed meanwhile
 		return nil
 	}
@@ -297,28 +304,28 @@ func (r *replay) judge(record store.Record, err error, t *tally) error {
 	r.read.Add(1)
 	var read replayed
 	if err != nil || json.Unmarshal(record.Value, &read) != nil {
-		t.unreadable++
+		r.unreadable++
 		return nil
 	}
 	d := &read.Decision
 	r.at.Store(d.Time.UnixMilli())
 	for _, asked := range d.Secrets {
 		if !r.draft.Matches(asked.Secret) && (r.active == nil || !r.active.Matches(asked.Secret)) {
-			t.other++
+			r.other++
 			continue
 		}
 		request := policy.Request{
 			Claims: d.Claims, Secret: asked.Secret, EvidenceAge: ageAt(d.Time, d.AttestedAt), Time: d.Time, References: r.references, Rego: r.rego,
 		}
 		verdict := r.with.Decide(request)
-		t.judged++
+		r.judged++
 		for _, rule := range verdict.Refusing {
 			if rule.Policy == r.draft.Name() {
-				t.refusals[rule]++
+				r.refusals[rule]++
 			}
 		}
 		if verdict.Allow == asked.Outcome.allowed() {
-			t.same++
+			r.same++
 			continue
 		}
 		flip := Flip{
@@ -332,7 +339,7 @@ func (r *replay) judge(record store.Record, err error, t *tally) error {
 		if verdict.Allow {
 			flip.Rules = today.Refusing
 		}
-		t.flip(flip)
+		r.flip(flip)
 	}
 	return nil
 }
@@ -381,6 +388,7 @@ func (t *tally) flip(f Flip) {
 			group.Last, group.Decision = f.Last, f.Decision
 		}
 	case len(t.flips) < MaxFlips:
+		f.Rules = append([]policy.Refusing(nil), f.Rules...) // a verdict's are good until the next
 		t.flips[key] = &f
 	default:
 		t.more += f.Count
@@ -388,10 +396,10 @@ func (t *tally) flip(f Flip) {
 }
 
 // report adds up what the workers counted.
-func (r *replay) report(tallies []tally) *ReplayReport {
+func (r *replay) report(workers []replayer) *ReplayReport {
 	all := newTally()
-	for i := range tallies {
-		t := &tallies[i]
+	for i := range workers {
+		t := &workers[i].tally
 		all.judged, all.same, all.other = all.judged+t.judged, all.same+t.same, all.other+t.other
 		all.unreadable, all.more = all.unreadable+t.unreadable, all.more+t.more
 		for _, f := range t.flips {

@@ -277,6 +277,14 @@ func Baseline() []BaselineRule {
 	return out
 }
 
+// baselineNames are the names of the built-in rules as results have them.
+var baselineNames = func() (names [len(baseline)]string) {
+	for i := range baseline {
+		names[i] = BaselinePrefix + baseline[i].name
+	}
+	return names
+}()
+
 // baselinePaths resolves the claims that each rule reads, once.
 var baselinePaths = sync.OnceValues(func() ([len(baseline)][]path, error) {
 	var out [len(baseline)][]path

@@ -13,18 +13,32 @@ type Refusing struct {
 	Rule   string `json:"rule"`
 }
 
-// Decide is [Set.Judge] without what only a record needs: the values that rules saw, digests, terms. It says the same.
-func (s *Set) Decide(req Request) Verdict {
-	matching := s.matching(req.Secret)
-	if len(matching) == 0 {
+// Decider judges as [Set.Judge] does, without what only a record needs: the values that rules saw, digests, terms. It says the same. It judges one
+// request at a time, and one after the other in the same memory.
+type Decider struct {
+	set      *Set
+	eval     evaluation
+	matching []int
+	rules    []RuleResult
+	refusing []Refusing
+}
+
+// Decider returns one by the policies of the set.
+func (s *Set) Decider() *Decider { return &Decider{set: s} }
+
+// Decide judges a request. The verdict's list of rules is good until the next call.
+func (d *Decider) Decide(req Request) Verdict {
+	d.matching = d.set.matching(req.Secret, d.matching)
+	if len(d.matching) == 0 {
 		return Verdict{}
 	}
-	v := Verdict{Guarded: true, Allow: true}
-	e := &evaluation{Request: req, bare: true}
-	e.judgeBaseline()
-	for _, i := range matching {
-		p := s.items[i].Policy
-		result := p.evaluate(e)
+	v := Verdict{Guarded: true, Allow: true, Refusing: d.refusing[:0]}
+	d.eval = evaluation{Request: req, bare: true}
+	d.eval.judgeBaseline()
+	for _, i := range d.matching {
+		p := d.set.items[i].Policy
+		result := p.evaluate(&d.eval, d.rules)
+		d.rules = result.Rules
 		v.Allow = v.Allow && result.Allow
 		for j := range result.Rules {
 			if result.Rules[j].Outcome.refuses() {
@@ -32,12 +46,13 @@ func (s *Set) Decide(req Request) Verdict {
 			}
 		}
 	}
-	if e.rego != nil && !e.rego.Allow {
+	if rego := d.eval.rego; rego != nil && !rego.Allow {
 		v.Allow = false
-		for i := range e.rego.Rules {
-			v.Refusing = append(v.Refusing, Refusing{e.rego.Policy, e.rego.Rules[i].Rule})
+		for i := range rego.Rules {
+			v.Refusing = append(v.Refusing, Refusing{rego.Policy, rego.Rules[i].Rule})
 		}
 	}
+	d.refusing = v.Refusing
 	return v
 }
 

@@ -72,8 +72,11 @@ func (l *language) parts(expression string) []string {
 
 // miss notes a value that a set does not hold.
 func (e *evaluation) miss(set, value string) {
+	if !e.tracing {
+		return
+	}
 	m := Match{Set: set, Value: seenText(value)}
-	if e.tracing && len(e.missed) < maxMatched && !slices.Contains(e.missed, m) {
+	if len(e.missed) < maxMatched && !slices.Contains(e.missed, m) {
 		e.missed = append(e.missed, m)
 	}
 }

@@ -84,7 +84,7 @@ type evaluation struct {
 	Request
 	builtIn [len(baseline)]RuleResult
 	matched []Match
-	bare    bool // without what rules saw, which only a record needs
+	bare    bool // without what only a record needs: what rules saw, the text of errors, the values that matched
 	tracing bool // with the values that were not found, for a diagnosis
 	missed  []Match
 	rego    *Result // what Request.Rego said; nil where there is none
@@ -102,14 +102,14 @@ func (e *evaluation) judgeBaseline() {
 		e.Claims = new(attest.Claims) // proves nothing: every rule that matters fails
 	}
 	paths, err := baselinePaths()
-	for i, rule := range baseline {
-		result := RuleResult{Rule: BaselinePrefix + rule.name, That: rule.demands, Outcome: Pass, Saw: e.saw(paths[i], nil)}
+	for i := range baseline {
+		rule, result := &baseline[i], &e.builtIn[i]
+		*result = RuleResult{Rule: baselineNames[i], That: rule.demands, Outcome: Pass, Saw: e.saw(paths[i], nil)}
 		if err != nil {
 			result.Outcome, result.Message = Error, err.Error()
 		} else if why := rule.violation(e.Claims); why != "" {
 			result.Outcome, result.Message = Fail, why
 		}
-		e.builtIn[i] = result
 	}
 	if e.Rego != nil {
 		said := e.Rego()
@@ -130,17 +130,18 @@ func (r *Result) onlyStale() bool {
 
 // Evaluate judges a request by this policy. It does not ask whether the policy guards the request's secret: [Set.Judge] does.
 // Every rule is evaluated, also after one has failed. It never panics and never allows what it could not evaluate.
-func (p *Policy) Evaluate(req Request) Result { return p.evaluate(newEvaluation(req)) }
+func (p *Policy) Evaluate(req Request) Result { return p.evaluate(newEvaluation(req), nil) }
 
-func (p *Policy) evaluate(e *evaluation) Result {
-	result := Result{Policy: p.name, Digest: p.digest, Allow: true, Rules: make([]RuleResult, 0, len(baseline)+1+len(p.rules))}
-	for i, rule := range e.builtIn {
-		if reason := p.waived[i]; reason != "" && rule.Outcome == Fail {
+// evaluate judges by this policy. The results of its rules take the place of what is in rules, where there is space.
+func (p *Policy) evaluate(e *evaluation, rules []RuleResult) Result {
+	result := Result{Policy: p.name, Digest: p.digest, Allow: true, Rules: slices.Grow(rules[:0], len(baseline)+2+len(p.rules))}
+	result.Rules = append(result.Rules, e.builtIn[:]...)
+	for i := range result.Rules {
+		if rule, reason := &result.Rules[i], p.waived[i]; reason != "" && rule.Outcome == Fail {
 			rule.Outcome, rule.Reason = Waived, reason
 		}
-		result.Rules = append(result.Rules, rule)
 	}
-	result.Rules = append(result.Rules, e.evidenceAge(p.terms.MaxEvidenceAge))
+	result.Rules = append(result.Rules, e.evidenceAge(p))
 	if p.rego {
 		result.Rules = append(result.Rules, e.needsRego())
 	}
@@ -170,12 +171,12 @@ func (e *evaluation) needsRego() RuleResult {
 	return result
 }
 
-func (e *evaluation) evidenceAge(most time.Duration) RuleResult {
-	result := RuleResult{Rule: evidenceAgeRule, That: "evidence_age <= " + most.String(), Outcome: Pass, Saw: e.saw(nil, ageOnly)}
+func (e *evaluation) evidenceAge(p *Policy) RuleResult {
+	result := RuleResult{Rule: evidenceAgeRule, That: p.ageDemand, Outcome: Pass, Saw: e.saw(nil, ageOnly)}
 	switch {
 	case e.EvidenceAge < 0:
 		result.Outcome, result.Message = Error, "the evidence was verified after the time of the judgement"
-	case e.EvidenceAge > most:
+	case e.EvidenceAge > p.terms.MaxEvidenceAge:
 		result.Outcome, result.Message = Fail, "the evidence is older than the policy accepts"
 	}
 	return result
@@ -188,7 +189,9 @@ func (r *rule) evaluate(e *evaluation) RuleResult {
 	value, _, err := r.program.Eval(e)
 	switch {
 	case err != nil:
-		result.Message = seenText(err.Error())
+		if !e.bare {
+			result.Message = seenText(err.Error())
+		}
 	case value == types.True:
 		result.Outcome = Pass
 	case value == types.False:
@@ -253,6 +256,9 @@ func (e *evaluation) Parent() interpreter.Activation { return nil }
 const maxMatched = 64
 
 func (e *evaluation) match(set string, values Values, value string) {
+	if e.bare {
+		return
+	}
 	m := Match{Set: set, Value: value}
 	if origins, ok := values.(Origins); ok {
 		m.Origin = origins.Origin(value)

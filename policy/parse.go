@@ -80,6 +80,7 @@ func parse(filename string, source []byte) (*Policy, *parsing, error) {
 	}
 	r.out.source = r.source
 	r.out.digest = digestOf(r.out.source)
+	r.out.ageDemand = "evidence_age <= " + r.out.terms.MaxEvidenceAge.String()
 	return r.out, r, nil
 }
 

@@ -47,6 +47,7 @@ type Policy struct {
 	waivers     []Waiver
 	waived      [len(baseline)]string // reason by index of the baseline rule, "" when it is not waived
 	terms       ReleaseTerms
+	ageDemand   string // what terms.MaxEvidenceAge demands, as records have it
 	tests       []Test
 	rego        bool // spec.rego: required
 }

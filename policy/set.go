@@ -99,17 +99,19 @@ func (s *Set) Len() int { return len(s.items) }
 // Matching returns the policies that guard the secret at path, by name. A path that [CheckPath] refuses matches none.
 func (s *Set) Matching(path string) []Active {
 	var out []Active
-	for _, i := range s.matching(path) {
+	for _, i := range s.matching(path, nil) {
 		out = append(out, s.items[i])
 	}
 	return out
 }
 
-func (s *Set) matching(path string) []int {
+// matching returns the indices of the items that guard the secret at path, by name, in the place of what is in found, where there is space.
+func (s *Set) matching(path string, found []int) []int {
+	found = found[:0]
 	if CheckPath(path) != nil {
-		return nil
+		return found
 	}
-	found := s.root.find(path, nil)
+	found = s.root.find(path, found)
 	slices.Sort(found)
 	return slices.Compact(found)
 }
@@ -140,7 +142,7 @@ const digestDomain = "vouchsafe/policies/v1\n"
 
 // Judge asks every policy that guards req.Secret, even after one has refused: the record shows all that was wrong.
 func (s *Set) Judge(req Request) Judgement {
-	matching := s.matching(req.Secret)
+	matching := s.matching(req.Secret, nil)
 	h := sha256.New()
 	h.Write([]byte(digestDomain))
 	if len(matching) == 0 {
@@ -151,7 +153,7 @@ func (s *Set) Judge(req Request) Judgement {
 	eval := newEvaluation(req)
 	for _, i := range matching {
 		item := s.items[i]
-		result := item.Policy.evaluate(eval)
+		result := item.Policy.evaluate(eval, nil)
 		result.Version = item.Version
 		if !result.Allow {
 			j.Allow, j.Code = false, CodeDenied
