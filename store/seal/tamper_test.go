@@ -337,3 +337,35 @@ func TestCheck(t *testing.T) {
 		t.Fatalf("%+v, %v: %v", result, err, damaged)
 	}
 }
+
+// TestGetEachPassesOverDamage: of many records read at once, only those that were tampered with are not there, and the header is none of them.
+func TestGetEachPassesOverDamage(t *testing.T) {
+	s, inner := sealed(t, keyFile(t), seal.Config{})
+	keys := []string{"default/a", "default/b", "default/c", "default/d", seal.HeaderKey, "default/e"}
+	for _, key := range keys {
+		if key != seal.HeaderKey {
+			put(t, s, key, 0, "value of "+key)
+		}
+	}
+	recreate(t, inner, "default/b", get(t, inner, "default/a").Value) // another's
+	recreate(t, inner, "default/d", []byte("short"))
+	var at int
+	err := store.GetEach(t.Context(), s, keys, func(r store.Record, err error) error {
+		key := keys[at]
+		at++
+		want := map[string]error{"default/b": store.ErrCorrupt, "default/d": store.ErrCorrupt, seal.HeaderKey: store.ErrNotFound}[key]
+		if r.Key != key || !errors.Is(err, want) || want != nil && (r.Value != nil || r.Version != 0) || want == nil && string(r.Value) != "value of "+key {
+			t.Errorf("%s: %+v, %v", key, r, err)
+		}
+		return nil
+	})
+	if err != nil || at != len(keys) {
+		t.Errorf("%d, %v", at, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.GetEach(t.Context(), s, keys[:1], func(_ store.Record, err error) error { return err }); !errors.Is(err, store.ErrClosed) {
+		t.Errorf("of a closed store: %v", err)
+	}
+}

@@ -32,6 +32,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"invalid requests", testInvalid},
 		{"values belong to their owners", testOwnership},
 		{"empty and largest values", testSizes},
+		{"many at once are as each alone", testGetEach},
 		{"list order and pages", testList},
 		{"list prefix boundaries", testPrefix},
 		{"concurrent increments lose nothing", testIncrements},
