@@ -35,6 +35,7 @@ type layer struct {
 // path holds is an error: whoever adds one says here where it stands.
 var layers = []layer{
 	{"internal/strictjson", nil},
+	{"internal/readback", nil},
 	{"internal/atomicfile", nil},
 	{"internal/cli", nil},
 	{"internal/harden", nil},
@@ -57,7 +58,7 @@ var layers = []layer{
 	{"broker/source", []string{"attest", "policy", "store", "internal/strictjson"}},
 	{"broker/data", []string{"broker/access", "broker/audit", "broker/keys", "broker/logs", "broker/session", "store"}},
 	{"broker", []string{
-		"attest", "policy", "store", "internal/strictjson",
+		"attest", "policy", "store", "internal/readback", "internal/strictjson",
 		"broker/access", "broker/audit", "broker/ear", "broker/envelope", "broker/keys", "broker/logs", "broker/session", "broker/source",
 	}},
 
