@@ -29,7 +29,7 @@ const (
 	replayChunk = 64
 	// remoteReaders is how many decisions are read at once from a store that each read of which waits for a network.
 	remoteReaders = 16
-	// progressEvery is how often a replay says how far it is.
+	// progressEvery is how often a replay says how far it is, which it also does at its end.
 	progressEvery = 500 * time.Millisecond
 )
 
@@ -214,16 +214,20 @@ func (r *replay) run(ctx context.Context, progress func(ReplayProgress)) (*Repla
 	}()
 	ticker := time.NewTicker(progressEvery)
 	defer ticker.Stop()
+	say := func() {
+		if progress != nil && r.at.Load() != 0 {
+			progress(ReplayProgress{Decisions: r.count.Load(), At: time.UnixMilli(r.at.Load()).UTC()})
+		}
+	}
 	for {
 		select {
 		case <-ticker.C:
-			if progress != nil {
-				progress(ReplayProgress{Decisions: r.count.Load(), At: time.UnixMilli(r.at.Load()).UTC()})
-			}
+			say()
 		case <-done:
 			if err := context.Cause(ctx); err != nil {
 				return nil, err
 			}
+			say()
 			return r.report(all), nil
 		}
 	}
