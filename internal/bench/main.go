@@ -31,7 +31,7 @@ func main() {
 
 func measure() (err error) {
 	jsonFile := flag.String("json", "", "file for the report as JSON, besides")
-	only := flag.String("only", "", "parts to measure, separated by commas: start, snp, policy, rego, envelope, audit, release, secrets, vault")
+	only := flag.String("only", "", "parts to measure, separated by commas: start, snp, policy, rego, envelope, audit, release, secrets, replay, vault")
 	seconds := flag.Float64("seconds", 1.5, "how long one comparison takes")
 	folder := flag.String("dir", "", "where stores are made, a temporary folder when empty: what a write costs depends on the disk")
 	flag.Parse()
@@ -45,7 +45,7 @@ func measure() (err error) {
 		run  func() section
 	}{
 		{"start", b.startPart}, {"snp", b.snpPart}, {"policy", b.policyPart}, {"rego", b.regoPart}, {"envelope", b.envelopePart}, {"audit", b.auditPart},
-		{"release", b.releasePart}, {"secrets", b.secretsPart}, {"vault", b.vaultPart},
+		{"release", b.releasePart}, {"secrets", b.secretsPart}, {"replay", b.replayPart}, {"vault", b.vaultPart},
 	}
 	wanted := strings.Split(*only, ",")
 	for _, name := range wanted {
