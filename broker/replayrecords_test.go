@@ -161,7 +161,7 @@ func (s *measuring) GetEach(ctx context.Context, keys []string, f func(store.Rec
 
 // TestReplayNeedsNoMemory: what a replay holds does not grow with the decisions it reads, and it says how far it is.
 func TestReplayNeedsNoMemory(t *testing.T) {
-	const many, most = 6000, 4 << 20 // decisions, of some six kilobytes each; bytes
+	const many, most = 3000, 4 << 20 // decisions, of some six kilobytes each; bytes
 	b := brokertest.Start(t, brokertest.Config{OwnFile: true})
 	source, _ := pastDecisions(t, b, many, time.Second)
 	c := configOf(t, b)

@@ -167,10 +167,6 @@ func TestShapes(t *testing.T) {
 		}](`{"a":"1"}`),
 		compare[struct {
 			A int `json:"a"`
-			B int `json:"a"`
-		}](`{"a":1}`),
-		compare[struct {
-			A int `json:"a"`
 			b int
 		}](`{"a":1}`),
 		compare[struct{ record }](`{"name":"a"}`),
@@ -183,6 +179,19 @@ func TestShapes(t *testing.T) {
 		if text, got, want := test(); (got == nil) != (want == nil) || text != "" {
 			t.Errorf("%s: %v, and the library says %v", text, got, want)
 		}
+	}
+}
+
+// TestShapeOfOneNameTwice: the library refuses such a type, so that it must be asked.
+func TestShapeOfOneNameTwice(t *testing.T) {
+	field := func(name string) reflect.StructField {
+		return reflect.StructField{Name: name, Type: reflect.TypeFor[int](), Tag: `json:"a"`}
+	}
+	if s := (shapes{}).of(reflect.StructOf([]reflect.StructField{field("A"), field("B")})); s.kind != library {
+		t.Errorf("%+v", s)
+	}
+	if s := (shapes{}).of(reflect.StructOf([]reflect.StructField{field("A")})); s.kind != object {
+		t.Errorf("%+v", s)
 	}
 }
 
