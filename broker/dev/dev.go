@@ -5,7 +5,7 @@
 //
 //	dev.json                      url, ca_cert and token_file, and what else scripts want to know
 //	admin.token                   an administrator's token with every role
-//	data/, seal.key               the broker's data, made for development; a production server refuses it
+//	data/, seal.key               the broker's data, made for development; a production server refuses it. With Config.Shared only the key
 //	tls/                          the certificates of package localca
 //	virtual-root.pem              the development root, whose private key is what makes its evidence worthless elsewhere
 //	tee/                          a virtual TEE of the good image
@@ -104,7 +104,7 @@ func Start(ctx context.Context, c Config) (_ *node.Node, _ Info, err error) {
 		return fail(err)
 	}
 	nc := node.Config{
-		Data:      data.Config{Dir: s.path("data"), Shared: c.Shared, Purpose: store.Development, Seal: sealed, Now: c.Now},
+		Data:      data.Config{Dir: s.path("data"), Shared: c.Shared, Purpose: store.Development, Seal: sealed, Logger: c.Logger, Now: c.Now},
 		Verifiers: func(d *data.Data) ([]attest.Verifier, error) { return verifiers(d, root) },
 		Enroller:  c.Enroller, Sources: c.Sources, Provenance: c.Provenance, Build: c.Build, Listen: c.Listen, HTTP: c.HTTP, Logger: c.Logger, Now: c.Now,
 	}
@@ -194,9 +194,13 @@ func (s setup) data(ctx context.Context) (sealed seal.Seal, made bool, err error
 	if err != nil {
 		return nil, false, err
 	}
-	d, err := data.Create(ctx, data.Config{
-		Dir: s.path("data"), Shared: s.Shared, Purpose: store.Development, Seal: key, Origin: "vouchsafe.localhost/dev", Now: s.Now,
-	})
+	c := data.Config{
+		Dir: s.path("data"), Shared: s.Shared, Purpose: store.Development, Seal: key, Origin: "vouchsafe.localhost/dev", Logger: s.Logger, Now: s.Now,
+	}
+	d, err := data.Create(ctx, c)
+	if s.Shared != nil && errors.Is(err, seal.ErrAlreadySealed) {
+		d, err = data.Open(ctx, c) // made by an attempt at this folder, or the key does not fit
+	}
 	if err != nil {
 		return nil, false, err
 	}

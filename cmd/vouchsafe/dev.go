@@ -29,7 +29,10 @@ func (p *program) devCommand() *cobra.Command {
 		Long: `Run a broker for trying things out: everything in one folder, with a development TEE, an administrator's token, a secret and a
 policy. The folder is made at the first start and used again at the next.
 
-It accepts evidence that anybody can make, so its folder is marked as made for development, and "vouchsafe server" refuses it.
+It accepts evidence that anybody can make, so its store is marked as made for development, and "vouchsafe server" refuses it.
+
+With --vault its secrets may lie in Vault. If store in that file says kind: vault, its records are there too, in place of DIR/data: give
+it a prefix of its own.
 
 DIR/dev.json holds url, ca_cert and token_file for scripts. With --format=json the same is printed when the broker is ready.`,
 		Example: "  vouchsafe dev\n  vouchsafe dev --dir /tmp/try --listen localhost:0",
@@ -57,6 +60,9 @@ DIR/dev.json holds url, ca_cert and token_file for scripts. With --format=json t
 				if err != nil {
 					return err
 				}
+				if err := s.Store.check(); err != nil {
+					return fmt.Errorf("%s: %w", at, err)
+				}
 				paths, err := s.sourcePaths()
 				if err != nil {
 					return err
@@ -66,7 +72,7 @@ DIR/dev.json holds url, ca_cert and token_file for scripts. With --format=json t
 					return err
 				}
 				defer func() { _ = conn.Close() }() // after the node, which uses it
-				c.Sources = vault.Sources(conn, paths)
+				c.Sources, c.Shared = vault.Sources(conn, paths), s.shared(conn, c.Logger)
 			}
 			return p.dev(cmd.Context(), c, func() {
 				if !quiet {
@@ -79,7 +85,7 @@ DIR/dev.json holds url, ca_cert and token_file for scripts. With --format=json t
 	cmd.Flags().StringVar(&c.Listen, "listen", "localhost:8443", "`HOST:PORT` to listen on; port 0 takes a free one")
 	cmd.Flags().BoolVar(&c.HTTP, "http", false, "plain HTTP, on a loopback address only")
 	cmd.Flags().StringArrayVar(&roots, "tpm-maker-root", nil, "PEM `FILE` of a TPM maker's root, to enrol TPMs by; may be repeated")
-	cmd.Flags().StringVar(&at, "vault", "", "YAML `FILE` with settings of a server, whose vault says where secrets may lie; http:// to a loopback address is allowed")
+	cmd.Flags().StringVar(&at, "vault", "", "YAML `FILE` with settings of a server, of which vault and store count; http:// to a loopback address is allowed")
 	cmd.Flags().StringVar(&keys, "provenance", "", "YAML `FILE` with settings of a server, whose provenance says which keys sign reference values")
 	cmd.Flags().BoolVar(&quiet, "quiet", false, "log warnings only")
 	return cmd

@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -30,7 +31,40 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"fetch": func() { os.Exit(fetch()) }})
+	testscript.Main(programs{m}, map[string]func(){"fetch": func() { os.Exit(fetch()) }})
+}
+
+// programs are tests after which the programs that they built are removed.
+type programs struct{ *testing.M }
+
+func (p programs) Run() int {
+	defer func() { _ = os.RemoveAll(buildOnce.dir) }()
+	return p.M.Run()
+}
+
+// buildOnce is the folder with the programs, which are built once for all scripts of a test run.
+var buildOnce struct {
+	sync.Once
+	dir string
+	err error
+}
+
+// build builds the programs as they ship, and returns their folder.
+func build(t *testing.T) string {
+	buildOnce.Do(func() {
+		if buildOnce.dir, buildOnce.err = os.MkdirTemp("", "vouchsafe-scripts"); buildOnce.err != nil {
+			return
+		}
+		c := exec.CommandContext(context.WithoutCancel(t.Context()), "go", "build", "-o", buildOnce.dir, ".", "../vouchsafe-agent")
+		c.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := c.CombinedOutput(); err != nil {
+			buildOnce.err = fmt.Errorf("%w\n%s", err, out)
+		}
+	})
+	if buildOnce.err != nil {
+		t.Fatal(buildOnce.err)
+	}
+	return buildOnce.dir
 }
 
 // fetch is what a workload does, as small as it can be: fetch SECRET TEE, with the broker from the environment. It prints the secret, or why not and
@@ -77,64 +111,79 @@ func fetch() int {
 	return 0
 }
 
-// TestScripts runs the program, built as it ships, as people and scripts do; see testdata/script.
+// The folders of scripts below testdata. They run the programs, built as they ship, as people and other scripts do.
+const (
+	onlyFile  = "script" // those that need no store, or one in a file
+	bothKinds = "both"   // those that are run with a store of either kind: they start "vouchsafe dev" with --vault=$STORE
+	onlyVault = "vault"  // those of what is otherwise with a store in Vault
+	sealVault = "seal"   // those that move and seal stores, in files and in Vault
+)
+
+// TestScripts runs scripts with stores in files.
 func TestScripts(t *testing.T) {
-	runScripts(t, "script", func(*testscript.Env) error { return nil })
+	for _, folder := range []string{onlyFile, bothKinds} {
+		t.Run(folder, func(t *testing.T) {
+			t.Parallel()
+			runScripts(t, folder, func(*testscript.Env) error { return nil })
+		})
+	}
 }
 
-// TestVaultScripts does so with a store in a real Vault, where there is one; see testdata/vault.
+// TestVaultScripts runs scripts with stores in a real Vault, where there is one. They share it and a mount, and each has a prefix of its own.
 func TestVaultScripts(t *testing.T) {
 	server := vaulttest.Start(t, vaulttest.WithTLS())
-	mount := server.Mount(t, "kv", map[string]string{"version": "2"})
-	runScripts(t, "vault", func(env *testscript.Env) error {
-		settings := fmt.Sprintf(`data: data
+	mount, engine := server.Mount(t, "kv", map[string]string{"version": "2"}), server.Mount(t, "transit", nil)
+	server.Write(t, mount+"/config", map[string]any{"max_versions": 1})
+	server.Write(t, engine+"/keys/vouchsafe", nil)
+	connection := fmt.Sprintf("vault: {address: %q, ca_cert: %s, auth: {method: token, token_file: vault.token}, keep_token: true}\n", server.Address, server.CAFile)
+	// write writes the files of a script, to each of which it adds where Vault is.
+	write := func(env *testscript.Env, files map[string]string) error {
+		errs := []error{os.WriteFile(filepath.Join(env.WorkDir, "vault.token"), []byte(server.RootToken+"\n"), 0o600)}
+		for name, text := range files {
+			errs = append(errs, os.WriteFile(filepath.Join(env.WorkDir, name), []byte(text+connection), 0o600))
+		}
+		return errors.Join(errs...)
+	}
+	store := func(folder string, env *testscript.Env) string {
+		return fmt.Sprintf("store: {kind: vault, mount: %s, prefix: %s-%s}\n", mount, folder, filepath.Base(env.WorkDir))
+	}
+	for folder, prepare := range map[string]func(*testscript.Env) error{
+		bothKinds: func(env *testscript.Env) error {
+			env.Setenv("STORE", "store.yaml")
+			return write(env, map[string]string{"store.yaml": store(bothKinds, env)})
+		},
+		onlyVault: func(env *testscript.Env) error {
+			return write(env, map[string]string{"server.yaml": `data: data
 url: https://localhost
 tls: {certificate: data/tls/server.pem, key: data/tls/server.key}
 seal: {key_file: seal.key}
-store: {kind: vault, mount: %s, prefix: %s}
-vault: {address: %q, ca_cert: %s, auth: {method: token, token_file: vault.token}, keep_token: true}
-`, mount, filepath.Base(env.WorkDir), server.Address, server.CAFile)
-		return errors.Join(os.WriteFile(filepath.Join(env.WorkDir, "server.yaml"), []byte(settings), 0o600),
-			os.WriteFile(filepath.Join(env.WorkDir, "vault.token"), []byte(server.RootToken+"\n"), 0o600))
-	})
-}
-
-// TestSealScripts moves and seals stores, in files and in a real Vault; see testdata/seal.
-func TestSealScripts(t *testing.T) {
-	server := vaulttest.Start(t, vaulttest.WithTLS())
-	mount, engine := server.Mount(t, "kv", map[string]string{"version": "2"}), server.Mount(t, "transit", nil)
-	server.Write(t, engine+"/keys/vouchsafe", nil)
-	runScripts(t, "seal", func(env *testscript.Env) error {
-		prefix := filepath.Base(env.WorkDir)
-		common := fmt.Sprintf(`url: https://localhost
-tls: {certificate: %s/tls/server.pem, key: %[1]s/tls/server.key}
-vault: {address: %q, ca_cert: %s, auth: {method: token, token_file: vault.token}, keep_token: true}
-`, map[bool]string{true: "sealed", false: "data"}[strings.Contains(prefix, "transit")], server.Address, server.CAFile)
-		key := fmt.Sprintf("seal: {transit: {mount: %s, key: vouchsafe}}\n", engine)
-		errs := []error{os.WriteFile(filepath.Join(env.WorkDir, "vault.token"), []byte(server.RootToken+"\n"), 0o600)}
-		for name, text := range map[string]string{
-			"file.yaml":      "data: data\nseal: {key_file: seal.key}\n",
-			"vault.yaml":     fmt.Sprintf("store: {kind: vault, mount: %s, prefix: %s}\n", mount, prefix) + key,
-			"back.yaml":      "data: back\n" + key,
-			"transit.yaml":   "data: sealed\n" + key,
-			"keyfile.yaml":   "data: sealed\nseal: {key_file: other.key}\n",
-			"elsewhere.yaml": "data: elsewhere\n" + key,
-			"nokey.yaml":     "data: sealed\n" + strings.Replace(key, "vouchsafe", "another", 1),
-		} {
-			errs = append(errs, os.WriteFile(filepath.Join(env.WorkDir, name), []byte(text+common), 0o600))
-		}
-		return errors.Join(errs...)
-	})
+` + store(onlyVault, env)})
+		},
+		sealVault: func(env *testscript.Env) error {
+			made := map[bool]string{true: "sealed", false: "data"}[strings.Contains(env.WorkDir, "transit")]
+			common := fmt.Sprintf("url: https://localhost\ntls: {certificate: %s/tls/server.pem, key: %[1]s/tls/server.key}\n", made)
+			key := fmt.Sprintf("seal: {transit: {mount: %s, key: vouchsafe}}\n", engine)
+			return write(env, map[string]string{
+				"file.yaml":      common + "data: data\nseal: {key_file: seal.key}\n",
+				"vault.yaml":     common + store(sealVault, env) + key,
+				"back.yaml":      common + "data: back\n" + key,
+				"transit.yaml":   common + "data: sealed\n" + key,
+				"keyfile.yaml":   common + "data: sealed\nseal: {key_file: other.key}\n",
+				"elsewhere.yaml": common + "data: elsewhere\n" + key,
+				"nokey.yaml":     common + "data: sealed\n" + strings.Replace(key, "vouchsafe", "another", 1),
+			})
+		},
+	} {
+		t.Run(folder, func(t *testing.T) {
+			t.Parallel()
+			runScripts(t, folder, prepare)
+		})
+	}
 }
 
 // runScripts runs the scripts of a folder below testdata.
 func runScripts(t *testing.T, folder string, prepare func(*testscript.Env) error) {
-	bin := t.TempDir()
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", bin, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	bin := build(t)
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", folder),
 		RequireExplicitExec: true,
@@ -143,6 +192,7 @@ func runScripts(t *testing.T, folder string, prepare func(*testscript.Env) error
 			env.Setenv("PATH", bin+string(filepath.ListSeparator)+env.Getenv("PATH"))
 			env.Setenv("VECTORS", vectors.Folder())
 			env.Setenv("TZ", "UTC")
+			env.Setenv("STORE", "") // the settings of a store that is no file of the data directory
 			measure, err := filepath.Abs(filepath.Join("..", "..", "attest", "measure"))
 			if err != nil {
 				return err
