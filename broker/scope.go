@@ -27,13 +27,10 @@ func authorizeEverywhere(who access.Caller, roles ...access.Role) error {
 }
 
 func authorize(who access.Caller, namespace string, on access.Object, roles ...access.Role) error {
-	var err error
-	for _, role := range roles {
-		if err = access.AuthorizeOn(who, role, namespace, on); err == nil {
-			return nil
-		}
+	if err := access.AuthorizeAny(who, namespace, on, roles...); err != nil {
+		return asError(err)
 	}
-	return asError(err)
+	return nil
 }
 
 // patterns are those of every version of a policy that is kept. Whoever has a scope may touch, and see, only a policy that never guarded anything beyond it: a

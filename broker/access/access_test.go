@@ -18,10 +18,27 @@ func TestRolesAreApart(t *testing.T) {
 			}
 			err := Authorize(caller, need, "default")
 			var forbidden *Forbidden
-			if (err == nil) != want || err != nil && (!errors.As(err, &forbidden) || forbidden.Role != need) {
+			if (err == nil) != want || err != nil && (!errors.As(err, &forbidden) || !slices.Equal(forbidden.Roles, []Role{need})) {
 				t.Errorf("%s for %s: %v", have, need, err)
 			}
 		}
+	}
+}
+
+// TestAuthorizeAny: who lacks every role is told all that would do, and who has one is told what else is wrong.
+func TestAuthorizeAny(t *testing.T) {
+	caller := Caller{Name: "x", Roles: SetOf(Approver), Namespace: "a"}
+	for want, roles := range map[string][]Role{
+		"": {Auditor, Approver},
+		"the role auditor or author and has approver": {Auditor, Author},
+		"the role  and": nil,
+	} {
+		if err := AuthorizeAny(caller, "a", Whole(), roles...); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%v: %v, want %q", roles, err, want)
+		}
+	}
+	if err := AuthorizeAny(caller, "b", Whole(), Approver, Author); err == nil || !strings.Contains(err.Error(), `in namespace "b", only in "a"`) {
+		t.Errorf("elsewhere: %v", err)
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"regexp"
+	"slices"
+	"strings"
 
 	"github.com/vouchsafe/vouchsafe/store"
 )
@@ -44,6 +46,8 @@ func (c Caller) Allowed(role Role) bool {
 	return c.Roles.Has(role) || role == Enroller && c.Roles.Has(Operator)
 }
 
+func (c Caller) allowedAny(roles []Role) bool { return slices.ContainsFunc(roles, c.Allowed) }
+
 // LogValue implements slog.LogValuer.
 func (c Caller) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("token", c.Token), slog.String("name", c.Name), slog.String("subject", c.Subject),
@@ -53,13 +57,17 @@ func (c Caller) LogValue() slog.Value {
 // Forbidden says that a caller who is known may not do something.
 type Forbidden struct {
 	Caller    Caller
-	Role      Role   // what it needs
+	Roles     []Role // any of which it needs
 	Namespace string // where it needs it
 }
 
 func (f *Forbidden) Error() string {
-	if !f.Caller.Allowed(f.Role) {
-		return fmt.Sprintf("%q may not do this: it needs the role %s and has %s", f.Caller.Name, f.Role, f.Caller.Roles)
+	if !f.Caller.allowedAny(f.Roles) {
+		names := make([]string, len(f.Roles))
+		for i, role := range f.Roles {
+			names[i] = role.String()
+		}
+		return fmt.Sprintf("%q may not do this: it needs the role %s and has %s", f.Caller.Name, strings.Join(names, " or "), f.Caller.Roles)
 	}
 	if !f.Caller.within(f.Namespace) {
 		return fmt.Sprintf("%q may not do this in namespace %q, only in %q", f.Caller.Name, f.Namespace, f.Caller.Namespace)
@@ -72,11 +80,16 @@ func Authorize(caller Caller, role Role, namespace string) error {
 	return AuthorizeOn(caller, role, namespace, Whole())
 }
 
-// AuthorizeOn returns nil when caller holds role in namespace, which may be AllNamespaces, and for the object in it, and a *[Forbidden] otherwise. Every
-// decision about who may do what is made here.
+// AuthorizeOn is AuthorizeAny for one role.
 func AuthorizeOn(caller Caller, role Role, namespace string, on Object) error {
-	if !caller.within(namespace) || !caller.Allowed(role) || !on.within(caller.Scope) {
-		return &Forbidden{Caller: caller, Role: role, Namespace: namespace}
+	return AuthorizeAny(caller, namespace, on, role)
+}
+
+// AuthorizeAny returns nil when caller holds one of the roles in namespace, which may be AllNamespaces, and for the object in it, and a *[Forbidden] otherwise.
+// Every decision about who may do what is made here.
+func AuthorizeAny(caller Caller, namespace string, on Object, roles ...Role) error {
+	if !caller.within(namespace) || !caller.allowedAny(roles) || !on.within(caller.Scope) {
+		return &Forbidden{Caller: caller, Roles: roles, Namespace: namespace}
 	}
 	return nil
 }
