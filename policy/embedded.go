@@ -82,23 +82,32 @@ func (t Test) run(p *Policy, open func(name string) ([]byte, error)) TestResult 
 		Claims: claims, Secret: t.Secret, Time: t.Time, EvidenceAge: t.EvidenceAge, References: listedReferences(t.references),
 		Rego: t.rego(),
 	})
-	var refused []string
+	var refused, told []string
 	for _, rule := range result.Result.Rules {
 		if rule.Outcome.refuses() {
 			refused = append(refused, rule.Rule)
+			told = append(told, rule.told())
 		}
 	}
 	switch {
 	case t.Allow && !result.Result.Allow:
-		result.Detail = "expected allow; refused by " + strings.Join(refused, ", ")
+		result.Detail = "expected allow; refused by " + strings.Join(told, ", ")
 	case !t.Allow && result.Result.Allow:
 		result.Detail = "expected deny; every rule allows"
 	case t.By != "" && !slices.Contains(refused, t.By):
-		result.Detail = fmt.Sprintf("expected deny by %s; refused by %s", t.By, strings.Join(refused, ", "))
+		result.Detail = fmt.Sprintf("expected deny by %s; refused by %s", t.By, strings.Join(told, ", "))
 	default:
 		result.Pass = true
 	}
 	return result
+}
+
+// told is the rule's name, and what went wrong where it could not be evaluated: a test sees seldom that on purpose.
+func (r RuleResult) told() string {
+	if r.Outcome == Error && r.Message != "" {
+		return r.Rule + " (" + r.Message + ")"
+	}
+	return r.Rule
 }
 
 func (t Test) claims(open func(name string) ([]byte, error)) (*attest.Claims, error) {
