@@ -104,7 +104,7 @@ func (p *program) printProposed(proposal broker.Proposal) {
 		fmt.Fprintf(p.out, "  it needs %s\n", lacking)
 	}
 	fmt.Fprintf(p.out, "  read it:   vouchsafe policy proposals %s\n", proposal.ID)
-	if proposal.State == broker.ProposalOpen {
+	if undecided(proposal) {
 		fmt.Fprintf(p.out, "  approve:   vouchsafe policy approve %s %s\n", proposal.ID, proposal.Digest)
 	}
 	fmt.Fprintf(p.out, "  carry out: vouchsafe policy activate %s\n", proposal.ID)
@@ -233,10 +233,18 @@ func (p *program) showProposal(c *cobra.Command, a *admin.Client, id string) err
 			return err
 		}
 	}
-	if x.State == broker.ProposalOpen {
+	if undecided(x) {
 		fmt.Fprintf(p.out, "\napprove:   vouchsafe policy approve %s %s\n", x.ID, x.Digest)
 	}
+	if x.State == broker.ProposalApproved {
+		fmt.Fprintf(p.out, "carry out: vouchsafe policy activate %s\n", x.ID)
+	}
 	return nil
+}
+
+// undecided reports whether a proposal can be approved. One that has what it needs can, too: where no rules cover it, it does from the beginning.
+func undecided(x broker.Proposal) bool {
+	return x.State == broker.ProposalOpen || x.State == broker.ProposalApproved
 }
 
 // personText names a person, with how they were authenticated. Letters of other alphabets that may look like ours are shown as what they are.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strconv"
 	"strings"
@@ -214,6 +215,7 @@ func runScripts(t *testing.T, folder string, prepare func(*testscript.Env) error
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"agekey":      ageKey,
+			"capture":     capture,
 			"corrupt":     corrupt,
 			"devenv":      devEnv,
 			"eif":         writeEIF,
@@ -410,4 +412,15 @@ func TestRunLeavesNothing(t *testing.T) {
 	if after := runtime.NumGoroutine(); after > before {
 		t.Errorf("%d goroutines before, %d after", before, after)
 	}
+}
+
+// capture sets a variable to what a pattern's group matches: capture stdout|stderr VARIABLE PATTERN.
+func capture(ts *testscript.TestScript, _ bool, args []string) {
+	pattern, err := regexp.Compile("(?m)" + args[2])
+	ts.Check(err)
+	found := pattern.FindStringSubmatch(ts.ReadFile(args[0]))
+	if len(found) != 2 {
+		ts.Fatalf("%s has no %s", args[0], args[2])
+	}
+	ts.Setenv(args[1], found[1])
 }
