@@ -22,7 +22,7 @@ esac
 # a race detector in the test sees nothing.
 needs=(store/vault store/vaultconn store/seal/transit store/migrate broker/source broker/server broker/brokertest)
 partly=(./broker ./broker/node ./cmd/vouchsafe)
-names='Vault|^TestSealScripts$|^TestSourcesOnACommandLine$'
+names='Vault'
 outside=(internal/testserver internal/pgtest internal/vaulttest examples)
 
 # Tests of store/vault with many writes or large ones, and nothing at a time that TestContract does not do: only "make accept" has the race detector look on.

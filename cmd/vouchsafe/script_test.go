@@ -27,7 +27,6 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker/dev"
 	"github.com/vouchsafe/vouchsafe/client"
 	"github.com/vouchsafe/vouchsafe/client/virtualdevice"
-	"github.com/vouchsafe/vouchsafe/internal/vaulttest"
 	"github.com/vouchsafe/vouchsafe/internal/vectors"
 )
 
@@ -114,70 +113,28 @@ func fetch() int {
 
 // The folders of scripts below testdata. They run the programs, built as they ship, as people and other scripts do.
 const (
-	onlyFile  = "script" // those that need no store, or one in a file
-	bothKinds = "both"   // those that are run with a store of either kind: they start "vouchsafe dev" with --vault=$STORE
-	onlyVault = "vault"  // those of what is otherwise with a store in Vault
-	sealVault = "seal"   // those that move and seal stores, in files and in Vault
+	onlyFile  = "script"  // those that need no store, or one in a file
+	bothKinds = "both"    // those that are run with a store of either kind: "vouchsafe dev --vault=$STORE" or "vouchsafe server --config server.yaml"
+	fromVault = "sources" // those of secrets that lie in Vault, which are run with a store of either kind, too
+	onlyVault = "vault"   // those of what is otherwise with a store in Vault
+	sealVault = "seal"    // those that move and seal stores, in files and in Vault
 )
+
+// inData are settings of a server that has its own, and with nothing else its store, in the folder data.
+const inData = `data: data
+url: https://localhost
+tls: {certificate: data/tls/server.pem, key: data/tls/server.key}
+seal: {key_file: seal.key}
+`
 
 // TestScripts runs scripts with stores in files.
 func TestScripts(t *testing.T) {
 	for _, folder := range []string{onlyFile, bothKinds} {
 		t.Run(folder, func(t *testing.T) {
 			t.Parallel()
-			runScripts(t, folder, func(*testscript.Env) error { return nil })
-		})
-	}
-}
-
-// TestVaultScripts runs scripts with stores in a real Vault, where there is one. They share it and a mount, and each has a prefix of its own.
-func TestVaultScripts(t *testing.T) {
-	server := vaulttest.Start(t, vaulttest.WithTLS())
-	mount, engine := server.Mount(t, "kv", map[string]string{"version": "2"}), server.Mount(t, "transit", nil)
-	server.Write(t, mount+"/config", map[string]any{"max_versions": 1})
-	server.Write(t, engine+"/keys/vouchsafe", nil)
-	connection := fmt.Sprintf("vault: {address: %q, ca_cert: %s, auth: {method: token, token_file: vault.token}, keep_token: true}\n", server.Address, server.CAFile)
-	// write writes the files of a script, to each of which it adds where Vault is.
-	write := func(env *testscript.Env, files map[string]string) error {
-		errs := []error{os.WriteFile(filepath.Join(env.WorkDir, "vault.token"), []byte(server.RootToken+"\n"), 0o600)}
-		for name, text := range files {
-			errs = append(errs, os.WriteFile(filepath.Join(env.WorkDir, name), []byte(text+connection), 0o600))
-		}
-		return errors.Join(errs...)
-	}
-	store := func(folder string, env *testscript.Env) string {
-		return fmt.Sprintf("store: {kind: vault, mount: %s, prefix: %s-%s}\n", mount, folder, filepath.Base(env.WorkDir))
-	}
-	for folder, prepare := range map[string]func(*testscript.Env) error{
-		bothKinds: func(env *testscript.Env) error {
-			env.Setenv("STORE", "store.yaml")
-			return write(env, map[string]string{"store.yaml": store(bothKinds, env)})
-		},
-		onlyVault: func(env *testscript.Env) error {
-			return write(env, map[string]string{"server.yaml": `data: data
-url: https://localhost
-tls: {certificate: data/tls/server.pem, key: data/tls/server.key}
-seal: {key_file: seal.key}
-` + store(onlyVault, env)})
-		},
-		sealVault: func(env *testscript.Env) error {
-			made := map[bool]string{true: "sealed", false: "data"}[strings.Contains(env.WorkDir, "transit")]
-			common := fmt.Sprintf("url: https://localhost\ntls: {certificate: %s/tls/server.pem, key: %[1]s/tls/server.key}\n", made)
-			key := fmt.Sprintf("seal: {transit: {mount: %s, key: vouchsafe}}\n", engine)
-			return write(env, map[string]string{
-				"file.yaml":      common + "data: data\nseal: {key_file: seal.key}\n",
-				"vault.yaml":     common + store(sealVault, env) + key,
-				"back.yaml":      common + "data: back\n" + key,
-				"transit.yaml":   common + "data: sealed\n" + key,
-				"keyfile.yaml":   common + "data: sealed\nseal: {key_file: other.key}\n",
-				"elsewhere.yaml": common + "data: elsewhere\n" + key,
-				"nokey.yaml":     common + "data: sealed\n" + strings.Replace(key, "vouchsafe", "another", 1),
+			runScripts(t, folder, func(env *testscript.Env) error {
+				return os.WriteFile(filepath.Join(env.WorkDir, "server.yaml"), []byte(inData), 0o600)
 			})
-		},
-	} {
-		t.Run(folder, func(t *testing.T) {
-			t.Parallel()
-			runScripts(t, folder, prepare)
 		})
 	}
 }
