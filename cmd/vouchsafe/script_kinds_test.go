@@ -2,22 +2,27 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
+	"encoding/pem"
 	"hash/crc32"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	snptestdata "github.com/google/go-sev-guest/verify/testdata"
 	tdxtesting "github.com/google/go-tdx-guest/testing"
 	"github.com/google/go-tdx-guest/testing/testdata"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/vouchsafe/vouchsafe/attest/tpm/swtpm"
 	"github.com/vouchsafe/vouchsafe/internal/vectors"
 )
 
@@ -40,6 +45,33 @@ func tdxItems(ts *testscript.TestScript, _ bool, args []string) {
 	write("intel/identity/tdqe.json", testdata.QeIdentityBody, tdxtesting.QeIdentityHeader)
 	write("intel/crl/platform.der", testdata.PckCrlBody, tdxtesting.PckCrlHeader)
 	write("intel/crl/root.crl", testdata.RootCrlBody, nil)
+}
+
+// keyService runs a service of AMD's that has the certificate of one real chip and nothing else, and writes a report of that chip: keyservice VARIABLE CAFILE
+// REPORT. The variable is its URL.
+func keyService(ts *testscript.TestScript, _ bool, args []string) {
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasPrefix(r.URL.Path, "/vcek/v1/Milan/") {
+			http.NotFound(w, r)
+			return
+		}
+		_, _ = w.Write(snptestdata.VcekBytes)
+	}))
+	ts.Defer(server.Close)
+	ts.Setenv(args[0], server.URL)
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), ca, 0o600))
+	ts.Check(os.WriteFile(ts.MkAbs(args[2]), snptestdata.AttestationBytes, 0o600))
+}
+
+// softTPM runs a software TPM in a folder, sets TPM to where it is, and TPM_ROOT and TPM_AUTHORITY to files with its maker's certificates: softtpm DIR.
+func softTPM(ts *testscript.TestScript, _ bool, args []string) {
+	process, err := swtpm.Start(context.Background(), ts.MkAbs(args[0]))
+	ts.Check(err)
+	ts.Defer(process.Stop)
+	ts.Setenv("TPM", process.Addr())
+	ts.Setenv("TPM_ROOT", process.RootFile())
+	ts.Setenv("TPM_AUTHORITY", process.IntermediateFile())
 }
 
 // gpuEvidence writes the real report of a GPU with a chain of the vectors, as clients send it: gpuevidence FILE CHAIN.

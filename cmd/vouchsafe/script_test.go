@@ -164,6 +164,10 @@ func runScripts(t *testing.T, folder string, prepare func(*testscript.Env) error
 				_, err := os.Stat(filepath.Join(vectors.Folder(), "snp"))
 				return err == nil, nil
 			}
+			if condition == "swtpm" {
+				_, err := exec.LookPath("swtpm_setup")
+				return err == nil, nil
+			}
 			if condition == "ovmf" { // Debian's package of that name, whose image has TDX metadata
 				_, err := os.Stat("/usr/share/ovmf/OVMF.fd")
 				return err == nil, nil
@@ -171,26 +175,32 @@ func runScripts(t *testing.T, folder string, prepare func(*testscript.Env) error
 			return false, fmt.Errorf("unknown condition %q", condition)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"agekey":      ageKey,
-			"capture":     capture,
-			"corrupt":     corrupt,
-			"devenv":      devEnv,
-			"eif":         writeEIF,
-			"freeport":    freePort,
-			"get":         get,
-			"gpuevidence": gpuEvidence,
-			"mode":        mode,
-			"ociregistry": ociRegistry,
-			"serves":      serves,
-			"signingkey":  signingKey,
-			"statement":   statement,
-			"sigterm":     sigterm,
-			"tdxitems":    tdxItems,
-			"touch":       touch,
-			"uki":         writeUKI,
-			"waitfor":     waitFor,
-			"waitfile":    waitFile,
-			"waitcert":    waitCert,
+			"agekey":             ageKey,
+			"capture":            capture,
+			"clientcertificates": clientCertificates,
+			"corrupt":            corrupt,
+			"devenv":             devEnv,
+			"eif":                writeEIF,
+			"freeport":           freePort,
+			"get":                get,
+			"gpuevidence":        gpuEvidence,
+			"kbsadmin":           kbsAdmin,
+			"keyservice":         keyService,
+			"keyset":             keySet,
+			"mode":               mode,
+			"ociregistry":        ociRegistry,
+			"serves":             serves,
+			"signingkey":         signingKey,
+			"signedtoken":        signedToken,
+			"softtpm":            softTPM,
+			"statement":          statement,
+			"sigterm":            sigterm,
+			"tdxitems":           tdxItems,
+			"touch":              touch,
+			"uki":                writeUKI,
+			"waitfor":            waitFor,
+			"waitfile":           waitFile,
+			"waitcert":           waitCert,
 		},
 	})
 }
