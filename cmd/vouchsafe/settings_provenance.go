@@ -34,7 +34,7 @@ func (s *settings) provenanceFiles() []*string {
 	return files
 }
 
-// provenanceKeys reads the keys of each namespace. They are checked as a whole by whoever is given them.
+// provenanceKeys reads the keys of each namespace, and checks them before anything is made that would have to be taken away again.
 func (s *settings) provenanceKeys() (map[string]provenance.Config, error) {
 	all := make(map[string]provenance.Config, len(s.Provenance))
 	for namespace, keys := range s.Provenance {
@@ -55,6 +55,9 @@ func (s *settings) provenanceKeys() (map[string]provenance.Config, error) {
 				ID: k.ID, Public: public, Sets: k.Sets, Builders: k.Builders, Repository: k.Repository, Refs: k.Refs, Workflows: k.Workflows,
 				Images: k.Images, ImageSets: k.ImageSets, NotBefore: k.NotBefore, NotAfter: k.NotAfter, MaxAge: k.MaxAge,
 			})
+		}
+		if err := c.Check(); err != nil {
+			return nil, fmt.Errorf("provenance.%s: %w", namespace, err)
 		}
 		all[namespace] = c
 	}
