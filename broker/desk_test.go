@@ -459,7 +459,7 @@ func TestGateIsTheOneWay(t *testing.T) {
 		"together":         {"applyHarmless", "applyNow"},
 		"policyVersionKey": {"addPolicyVersion", "policySource", "Policy", "readPolicies"},
 		"rulesVersionKey":  {"ApprovalRules", "PutApprovalRules", "rulesVersion"},
-		"referenceKey":     {"ReferenceSets", "changeReferences", "plannedReferences", "readReferences", "referenceSet", "set", "sets", "touch"},
+		"referenceKey":     {"ReferenceSets", "changeReferences", "plannedReferences", "readReferences", "referenceSet", "roomForSets", "set", "sets", "touch"},
 		"proposalKey":      {"ApproveProposal", "WithdrawProposal", "carryOut", "closing", "commitProposal", "proposal", "removals"},
 		"deskKey":          {"openDesk"},
 		"counting":         {"changeReferences", "plannedReferences", "set", "setsOf"},
