@@ -176,6 +176,7 @@ func (p *applyPlan) together(reason string) *alteration {
 		a := item.judges
 		all.touched.Policies = append(all.touched.Policies, a.touched.Policies...)
 		all.touched.References = append(all.touched.References, a.touched.References...)
+		all.guards = append(all.guards, a.guards...)
 		if a.inForce != nil {
 			all.inForce = a.inForce
 		}

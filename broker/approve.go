@@ -21,11 +21,12 @@ func codeIs(err error, code Code) bool {
 // ApproveProposal approves a proposal, whose digest is named in full: what is approved is what was read. Approving again renews the approval, which counts
 // once all the same. An approval that could count for no rule is refused and not kept: an author's among them, unless glass says that it is
 // for break-glass, where an author is a person like others. Approvers may.
+// One with a scope may of a policy that lies in it, and the approval counts as long as the policy does.
 func (b *Broker) ApproveProposal(ctx context.Context, who access.Caller, namespace, id, digest string, glass bool) (Proposal, error) {
-	if err := authorizeIn(who, namespace, access.Approver); err != nil {
+	if err := authorizeOn(who, namespace, access.Some(), access.Approver); err != nil {
 		return Proposal{}, err
 	}
-	d, p, at, err := b.openProposal(ctx, namespace, id)
+	d, p, at, err := b.openProposal(ctx, who, namespace, id)
 	if err != nil {
 		return Proposal{}, asError(err)
 	}
@@ -33,6 +34,9 @@ func (b *Broker) ApproveProposal(ctx context.Context, who access.Caller, namespa
 		return Proposal{}, invalid("the digest is not that of proposal %s: read the proposal, and approve the digest that it shows, in full", id)
 	}
 	mine := Approval{Person: person(who), Digest: digest, Time: b.now().UTC()}
+	if mine.Scope, err = b.scopeFor(ctx, who, namespace, &p.Change); err != nil {
+		return Proposal{}, asError(err)
+	}
 	p.Approvals = append(slices.DeleteFunc(p.Approvals, func(a Approval) bool { return mine.renews(a) }), mine)
 	if len(p.Approvals) > maxApprovals {
 		return Proposal{}, &Error{Code: CodeConflict, Message: fmt.Sprintf("proposal %s has %d approvals, and no room for another", id, maxApprovals)}
@@ -59,11 +63,11 @@ func (a Approval) renews(earlier Approval) bool {
 
 // mayCount returns nil when the approval at a position counts for one of the rules that cover the proposal, or there are none.
 func (b *Broker) mayCount(ctx context.Context, namespace string, d *desk, p *Proposal, at int, glass bool) error {
-	demand, err := b.demandOf(ctx, namespace, d, p)
+	demand, touches, err := b.demandOf(ctx, namespace, d, p)
 	if err != nil {
 		return err
 	}
-	c, not, err := b.caseOf(ctx, namespace, p)
+	c, not, err := b.caseOf(ctx, namespace, p, touches)
 	if err != nil {
 		return err
 	}
@@ -88,13 +92,13 @@ func (b *Broker) mayCount(ctx context.Context, namespace string, d *desk, p *Pro
 	return &Error{Code: CodeForbidden, Message: "your approval would not count: " + why}
 }
 
-// openProposal reads a proposal that is open, with the desk.
-func (b *Broker) openProposal(ctx context.Context, namespace, id string) (*desk, *Proposal, uint64, error) {
+// openProposal reads a proposal that is open, with the desk, for a caller.
+func (b *Broker) openProposal(ctx context.Context, who access.Caller, namespace, id string) (*desk, *Proposal, uint64, error) {
 	d, err := b.openDesk(ctx, namespace)
 	if err != nil {
 		return nil, nil, 0, err
 	}
-	p, at, err := b.proposal(ctx, namespace, id)
+	p, at, err := b.proposalFor(ctx, who, namespace, id)
 	if err != nil {
 		return nil, nil, 0, err
 	}
@@ -106,19 +110,19 @@ func (b *Broker) openProposal(ctx context.Context, namespace, id string) (*desk,
 
 // WithdrawProposal ends a proposal that was not made. Its proposer may, and every approver.
 func (b *Broker) WithdrawProposal(ctx context.Context, who access.Caller, namespace, id, reason string) (Proposal, error) {
-	if err := authorizeIn(who, namespace, access.Author, access.Approver); err != nil {
+	if err := authorizeOn(who, namespace, access.Some(), access.Author, access.Approver); err != nil {
 		return Proposal{}, err
 	}
 	if err := checkReason(reason, false); err != nil {
 		return Proposal{}, err
 	}
 	for range alterAttempts {
-		d, p, at, err := b.openProposal(ctx, namespace, id)
+		d, p, at, err := b.openProposal(ctx, who, namespace, id)
 		if err != nil {
 			return Proposal{}, asError(err)
 		}
 		if p.Proposer.Subject != who.Subject {
-			if err := authorizeIn(who, namespace, access.Approver); err != nil {
+			if err := authorizeOn(who, namespace, access.Some(), access.Approver); err != nil {
 				return Proposal{}, err
 			}
 		}
@@ -158,7 +162,7 @@ type Activation struct {
 // ActivateProposal carries out a proposal that has the approvals which the rules in force now demand. What it starts from must be as it was when it
 // was proposed. Approvers may.
 func (b *Broker) ActivateProposal(ctx context.Context, who access.Caller, namespace, id string, how Activation) (Proposal, error) {
-	if err := authorizeIn(who, namespace, access.Approver); err != nil {
+	if err := authorizeOn(who, namespace, access.Some(), access.Approver); err != nil {
 		return Proposal{}, err
 	}
 	if err := checkReason(how.Reason, how.BreakGlass); err != nil {
@@ -167,7 +171,7 @@ func (b *Broker) ActivateProposal(ctx context.Context, who access.Caller, namesp
 	var p Proposal
 	by := leave{proposal: &p, glass: how.BreakGlass}
 	err := b.alter(ctx, who, namespace, by, func(d *desk) (*alteration, error) {
-		fresh, at, err := b.proposal(ctx, namespace, id)
+		fresh, at, err := b.proposalFor(ctx, who, namespace, id)
 		if err != nil {
 			return nil, err
 		}
@@ -294,7 +298,7 @@ func (b *Broker) brokeGlass(ctx context.Context, who access.Caller, namespace st
 
 // AcknowledgeBreakGlass says that an auditor knows of it. Auditors may who had no hand in it.
 func (b *Broker) AcknowledgeBreakGlass(ctx context.Context, who access.Caller, namespace, id, reason string) (Proposal, error) {
-	if err := authorizeIn(who, namespace, access.Auditor); err != nil {
+	if err := authorizeOn(who, namespace, access.Some(), access.Auditor); err != nil {
 		return Proposal{}, err
 	}
 	if err := checkReason(reason, false); err != nil {
@@ -306,8 +310,14 @@ func (b *Broker) AcknowledgeBreakGlass(ctx context.Context, who access.Caller, n
 			return Proposal{}, asError(err)
 		}
 		at := slices.IndexFunc(d.Broken, func(e deskEntry) bool { return e.ID == id })
-		if at < 0 {
-			return Proposal{}, notFound("there is no break-glass %q that waits to be acknowledged", clip(id))
+		seen := at >= 0
+		if seen {
+			if seen, err = b.sees(ctx, who, namespace, d.Broken[at].Type, d.Broken[at].Name); err != nil {
+				return Proposal{}, asError(err)
+			}
+		}
+		if !seen {
+			return Proposal{}, absent(who, "break-glass %q that waits to be acknowledged", clip(id))
 		}
 		p, _, err := b.proposal(ctx, namespace, id)
 		if err != nil && !errors.Is(err, store.ErrNotFound) && !codeIs(err, CodeNotFound) {

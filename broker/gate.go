@@ -20,6 +20,7 @@ import (
 // alteration is one change of what judges, ready to be made.
 type alteration struct {
 	touched approval.Touched
+	guards  []string      // the patterns of every kept version of the policies that are changed; none where it is the namespace's
 	inForce *policyRecord // where the rules of approval are changed: what the desk is to say of them
 	event   Event
 	writes  []store.Write // in an order of which each prefix harms nobody
@@ -48,7 +49,7 @@ func (b *Broker) gate(ctx context.Context, who access.Caller, namespace string, 
 	}
 	switch {
 	case by.proposal != nil:
-		if err := b.gateProposal(ctx, namespace, demand, by.proposal, by.glass); err != nil {
+		if err := b.gateProposal(ctx, namespace, demand, a.touches(), by); err != nil {
 			return err
 		}
 	case by.rollback != nil && !demand.Free():
@@ -61,28 +62,26 @@ func (b *Broker) gate(ctx context.Context, who access.Caller, namespace string, 
 	return authorizeOn(who, namespace, a.touches(), access.Approver)
 }
 
-// touches is what an approver's roles must hold for: the paths that the policies guard, before and after, or the whole namespace where values or rules change.
+// touches is what an approver's roles must hold for: the paths that the policies guard, in every version that is kept, or the whole namespace where values or
+// rules change.
 func (a *alteration) touches() access.Object {
-	var paths []string
-	for _, p := range a.touched.Policies {
-		paths = append(paths, p.Secrets...)
-	}
-	if len(paths) == 0 || a.inForce != nil || len(a.touched.References) > 0 {
+	if a.inForce != nil || len(a.touched.References) > 0 {
 		return access.Whole()
 	}
-	return access.Paths(paths...)
+	return access.Paths(a.guards...)
 }
 
 // gateProposal returns nil when a proposal has the approvals that are demanded now, whatever was demanded when it was made.
-func (b *Broker) gateProposal(ctx context.Context, namespace string, demand approval.Demand, p *Proposal, glass bool) error {
-	c, _, err := b.caseOf(ctx, namespace, p)
+func (b *Broker) gateProposal(ctx context.Context, namespace string, demand approval.Demand, touches access.Object, by leave) error {
+	p := by.proposal
+	c, _, err := b.caseOf(ctx, namespace, p, touches)
 	if err != nil {
 		return err
 	}
 	if err := demand.Open(c); err != nil {
 		return &Error{Code: CodeConflict, Message: fmt.Sprintf("proposal %s is not open: %v", p.ID, err)}
 	}
-	if !glass {
+	if !by.glass {
 		if v := demand.Judge(c); !v.Met {
 			return needsApproval("proposal %s has %s", p.ID, v)
 		}

@@ -144,8 +144,7 @@ func (b *Broker) ApplyPolicy(ctx context.Context, who access.Caller, namespace, 
 			return nil, err
 		}
 		record.Name = p.Name()
-		guarded := access.Paths(append(record.patterns(), p.Secrets()...)...)
-		if err := authorizeOn(who, namespace, guarded, access.Author); err != nil {
+		if err := authorizePolicy(who, namespace, &record, p, access.Author); err != nil {
 			return nil, err
 		}
 		if at == 0 {
@@ -164,7 +163,7 @@ func (b *Broker) ApplyPolicy(ctx context.Context, who access.Caller, namespace, 
 			if covered := (&alteration{touched: approval.Touched{Policies: []approval.Policy{{Name: record.Name, Secrets: v.Secrets}}}}); !d.demand(covered).Free() {
 				return nil, nil // it would have been proposed
 			}
-			return nil, authorizeOn(who, namespace, guarded, access.Approver)
+			return nil, authorizePolicy(who, namespace, &record, p, access.Approver)
 		}
 		event := Event{Type: EventPolicyApply, Object: p.Name(), Version: v.Version, Digest: p.Digest(), Activated: true}
 		a, err := b.activation(namespace, d, &record, at, v.Version, event, leave{}, person(who))
@@ -216,7 +215,7 @@ func (b *Broker) PutPolicy(ctx context.Context, who access.Caller, namespace str
 		return PolicyInfo{}, asError(err)
 	}
 	record.Name = p.Name()
-	if err := authorizeOn(who, namespace, access.Paths(append(record.patterns(), p.Secrets()...)...), access.Author); err != nil {
+	if err := authorizePolicy(who, namespace, &record, p, access.Author); err != nil {
 		return PolicyInfo{}, err
 	}
 	if at == 0 {
@@ -319,7 +318,7 @@ func (p *policyRecord) before() *PolicyVersion {
 
 // activation is the alteration that makes a version judge, or with 0 none.
 func (b *Broker) activation(namespace string, d *desk, record *policyRecord, at, version uint64, event Event, by leave, as Person) (*alteration, error) {
-	a := &alteration{event: event}
+	a := &alteration{event: event, guards: record.patterns()}
 	// As it judges now and as it shall: neither moving patterns away from a rule nor moving them under it gets round it.
 	for _, v := range []*PolicyVersion{record.find(record.Active), record.find(version)} {
 		if v != nil {
@@ -345,10 +344,7 @@ func (b *Broker) ActivatePolicy(ctx context.Context, who access.Caller, namespac
 	var record policyRecord
 	err := b.alter(ctx, who, namespace, leave{}, func(d *desk) (_ *alteration, err error) {
 		var at uint64
-		if record, at, err = b.policyRecord(ctx, namespace, name); err != nil {
-			return nil, err
-		}
-		if err := authorizeOn(who, namespace, access.Paths(record.patterns()...), access.Approver); err != nil {
+		if record, at, err = b.policyFor(ctx, who, namespace, name, access.Approver); err != nil {
 			return nil, err
 		}
 		event := Event{Type: EventPolicyRetire, Object: name, Version: record.Active}
@@ -375,14 +371,8 @@ var readers = []access.Role{access.Author, access.Approver, access.Auditor, acce
 
 // Policy returns a policy's versions and the source of one of them, 0 for the active one or, where none is, the newest.
 func (b *Broker) Policy(ctx context.Context, who access.Caller, namespace, name string, version uint64) (PolicyInfo, []byte, error) {
-	if err := authorizeOn(who, namespace, access.Some(), readers...); err != nil {
-		return PolicyInfo{}, nil, err
-	}
-	record, _, err := b.policyRecord(ctx, namespace, name)
+	record, _, err := b.policyFor(ctx, who, namespace, name, readers...)
 	if err != nil {
-		return PolicyInfo{}, nil, err
-	}
-	if err := authorizeOn(who, namespace, access.Paths(record.patterns()...), readers...); err != nil {
 		return PolicyInfo{}, nil, err
 	}
 	if version == 0 {

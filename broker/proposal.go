@@ -44,6 +44,9 @@ const (
 	ChangeReferenceRetire ChangeType = "reference.retire"
 )
 
+// ofPolicy reports whether it is a change of one policy.
+func (t ChangeType) ofPolicy() bool { return t == ChangePolicyActivate || t == ChangePolicyRetire }
+
 // Change is a change of what judges requests, in full.
 type Change struct {
 	Type    ChangeType        `json:"type"`
@@ -88,7 +91,11 @@ type Approval struct {
 	Person
 	Digest string    `json:"digest"` // of the proposal, as the approver named it
 	Time   time.Time `json:"time"`
-	Not    string    `json:"not,omitempty"` // why it does not count; only in answers
+
+	// Scope is where the approver's roles counted, of that what has to do with the change; everywhere when absent.
+	Scope access.Scope `json:"scope,omitempty"`
+
+	Not string `json:"not,omitempty"` // why it does not count; only in answers
 }
 
 // ProposalState is where a proposal is in its life.
@@ -193,15 +200,16 @@ func (b *Broker) newProposalID() (string, error) {
 	return hex.EncodeToString(id[:]), nil
 }
 
-// caseOf is a proposal as the rules judge it: with the approvals of those only who may still give one. It says of the others why they may not, by their position.
-func (b *Broker) caseOf(ctx context.Context, namespace string, p *Proposal) (approval.Case, map[int]string, error) {
+// caseOf is a proposal as the rules judge it: with the approvals of those only who may still give one, of what it touches now. It says of the others why they may not,
+// by their position.
+func (b *Broker) caseOf(ctx context.Context, namespace string, p *Proposal, touches access.Object) (approval.Case, map[int]string, error) {
 	c := approval.Case{Digest: p.Digest, Created: p.Created, Now: b.now()}
 	for _, a := range p.Authors {
 		c.Authors = append(c.Authors, a.counted())
 	}
 	not := map[int]string{}
 	for i, a := range p.Approvals {
-		why, err := b.unentitled(ctx, namespace, a)
+		why, err := b.unentitled(ctx, namespace, a, touches)
 		if err != nil {
 			return c, nil, err
 		}
@@ -216,9 +224,15 @@ func (b *Broker) caseOf(ctx context.Context, namespace string, p *Proposal) (app
 }
 
 // unentitled says why who gave an approval could not give it now, "" if they could. Of a token that is known: it must be there, and hold the role. Of who was
-// authenticated otherwise the broker learns nothing between two requests; the rules say which ways count.
-func (b *Broker) unentitled(ctx context.Context, namespace string, a Approval) (string, error) {
+// authenticated otherwise the broker learns nothing between two requests; the rules say which ways count. A scope must cover all that the change touches now:
+// a draft may have been added that guards more.
+func (b *Broker) unentitled(ctx context.Context, namespace string, a Approval, touches access.Object) (string, error) {
+	const beyond = "it was given for some paths, and not all that the policy guards, in every version that is kept, is there"
 	if a.Via != access.ViaToken {
+		then := access.Caller{Roles: access.SetOf(access.Approver), Namespace: namespace, Scope: a.Scope}
+		if access.AuthorizeOn(then, access.Approver, namespace, touches) != nil {
+			return beyond, nil
+		}
 		return "", nil
 	}
 	holder, err := b.tokens.Holder(ctx, a.Token)
@@ -228,8 +242,11 @@ func (b *Broker) unentitled(ctx context.Context, namespace string, a Approval) (
 	if err != nil {
 		return "", err
 	}
-	if holder.Subject != a.Subject || access.Authorize(holder, access.Approver, namespace) != nil {
+	if holder.Subject != a.Subject || access.AuthorizeOn(holder, access.Approver, namespace, access.Some()) != nil {
 		return "its token is not an approver's", nil
+	}
+	if access.AuthorizeOn(holder, access.Approver, namespace, touches) != nil {
+		return beyond, nil
 	}
 	return "", nil
 }

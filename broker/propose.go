@@ -16,9 +16,13 @@ import (
 )
 
 // Propose proposes a change, which changes nothing yet. Of the change, type, name, version, values and what is to retire are for the proposer to say. Authors
-// and approvers may; the proposer counts as an author of the change.
+// and approvers may; the proposer counts as an author of the change. Those with a scope may of policies that lie in it.
 func (b *Broker) Propose(ctx context.Context, who access.Caller, namespace string, change Change, reason string) (Proposal, error) {
-	if err := authorizeIn(who, namespace, access.Author, access.Approver); err != nil {
+	on := access.Whole()
+	if change.Type.ofPolicy() {
+		on = access.Some()
+	}
+	if err := authorizeOn(who, namespace, on, access.Author, access.Approver); err != nil {
 		return Proposal{}, err
 	}
 	if err := checkReason(reason, true); err != nil {
@@ -37,6 +41,11 @@ func (b *Broker) Propose(ctx context.Context, who access.Caller, namespace strin
 		d, err := b.openDesk(ctx, namespace)
 		if err != nil {
 			return Proposal{}, asError(err)
+		}
+		if seen, err := b.sees(ctx, who, namespace, change.Type, change.Name); err != nil {
+			return Proposal{}, asError(err)
+		} else if !seen {
+			return Proposal{}, absent(who, "policy %q", clip(change.Name))
 		}
 		id, err := b.newProposalID()
 		if err != nil {
@@ -90,9 +99,12 @@ func (b *Broker) commitProposal(ctx context.Context, who access.Caller, namespac
 			mine++
 		}
 	}
-	if len(d.Open) >= MaxOpenProposals || mine >= MaxOpenByOne {
+	switch {
+	case mine >= MaxOpenByOne:
+		return false, &Error{Code: CodeConflict, Message: fmt.Sprintf("%d proposals of yours are open, and at most %d may be: withdraw some", mine, MaxOpenByOne)}
+	case len(d.Open) >= MaxOpenProposals:
 		return false, &Error{Code: CodeConflict, Message: fmt.Sprintf(
-			"%d proposals are open, %d of them yours, and at most %d and %d may be: withdraw some", len(d.Open), mine, MaxOpenProposals, MaxOpenByOne)}
+			"%d proposals are open in the namespace, and no more may be: wait until some are carried out or withdrawn", MaxOpenProposals)}
 	}
 	d.Open = append(d.Open, deskEntry{ID: p.ID, Type: p.Change.Type, Name: p.Change.Name, Version: p.Change.Version, By: who.Subject, Created: p.Created})
 	w, err := d.write()

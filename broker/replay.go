@@ -107,16 +107,27 @@ type flipGroup struct {
 }
 
 // Replay judges recorded requests again, with a draft in the place of the active version of its name. The other policies and all reference values are
-// those that count now; now and evidence_age are those of the request. Authors, approvers and auditors may. One replay runs at a time; more are refused
+// those that count now; now and evidence_age are those of the request. Authors, approvers and auditors may; those with a scope may try a draft that lies in it, and
+// what they are told, and counted, is of requests for secrets in it. One replay runs at a time; more are refused
 // with [CodeOverloaded]. progress may be nil. A Rego policy of resources is taken to allow, and not judged again: where it refused, today's policies answer otherwise too,
 // so that a flip is not laid at the draft's door. Records are believed as they are: Explain holds one against the audit log.
 func (b *Broker) Replay(ctx context.Context, who access.Caller, namespace string, r Replay, progress func(ReplayProgress)) (*ReplayReport, error) {
-	if err := authorizeIn(who, namespace, access.Author, access.Approver, access.Auditor); err != nil {
+	roles := []access.Role{access.Author, access.Approver, access.Auditor}
+	if err := authorizeOn(who, namespace, access.Some(), roles...); err != nil {
 		return nil, err
 	}
 	draft, err := policy.Parse(r.Filename, r.Source)
 	if err != nil {
 		return nil, &Error{Code: CodeInvalid, Message: err.Error(), Err: err}
+	}
+	if !who.Scope.All() {
+		record, _, err := b.policyRecord(ctx, namespace, draft.Name())
+		if err != nil && !codeIs(err, CodeNotFound) {
+			return nil, asError(err)
+		}
+		if err := authorizePolicy(who, namespace, &record, draft, roles...); err != nil {
+			return nil, err
+		}
 	}
 	if r.Until.IsZero() {
 		r.Until = b.now()
@@ -140,7 +151,7 @@ func (b *Broker) Replay(ctx context.Context, who access.Caller, namespace string
 	}
 	active, _ := rules.policies.Find(draft.Name())
 	run := &replay{
-		store: b.store, root: decisionKey(namespace, ""), Replay: r, draft: draft, active: active.Policy,
+		store: b.store, root: decisionKey(namespace, ""), Replay: r, scope: who.Scope, draft: draft, active: active.Policy,
 		today: rules.policies, with: with, references: asOf{rules.references, b.now()},
 	}
 	if active := rules.rego.resource; active != nil {
@@ -172,6 +183,7 @@ type replay struct {
 	Replay
 	store         store.Store
 	root          string
+	scope         access.Scope   // only requests for secrets in it count
 	draft, active *policy.Policy // active may be nil
 	today, with   *policy.Set
 	references    policy.References
@@ -315,12 +327,21 @@ func (r *replayer) judge(record store.Record, err error) error {
 	if err != nil && !errors.Is(err, store.ErrCorrupt) {
 		return err
 	}
-	r.count.Add(1)
 	if err != nil || r.records.Unmarshal(record.Value, &r.read) != nil {
-		r.unreadable++
+		if r.scope.All() { // or nobody knows whose it was
+			r.count.Add(1)
+			r.unreadable++
+		}
 		return nil
 	}
 	d := &r.read.Decision
+	if !r.scope.All() {
+		beyond := func(asked replayedSecret) bool { return !r.scope.Covers(asked.Secret) }
+		if d.Secrets = slices.DeleteFunc(d.Secrets, beyond); len(d.Secrets) == 0 {
+			return nil
+		}
+	}
+	r.count.Add(1)
 	r.at.Store(d.Time.UnixMilli())
 	for _, asked := range d.Secrets {
 		if !r.draft.Matches(asked.Secret) && (r.active == nil || !r.active.Matches(asked.Secret)) {

@@ -100,8 +100,8 @@ func TestScopedRules(t *testing.T) {
 	b.ApplyPolicy(document("guard", "other/**", "true"))
 	// A policy of theirs must not take the place of one that guards what is not.
 	wantCode(t, apply("guard", "payments/**", true), broker.CodeForbidden)
-	wantCode(t, second(b.ActivatePolicy(t.Context(), who, ns, "guard", 0)), broker.CodeForbidden)
-	if _, _, err := b.Policy(t.Context(), who, ns, "guard", 0); codeOf(err) != broker.CodeForbidden {
+	wantCode(t, second(b.ActivatePolicy(t.Context(), who, ns, "guard", 0)), broker.CodeNotFound)
+	if _, _, err := b.Policy(t.Context(), who, ns, "guard", 0); codeOf(err) != broker.CodeNotFound {
 		t.Errorf("read: %v", err)
 	}
 	// Nor one that only once did.

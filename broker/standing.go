@@ -33,7 +33,7 @@ func (b *Broker) standing(ctx context.Context, namespace string, d *desk, p Prop
 		return p, nil
 	}
 	demand := d.demand(a)
-	c, not, err := b.caseOf(ctx, namespace, &p)
+	c, not, err := b.caseOf(ctx, namespace, &p, a.touches())
 	if err != nil {
 		return p, asError(err)
 	}
@@ -81,45 +81,45 @@ func (b *Broker) standingOf(ctx context.Context, namespace string, d *desk, id s
 	return b.standing(ctx, namespace, d, *p)
 }
 
-// demandOf is what the rules in force ask of a proposal.
-func (b *Broker) demandOf(ctx context.Context, namespace string, d *desk, p *Proposal) (approval.Demand, error) {
+// demandOf is what the rules in force ask of a proposal, and what it touches now.
+func (b *Broker) demandOf(ctx context.Context, namespace string, d *desk, p *Proposal) (approval.Demand, access.Object, error) {
 	a, base, _, err := b.planned(ctx, namespace, d, leave{proposal: new(*p)}, p.Proposer)
 	if err != nil {
-		return approval.Demand{}, err
+		return approval.Demand{}, access.Whole(), err
 	}
 	if a == nil || !reflect.DeepEqual(base, p.Base) {
-		return approval.Demand{}, &Error{Code: CodeConflict, Message: fmt.Sprintf("%q has changed since this was proposed: propose it again", p.Change.subject())}
+		return approval.Demand{}, access.Whole(), &Error{Code: CodeConflict, Message: fmt.Sprintf("%q has changed since this was proposed: propose it again", p.Change.subject())}
 	}
-	return d.demand(a), nil
+	return d.demand(a), a.touches(), nil
 }
 
-// Proposal returns a proposal, with what it still lacks. Who may read policies may.
+// Proposal returns a proposal, with what it still lacks. Who may read policies may; to a caller with a scope it is there when the policy lies in that.
 func (b *Broker) Proposal(ctx context.Context, who access.Caller, namespace, id string) (Proposal, error) {
-	if err := authorizeIn(who, namespace, readers...); err != nil {
+	if err := authorizeOn(who, namespace, access.Some(), readers...); err != nil {
 		return Proposal{}, err
 	}
 	d, err := b.openDesk(ctx, namespace)
 	if err != nil {
 		return Proposal{}, asError(err)
 	}
-	p, err := b.standingOf(ctx, namespace, d, id)
+	p, _, err := b.proposalFor(ctx, who, namespace, id)
 	if err != nil {
 		return Proposal{}, asError(err)
 	}
-	return p, nil
+	return b.standing(ctx, namespace, d, *p)
 }
 
 // Proposals returns the proposals that are open, and those made by break-glass that no auditor has acknowledged; with all, also those that are closed and
-// still kept. There are at most a few hundred. Who may read policies may.
+// still kept. There are at most a few hundred. Who may read policies may; a caller with a scope sees those of policies that lie in it.
 func (b *Broker) Proposals(ctx context.Context, who access.Caller, namespace string, all bool) ([]Proposal, error) {
-	if err := authorizeIn(who, namespace, readers...); err != nil {
+	if err := authorizeOn(who, namespace, access.Some(), readers...); err != nil {
 		return nil, err
 	}
 	d, err := b.openDesk(ctx, namespace)
 	if err != nil {
 		return nil, asError(err)
 	}
-	list, err := b.proposals(ctx, namespace, d, all, func(deskEntry) bool { return true })
+	list, err := b.proposals(ctx, namespace, d, all, func(e deskEntry) (bool, error) { return b.sees(ctx, who, namespace, e.Type, e.Name) })
 	if err != nil {
 		return nil, asError(err)
 	}
@@ -127,17 +127,22 @@ func (b *Broker) Proposals(ctx context.Context, who access.Caller, namespace str
 }
 
 // proposals reads the proposals of a desk that wanted accepts, in the order of their time.
-func (b *Broker) proposals(ctx context.Context, namespace string, d *desk, all bool, wanted func(deskEntry) bool) ([]Proposal, error) {
+func (b *Broker) proposals(ctx context.Context, namespace string, d *desk, all bool, wanted func(deskEntry) (bool, error)) ([]Proposal, error) {
 	entries := slices.Concat(d.Open, d.Broken)
 	if all {
 		entries = append(entries, d.Closed...)
 	}
 	list, seen := []Proposal{}, map[string]bool{}
 	for _, e := range entries {
-		if seen[e.ID] || !wanted(e) {
+		if seen[e.ID] {
 			continue
 		}
 		seen[e.ID] = true
+		if want, err := wanted(e); err != nil {
+			return nil, err
+		} else if !want {
+			continue
+		}
 		p, err := b.standingOf(ctx, namespace, d, e.ID)
 		if codeIs(err, CodeNotFound) || errors.Is(err, store.ErrNotFound) {
 			continue // kept no longer
@@ -162,7 +167,7 @@ func (b *Broker) overlay(ctx context.Context, namespace string, page []PolicyInf
 	for i := range page {
 		info := &page[i]
 		for _, e := range d.Broken {
-			if e.Name == info.Name && (e.Type == ChangePolicyActivate || e.Type == ChangePolicyRetire) {
+			if e.Name == info.Name && e.Type.ofPolicy() {
 				info.Broken = append(info.Broken, e.ID)
 			}
 		}
@@ -206,12 +211,9 @@ type PolicyHistory struct {
 	Proposals []Proposal `json:"proposals"` // of it, that are kept
 }
 
-// PolicyHistory returns what was done to a policy, by whom, when and why. Who may read policies may.
+// PolicyHistory returns what was done to a policy, by whom, when and why. Who may read the policy may.
 func (b *Broker) PolicyHistory(ctx context.Context, who access.Caller, namespace, name string) (PolicyHistory, error) {
-	if err := authorizeIn(who, namespace, readers...); err != nil {
-		return PolicyHistory{}, err
-	}
-	record, _, err := b.policyRecord(ctx, namespace, name)
+	record, _, err := b.policyFor(ctx, who, namespace, name, readers...)
 	if err != nil {
 		return PolicyHistory{}, err
 	}
@@ -220,14 +222,14 @@ func (b *Broker) PolicyHistory(ctx context.Context, who access.Caller, namespace
 		return PolicyHistory{}, asError(err)
 	}
 	return b.history(ctx, namespace, d, &record, func(e deskEntry) bool {
-		return e.Name == name && (e.Type == ChangePolicyActivate || e.Type == ChangePolicyRetire)
+		return e.Name == name && e.Type.ofPolicy()
 	})
 }
 
 func (b *Broker) history(ctx context.Context, namespace string, d *desk, record *policyRecord, of func(deskEntry) bool) (PolicyHistory, error) {
 	h := PolicyHistory{Name: record.Name, Steps: slices.Clone(record.Steps)}
 	var err error
-	if h.Proposals, err = b.proposals(ctx, namespace, d, true, of); err != nil {
+	if h.Proposals, err = b.proposals(ctx, namespace, d, true, func(e deskEntry) (bool, error) { return of(e), nil }); err != nil {
 		return PolicyHistory{}, asError(err)
 	}
 	for i := range h.Proposals {
@@ -247,7 +249,7 @@ func (b *Broker) history(ctx context.Context, namespace string, d *desk, record 
 // RollBack makes the version judge again that did before the active one, or before a retired policy's retirement; version says which, 0 for the last. One approver
 // may, where the rules of approval allow it: see gateRollback.
 func (b *Broker) RollBack(ctx context.Context, who access.Caller, namespace, name string, version uint64, reason string) (PolicyInfo, error) {
-	if err := authorizeIn(who, namespace, access.Approver); err != nil {
+	if err := authorizeOn(who, namespace, access.Some(), access.Approver); err != nil {
 		return PolicyInfo{}, err
 	}
 	if err := checkReason(reason, true); err != nil {
@@ -257,7 +259,7 @@ func (b *Broker) RollBack(ctx context.Context, who access.Caller, namespace, nam
 	var target PolicyVersion
 	err := b.alter(ctx, who, namespace, leave{rollback: &target}, func(d *desk) (_ *alteration, err error) {
 		var at uint64
-		if record, at, err = b.policyRecord(ctx, namespace, name); err != nil {
+		if record, at, err = b.policyFor(ctx, who, namespace, name, access.Approver); err != nil {
 			return nil, err
 		}
 		v := record.before()

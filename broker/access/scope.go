@@ -69,6 +69,17 @@ func (s Scope) Covers(path string) bool {
 	return slices.ContainsFunc(s, func(prefix string) bool { return strings.HasPrefix(path, prefix) })
 }
 
+// Of returns the prefixes of s that cover a path or pattern. It is nothing but for a scope, which covers one of them at least: that of everything has no prefixes.
+func (s Scope) Of(paths ...string) Scope {
+	var some Scope
+	for _, prefix := range s {
+		if slices.ContainsFunc(paths, Scope{prefix}.Covers) {
+			some = append(some, prefix)
+		}
+	}
+	return some
+}
+
 // Within reports whether all of s is within another scope.
 func (s Scope) Within(outer Scope) bool {
 	if outer.All() {
