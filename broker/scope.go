@@ -150,7 +150,9 @@ func visible(who access.Caller, d Decision) (Decision, bool) {
 
 // outcomeOf is the outcome of a decision about these secrets alone, of which there is one at least.
 func outcomeOf(secrets []SecretDecision) Outcome {
-	some := func(o Outcome) bool { return slices.ContainsFunc(secrets, func(s SecretDecision) bool { return s.Outcome == o }) }
+	some := func(o Outcome) bool {
+		return slices.ContainsFunc(secrets, func(s SecretDecision) bool { return s.Outcome == o })
+	}
 	for _, o := range []Outcome{OutcomeReleased, OutcomeFailed, OutcomeDenied} {
 		if some(o) {
 			return o
