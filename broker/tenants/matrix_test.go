@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vouchsafe/vouchsafe/broker"
 	"github.com/vouchsafe/vouchsafe/broker/access"
 	"github.com/vouchsafe/vouchsafe/broker/admin/wire"
 )
@@ -37,6 +38,12 @@ func (f *fixture) calls(n names) []call {
 			}
 			if op.ID == "applyPolicy" {
 				body = fmt.Sprintf(`{"source":%q,"draft":true}`, allowSample("drafted", "mine/**"))
+			}
+			switch op.ID { // what lies in the scope is there, so that it is found
+			case "putPolicy", "replayPolicy":
+				body = fmt.Sprintf(`{"source":%q}`, allowSample("drafted", "mine/**"))
+			case "propose":
+				body = fmt.Sprintf(`{"type":"policy.retire","name":%q,"reason":"x"}`, n.policy)
 			}
 			if op.ID == "destroySecret" {
 				body = `{"version":77}` // or there would be nothing to look for
@@ -71,6 +78,9 @@ func TestRolesPage(t *testing.T) {
 	n.name, n.policy = "another", "scoped"
 	_, err := f.Broker.Broker.ApplyPolicy(t.Context(), f.Admin, "default2", "x.yaml", []byte(allowSample("scoped", "mine/**")), false)
 	f.check(err)
+	proposed, err := f.Propose(t.Context(), f.Admin, "default2", broker.Change{Type: broker.ChangePolicyRetire, Name: "scoped"}, "a test")
+	f.check(err)
+	n.proposal = proposed.ID
 	plain, within, without := map[access.Role]string{}, map[access.Role]string{}, map[access.Role]string{}
 	for _, role := range access.Roles() {
 		plain[role], _ = f.token("*", nil, role)
@@ -145,7 +155,7 @@ const pageText = `# Roles and calls
 Made by "make generate", from the calls themselves: a test makes every call of administrators at a running broker with a token of every role, and this is what it answered. No role, and no
 number of them together, reads a secret's value through any call: the same test looks for known values in every answer and in the log.
 
-- **yes**: the role may. **paths**: and so may who holds it for some paths of secrets only (` + "`token create --path`" + `), for what lies at or below them. **own**: only for what its holder made. Empty: it may not.
+- **yes**: the role may. **paths**: and so may who holds it for some paths of secrets only (` + "`token create --path`" + `), for what lies at or below them: of policies, and of what is proposed of them, those all of whose patterns do, in every version that is kept. **own**: only for what its holder made, with paths too. Empty: it may not.
 - **held**: whether the role has to be held in all namespaces, or in the one that the call is about.
 - ` + "`createToken`" + ` gives only roles, namespaces and paths that its maker has. ` + "`revokeToken`" + ` ends any token of a namespace of the operator's, and with any role one's own.
 - ` + "`applyPolicy`" + ` adds a draft; to have it judge at once takes the role approver as well, and so does ` + "`putReferences`" + ` of values that count at once.
