@@ -34,7 +34,7 @@ Exit codes: 0 no errors (there may be warnings); 1 errors.`,
 		if err != nil {
 			return err
 		}
-		there, err := look(c.Context(), a)
+		there, err := p.look(c.Context(), a)
 		if err != nil {
 			return err
 		}

@@ -21,7 +21,7 @@ type brokerView struct {
 }
 
 // look asks a broker; without one it returns nil.
-func look(ctx context.Context, a *admin.Client) (*brokerView, error) {
+func (p *program) look(ctx context.Context, a *admin.Client) (*brokerView, error) {
 	if a == nil {
 		return nil, nil
 	}
@@ -41,12 +41,22 @@ func look(ctx context.Context, a *admin.Client) (*brokerView, error) {
 	for _, s := range secrets {
 		v.secrets = append(v.secrets, s.Name)
 	}
-	v.policies, err = activePolicies(ctx, a)
+	v.policies, err = p.activePolicies(ctx, a)
 	return &v, err
 }
 
-// activePolicies returns the policies that judge at a broker.
-func activePolicies(ctx context.Context, a *admin.Client) ([]policy.Active, error) {
+// activePolicies returns the policies that judge at a broker, as far as whoever asks may see them.
+func (p *program) activePolicies(ctx context.Context, a *admin.Client) ([]policy.Active, error) {
+	who, err := a.WhoAmI(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(who.Scope) > 0 {
+		text := "your roles count at and below " + strings.Join(who.Scope, ", ") + ": policies that guard more are not shown to you, and those must allow too"
+		if err := p.warn(text); err != nil {
+			return nil, err
+		}
+	}
 	all, err := pages(func(after string) (wire.List[broker.PolicyInfo], error) {
 		return a.Policies(ctx, wire.Page{After: after})
 	})
@@ -62,11 +72,11 @@ func activePolicies(ctx context.Context, a *admin.Client) ([]policy.Active, erro
 		if err != nil {
 			return nil, err
 		}
-		p, err := policy.Parse(info.Name, []byte(got.Source))
+		parsed, err := policy.Parse(info.Name, []byte(got.Source))
 		if err != nil {
 			return nil, fmt.Errorf("the broker's policy %s does not compile here; is this program older than the broker? %w", info.Name, err)
 		}
-		active = append(active, policy.Active{Policy: p, Version: info.Active})
+		active = append(active, policy.Active{Policy: parsed, Version: info.Active})
 	}
 	return active, nil
 }

@@ -46,7 +46,8 @@ func (p *program) policyWhatIf() *cobra.Command {
 With --kind EVIDENCE is evidence, which is verified as "vouchsafe evidence verify" does, whose flags are taken here too. Without it is claims, as that
 command prints them or as "vouchsafe explain --format=json" shows them. Recorded evidence is bound to no live nonce; it counts as bound here, as it does in tests, unless --report-data says what to.
 
-Reference values are those of --reference. With --broker they are those that count at the broker now, and the policies that judge the secret there judge it here too, but for the active version of this one.
+Reference values are those of --reference. With --broker they are those that count at the broker now, and the policies that judge the secret there judge it here too, but for the active version of this one: as far
+as they are shown to who asks, which a warning says where roles count for some paths only.
 
 Exit codes: 0 the secret would be released; 1 it would not; 2 it cannot be judged.`,
 		Example: `  vouchsafe policy what-if payments-db.yaml genoa.json --reference payments-image=6a6519d7…
@@ -94,7 +95,7 @@ func (w *whatIf) judge(ctx context.Context, p *program, a *admin.Client, file, e
 	if !draft.Matches(secret) {
 		return nil, fmt.Errorf("%s does not guard %q, only %s: say --secret", file, secret, strings.Join(draft.Secrets(), ", "))
 	}
-	judging, references, err := w.rules(ctx, a, draft)
+	judging, references, err := w.rules(ctx, p, a, draft)
 	if err != nil {
 		return nil, err
 	}
@@ -142,7 +143,7 @@ func (w *whatIf) claims(ctx context.Context, p *program, evidence string) (*atte
 }
 
 // rules returns the policies that are to judge, the draft among them, and the reference values that count.
-func (w *whatIf) rules(ctx context.Context, a *admin.Client, draft *policy.Policy) ([]policy.Active, policy.References, error) {
+func (w *whatIf) rules(ctx context.Context, p *program, a *admin.Client, draft *policy.Policy) ([]policy.Active, policy.References, error) {
 	judging := []policy.Active{{Policy: draft}}
 	written := map[string][]string{}
 	for _, text := range w.references {
@@ -158,7 +159,7 @@ func (w *whatIf) rules(ctx context.Context, a *admin.Client, draft *policy.Polic
 	if len(written) > 0 {
 		return nil, nil, errors.New("--reference goes without --broker, whose values count")
 	}
-	active, err := activePolicies(ctx, a)
+	active, err := p.activePolicies(ctx, a)
 	if err != nil {
 		return nil, nil, err
 	}
