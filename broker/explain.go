@@ -191,11 +191,11 @@ func (b *Broker) Leases(ctx context.Context, who access.Caller, namespace, secre
 		return nil, false, err
 	}
 	root := store.Key(namespace, "lease", "")
-	folder := root
+	folder := ""
 	if secret != "" {
-		folder += secret + "/"
+		folder = secret + "/"
 	}
-	names, more, err := b.pageOfKept(ctx, folder, folder, root, after, limit, func(name string) bool { return who.Scope.Covers(leasePath(name)) })
+	names, more, err := b.pageWithin(ctx, who.Scope, false, folder, root, after, limit)
 	if err != nil {
 		return nil, false, err
 	}

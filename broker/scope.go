@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/vouchsafe/vouchsafe/broker/access"
 	"github.com/vouchsafe/vouchsafe/policy"
@@ -159,9 +158,4 @@ func outcomeOf(secrets []SecretDecision) Outcome {
 		}
 	}
 	return OutcomeNotFound
-}
-
-// leasePath is the secret of a lease, whose name in a listing ends with its id.
-func leasePath(name string) string {
-	return name[:max(strings.LastIndexByte(name, '/'), 0)]
 }

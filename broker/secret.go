@@ -342,10 +342,8 @@ func (b *Broker) Secrets(ctx context.Context, who access.Caller, namespace, pref
 	if err := authorizeOn(who, namespace, access.Some(), access.Custodian, access.Author, access.Auditor); err != nil {
 		return nil, false, err
 	}
-	// The store lists whole segments; what remains of the prefix is compared here.
-	folder := prefix[:strings.LastIndexByte(prefix, '/')+1]
 	root := secretKey(namespace, "")
-	names, more, err := b.pageOfKept(ctx, root+folder, root+prefix, root, after, limit, who.Scope.Covers)
+	names, more, err := b.pageWithin(ctx, who.Scope, true, prefix, root, after, limit)
 	if err != nil {
 		return nil, false, err
 	}
