@@ -73,13 +73,13 @@ func TestScopedDesk(t *testing.T) {
 	}
 	o.must(activate(p, broker.Activation{}))
 
-	second2, err := o.Propose(ctx, author, ns, draft("two"), "because")
+	next, err := o.Propose(ctx, author, ns, draft("two"), "because")
 	o.must(err)
 	list, err := o.Proposals(ctx, author, ns, false)
-	if err != nil || len(list) != 1 || list[0].ID != second2.ID {
+	if err != nil || len(list) != 1 || list[0].ID != next.ID {
 		t.Errorf("%v %v", list, err)
 	}
-	o.must(second(o.WithdrawProposal(ctx, author, ns, second2.ID, "no")))
+	o.must(second(o.WithdrawProposal(ctx, author, ns, next.ID, "no")))
 
 	// Break-glass, and who acknowledges it.
 	glass, err := o.Propose(ctx, author, ns, broker.Change{Type: broker.ChangePolicyActivate, Name: "pay", Version: 2}, "because")
@@ -132,7 +132,7 @@ func TestScopedDeskHidesOthers(t *testing.T) {
 		source := strings.Replace(o.document("theirs", "payments/*", "x"), `["payments/*"]`, `["payments/*", "other/x"]`, 1)
 		return broker.Change{Type: broker.ChangePolicyActivate, Name: "theirs", Version: o.put(source)}
 	}
-	for name, make := range map[string]func(o *office) broker.Change{
+	for name, propose := range map[string]func(o *office) broker.Change{
 		"a path that begins alike": policyWith("payments2/**"),
 		"everything":               policyWith("**"),
 		"a star before":            policyWith("*/x"),
@@ -151,7 +151,7 @@ func TestScopedDeskHidesOthers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			o := openOffice(t, twoEverywhere)
 			ctx := t.Context()
-			change := make(o)
+			change := propose(o)
 			p := o.proposeChange(change)
 			who := o.member("mallory", "payments/")
 			policyName := change.Name

@@ -118,3 +118,20 @@ func TestMutationsScope(t *testing.T) {
 		checkScope(t, prefix, path)
 	})
 }
+
+func TestScopeOf(t *testing.T) {
+	s := Scope{"hr/", "payments/", "shared/ca/"}
+	for _, test := range []struct {
+		patterns []string
+		want     Scope
+	}{
+		{[]string{"payments/*", "payments"}, Scope{"payments/"}},
+		{[]string{"hr/x", "shared/ca/**"}, Scope{"hr/", "shared/ca/"}},
+		{[]string{"payments2/x", "*/x", "**", "shared"}, nil},
+		{nil, nil},
+	} {
+		if got := s.Of(test.patterns...); !slices.Equal(got, test.want) {
+			t.Errorf("of %q: %q, want %q", test.patterns, got, test.want)
+		}
+	}
+}
