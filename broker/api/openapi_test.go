@@ -247,7 +247,13 @@ func (a *answers) run(id, path, body string) []byte {
 		if !strings.HasSuffix(media, "json") {
 			continue
 		}
-		a.check(id, of["schema"], answer)
+		one := [][]byte{answer}
+		if media == "application/x-ndjson" { // the schema is a line's
+			one = bytes.Split(bytes.TrimSuffix(answer, []byte("\n")), []byte("\n"))
+		}
+		for _, text := range one {
+			a.check(id, of["schema"], text)
+		}
 	}
 	return answer
 }
