@@ -85,7 +85,7 @@ func TestInvariant1OneDoor(t *testing.T) {
 		}
 	}
 	// The second says which records Vault is to wrap by its seal, and reads none.
-	same("\"secret-value\" is written in", literals, "../broker/secret.go valueKey", "../broker/vaultplugin/logicalstore/logicalstore.go SealWrapped")
+	same("\"secret-value\" is written in", literals, "../broker/secret.go valueKey", "../broker/vaultplugin/sealwrap.go SealWrapped")
 	same("valueKey is called by", callers["valueKey"], "PutSecret", "findValue", "reveal")
 	same("reveal is called by", callers["reveal"], "serve")
 	same("serve is called by", callers["serve"], "Release")

@@ -25,9 +25,10 @@ const (
 	maxRecord = 64 << 10
 )
 
-const keyRecords = store.SysNamespace + "/key/"
+// Records is what the keys of this package's records begin with, each of which holds private keys.
+const Records = store.SysNamespace + "/key/"
 
-func recordKey(p Purpose) string { return keyRecords + string(p) }
+func recordKey(p Purpose) string { return Records + string(p) }
 
 // record is the stored form of the keys of one purpose.
 type record struct {

@@ -202,7 +202,7 @@ func (r *Ring) Reload(ctx context.Context) error {
 
 // Follow reloads whenever a key record changes, until ctx ends or the store does. failed, which may be nil, is told when a reload fails.
 func (r *Ring) Follow(ctx context.Context, failed func(error)) error {
-	events, err := r.c.Store.Watch(ctx, keyRecords)
+	events, err := r.c.Store.Watch(ctx, Records)
 	if err != nil {
 		return fmt.Errorf("keys: watching for rotations: %w", err)
 	}

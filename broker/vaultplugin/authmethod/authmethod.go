@@ -10,7 +10,6 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/vouchsafe/vouchsafe/broker/vaultplugin"
-	"github.com/vouchsafe/vouchsafe/broker/vaultplugin/logicalstore"
 )
 
 // Factory returns what makes a mount. Version is what Vault is told runs, such as "v1.4.0".
@@ -50,7 +49,7 @@ func New(o vaultplugin.Options, version string) *framework.Backend {
 			"A workload asks challenge for a nonce, has its trusted execution environment make evidence that covers the nonce and a key of its own, and presents it to login, with a signature by that key. " +
 			"Release policies that guard auth/ROLE say who gets a role. Begin with config and role; explain says why a login was refused.",
 		Paths:        paths,
-		PathsSpecial: &logical.Paths{Unauthenticated: append(vaultplugin.Unauthenticated(routes), "login", "reattest"), SealWrapStorage: logicalstore.SealWrapped()},
+		PathsSpecial: &logical.Paths{Unauthenticated: append(vaultplugin.Unauthenticated(routes), "login", "reattest"), SealWrapStorage: vaultplugin.SealWrapped()},
 		AuthRenew:    b.renew,
 		PeriodicFunc: b.prune,
 		Clean:        func(context.Context) { b.mount.Close() },

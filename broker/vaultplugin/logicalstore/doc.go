@@ -31,8 +31,7 @@
 // # Secrecy
 //
 // Vault's barrier encrypts values and binds them to their path, so there is no second seal here. Keys are not encrypted: who has the files of Vault's storage
-// learns the names of secrets, as of any secrets engine. [SealWrapped] are the paths of what is to be wrapped by Vault's seal as well,
-// where that can be done.
+// learns the names of secrets, as of any secrets engine. [Paths] says where records are, for what Vault's seal is to wrap as well, where that can be done.
 //
 // # Errors
 //

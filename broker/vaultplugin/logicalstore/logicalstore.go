@@ -42,9 +42,14 @@ func New(storage logical.Storage) *Store {
 	return &Store{storage: storage, seed: maphash.MakeSeed()}
 }
 
-// SealWrapped returns the paths of the storage that hold secrets and the keys that sign, for logical.Paths.SealWrapStorage.
-func SealWrapped() []string {
-	return []string{recordPrefix + "default/secret-value/", partPrefix + "default/secret-value/", recordPrefix + store.SysNamespace + "/keys/"}
+// Paths returns what the storage's paths of records begin with whose keys begin with one of some prefixes, for logical.Paths. A prefix has nothing
+// in it that is escaped.
+func Paths(prefixes ...string) []string {
+	var paths []string
+	for _, p := range prefixes {
+		paths = append(paths, recordPrefix+p, partPrefix+p)
+	}
+	return paths
 }
 
 // enter begins a call, which leave ends.

@@ -15,7 +15,6 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/vouchsafe/vouchsafe/broker/vaultplugin"
-	"github.com/vouchsafe/vouchsafe/broker/vaultplugin/logicalstore"
 )
 
 // Factory returns what makes a mount. Version is what Vault is told runs, such as "v1.4.0".
@@ -40,7 +39,7 @@ func New(o vaultplugin.Options, version string) *framework.Backend {
 			"A workload asks challenge for a nonce, has its trusted execution environment make evidence that covers the nonce and a key of its own, and presents it to release. " +
 			"Release policies say which secrets it gets, encrypted to that key. Begin with config; policies, references and secrets say what is released to whom; explain says why.",
 		Paths:        append([]*framework.Path{m.ConfigPath(), m.PolicyTestPath()}, m.Paths(routes)...),
-		PathsSpecial: &logical.Paths{Unauthenticated: vaultplugin.Unauthenticated(routes), SealWrapStorage: logicalstore.SealWrapped()},
+		PathsSpecial: &logical.Paths{Unauthenticated: vaultplugin.Unauthenticated(routes), SealWrapStorage: vaultplugin.SealWrapped()},
 		Clean:        func(context.Context) { m.Close() },
 	}
 	m.WarmAtStart(b)

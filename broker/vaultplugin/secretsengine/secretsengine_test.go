@@ -1,6 +1,7 @@
 package secretsengine
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -10,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -24,6 +26,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/broker/intake"
 	"github.com/vouchsafe/vouchsafe/broker/vaultplugin"
 	"github.com/vouchsafe/vouchsafe/broker/vaultplugin/development"
+	"github.com/vouchsafe/vouchsafe/broker/vaultplugin/logicalstore"
 	"github.com/vouchsafe/vouchsafe/client"
 	"github.com/vouchsafe/vouchsafe/client/release"
 	"github.com/vouchsafe/vouchsafe/client/virtualdevice"
@@ -346,5 +349,30 @@ func TestOverload(t *testing.T) {
 	}
 	if overloaded == 0 {
 		t.Error("nobody was told to come back")
+	}
+}
+
+// TestSealWrapped: what Vault is told to wrap by its seal is where the values of secrets and the keys that sign are, whole or in parts, and nothing besides.
+func TestSealWrapped(t *testing.T) {
+	b := newBench(t)
+	b.configure(t)
+	large := bytes.Repeat([]byte{1}, logicalstore.PartSize+1)
+	b.must(t, "secrets/demo/large", map[string]any{"value": base64.StdEncoding.EncodeToString(large)})
+	var wrapped []string
+	for _, folder := range b.backend.SpecialPaths().SealWrapStorage {
+		paths, err := logical.CollectKeysWithPrefix(t.Context(), b.storage, folder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wrapped = append(wrapped, paths...)
+	}
+	slices.Sort(wrapped)
+	want := []string{
+		"part/default/secret-value/demo/large/1/1/0", "part/default/secret-value/demo/large/1/1/1",
+		"record/default/secret-value/demo/large/1", "record/default/secret-value/demo/password/1",
+		"record/sys/key/log", "record/sys/key/reply", "record/sys/key/token",
+	}
+	if !slices.Equal(wrapped, want) {
+		t.Errorf("%q is wrapped, want %q", wrapped, want)
 	}
 }
