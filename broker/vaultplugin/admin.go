@@ -37,38 +37,38 @@ func (m *Mount) readConfig(ctx context.Context, req *logical.Request, _ *framewo
 		return nil, nil // 404, as Vault has it
 	}
 	if err != nil {
-		return Fail(err)
+		return m.Fail(ctx, err)
 	}
-	return Respond(c)
+	return m.respond(ctx, c)
 }
 
 func (m *Mount) writeConfig(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	members, err := Given(req, d)
 	if err != nil {
-		return Fail(err)
+		return m.Fail(ctx, err)
 	}
 	text, err := json.Marshal(members)
 	if err != nil {
-		return Fail(err)
+		return m.Fail(ctx, err)
 	}
 	c, err := m.Configure(ctx, req.Storage, text)
 	if err != nil {
-		return Fail(err)
+		return m.Fail(ctx, err)
 	}
-	return Respond(c)
+	return m.respond(ctx, c)
 }
 
-// Respond answers with the members of a value's JSON.
-func Respond(v any) (*logical.Response, error) {
+// respond answers with the members of a value's JSON.
+func (m *Mount) respond(ctx context.Context, v any) (*logical.Response, error) {
 	text, err := json.Marshal(v)
 	if err != nil {
-		return Fail(err)
+		return m.Fail(ctx, err)
 	}
 	a := &answer{}
 	a.body.Write(text)
 	data, err := a.data()
 	if err != nil {
-		return Fail(err)
+		return m.Fail(ctx, err)
 	}
 	return &logical.Response{Data: data}, nil
 }
@@ -88,20 +88,20 @@ func (m *Mount) PolicyTestPath() *framework.Path {
 	}
 }
 
-func (m *Mount) testPolicy(_ context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+func (m *Mount) testPolicy(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	members, err := Given(req, d)
 	if err != nil {
-		return Fail(err)
+		return m.Fail(ctx, err)
 	}
 	name, _ := members["filename"].(string)
 	source, _ := members["source"].(string)
 	p, err := policy.Parse(name, []byte(source))
 	var problems *policy.Problems
 	if errors.As(err, &problems) {
-		return Respond(map[string]any{"valid": false, "problems": problems.List})
+		return m.respond(ctx, map[string]any{"valid": false, "problems": problems.List})
 	}
 	if err != nil {
-		return Fail(&broker.Error{Code: broker.CodeInvalid, Message: err.Error(), Err: err})
+		return m.Fail(ctx, &broker.Error{Code: broker.CodeInvalid, Message: err.Error(), Err: err})
 	}
 	results := policy.RunTests(p, nil)
 	passed := 0
@@ -110,5 +110,5 @@ func (m *Mount) testPolicy(_ context.Context, req *logical.Request, d *framework
 			passed++
 		}
 	}
-	return Respond(map[string]any{"valid": true, "name": p.Name(), "digest": p.Digest(), "tests": results, "passed": passed, "failed": len(results) - passed})
+	return m.respond(ctx, map[string]any{"valid": true, "name": p.Name(), "digest": p.Digest(), "tests": results, "passed": passed, "failed": len(results) - passed})
 }

@@ -155,7 +155,7 @@ func (a *answer) passed() map[string][]string {
 func (a *answer) failure() *logical.Response {
 	var e wire.Error
 	if err := json.Unmarshal(a.body.Bytes(), &e); err != nil { // it is always one
-		e = wire.Error{Code: broker.CodeUnavailable, Message: "the broker cannot answer now"}
+		e = wire.Error{Code: broker.CodeUnavailable, Message: messageUnavailable}
 	}
 	r := refusal(a.status, e)
 	r.Headers = a.passed()
@@ -226,14 +226,16 @@ func member(names ...string) func(any) string {
 	}
 }
 
-// Fail is how an error of this package or the core is answered. That a node cannot write is Vault's to deal with.
-func Fail(err error) (*logical.Response, error) {
+// Fail is how an error of this package or the core is answered. That a node cannot write is Vault's to deal with. Of an error that is none of the core's, the
+// log has the cause, and the caller is told that the broker cannot answer.
+func (m *Mount) Fail(ctx context.Context, err error) (*logical.Response, error) {
 	var known *broker.Error
 	switch {
 	case errors.Is(err, logical.ErrReadOnly):
 		return nil, logical.ErrReadOnly
 	case !errors.As(err, &known):
-		known = &broker.Error{Code: broker.CodeUnavailable, Message: "the broker cannot answer now", RetryAfter: retryUnavailable, Err: err}
+		m.options.Logger.WarnContext(ctx, "a request cannot be answered", "cause", err)
+		known = &broker.Error{Code: broker.CodeUnavailable, Message: messageUnavailable, RetryAfter: retryUnavailable, Err: err}
 	}
 	status := map[broker.Code]int{
 		broker.CodeInvalid: http.StatusBadRequest, broker.CodeNotFound: http.StatusNotFound, broker.CodeConflict: http.StatusConflict,

@@ -2,8 +2,9 @@ package vaultplugin
 
 import (
 	"fmt"
-	"log/slog"
+	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/attest"
@@ -20,13 +21,36 @@ import (
 	"github.com/vouchsafe/vouchsafe/attest/token"
 )
 
+// CollateralVariable is the variable of the plugin's environment, set when it is registered, that names the folder of [Options].Collateral.
+const CollateralVariable = "VOUCHSAFE_COLLATERAL_DIR"
+
 // openCollateral opens what has the collateral of the kinds that are verified. Vendors are asked that the configuration names, and nobody else.
-func (c *Config) openCollateral(shared collateral.Shared, logger *slog.Logger, now func() time.Time) (*collateral.Manager, error) {
+func (c *Config) openCollateral(o *Options, shared collateral.Shared) (*collateral.Manager, error) {
+	if err := c.checkCollateralDir(o.Collateral); err != nil {
+		return nil, err
+	}
 	publishers, err := c.publishers()
 	if err != nil {
 		return nil, err
 	}
-	return collateral.Open(collateral.Config{Dir: c.CollateralDir, Publishers: publishers, Shared: shared, Logger: logger, Now: now})
+	return collateral.Open(collateral.Config{Dir: c.CollateralDir, Publishers: publishers, Shared: shared, Logger: o.Logger, Now: o.Now})
+}
+
+// checkCollateralDir refuses a folder outside the one that the plugin was registered with. Who configures a mount need have no right on Vault's machine, and
+// must not have the plugin read and write there as Vault's own user can. It goes by the path: who can put links into the folder has that right already.
+func (c *Config) checkCollateralDir(root string) error {
+	if c.CollateralDir == "" {
+		return nil
+	}
+	if root == "" {
+		return fmt.Errorf("collateral_dir is %.200q, and this plugin is registered without a folder for collateral: register it with -env=%s=FOLDER, or leave "+
+			"collateral_dir empty", c.CollateralDir, CollateralVariable)
+	}
+	below, err := filepath.Rel(root, c.CollateralDir)
+	if err != nil || !filepath.IsAbs(c.CollateralDir) || !filepath.IsLocal(below) || strings.ContainsRune(c.CollateralDir, 0) {
+		return fmt.Errorf("collateral_dir is %.200q, and has to be %s or a folder below it, for which this plugin is registered", c.CollateralDir, root)
+	}
+	return nil
 }
 
 // uses reports whether any of some kinds is verified.

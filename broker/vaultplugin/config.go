@@ -59,7 +59,7 @@ type Config struct {
 	NVIDIAAllowUnmeasured bool `json:"nvidia_allow_unmeasured" doc:"accept NVIDIA devices of whose measurements the vendor published none"`
 
 	CollateralFetch        []string `json:"collateral_fetch" doc:"vendors whose collateral is fetched by the active node: amd, intel, nvidia, jwks; nobody is asked when absent"`
-	CollateralDir          string   `json:"collateral_dir" doc:"folder of collateral on Vault's machines, as vouchsafe collateral keeps it; in memory and in the mount's storage when absent"`
+	CollateralDir          string   `json:"collateral_dir" doc:"folder of collateral on Vault's machines, as vouchsafe collateral keeps it: the one that the plugin was registered with, or one below it; in memory and in the mount's storage when absent"`
 	CollateralGrace        Seconds  `json:"collateral_grace" doc:"how long collateral counts after its end while none newer can be had; 0: not at all"`
 	CollateralRequireLists bool     `json:"collateral_require_lists" doc:"refuse AMD's chips where no revocation list is at hand"`
 

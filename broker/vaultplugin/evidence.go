@@ -7,7 +7,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -37,10 +36,10 @@ type judges struct {
 }
 
 // judges makes what the configuration says. Enrolled TPMs are found in enrolments, and what nodes share of collateral is in s.
-func (c *Config) judges(development Development, enrolments tpm.Enrolments, s store.Store, logger *slog.Logger, now func() time.Time) (*judges, error) {
+func (c *Config) judges(o *Options, enrolments tpm.Enrolments, s store.Store) (*judges, error) {
 	j := &judges{}
 	var err error
-	if j.collateral, err = c.openCollateral(endorse.New(s), logger, now); err != nil {
+	if j.collateral, err = c.openCollateral(o, endorse.New(s)); err != nil {
 		return nil, err
 	}
 	makers, err := c.makers()
@@ -64,10 +63,10 @@ func (c *Config) judges(development Development, enrolments tpm.Enrolments, s st
 		j.verifiers = append(j.verifiers, v)
 	}
 	if c.Purpose == store.Development {
-		if development == nil {
+		if o.Development == nil {
 			return nil, errors.New("this program judges no development evidence")
 		}
-		more, err := development(c)
+		more, err := o.Development(c)
 		if err != nil {
 			return nil, err
 		}

@@ -26,6 +26,7 @@ import (
 // Options are what the program gives to its mounts.
 type Options struct {
 	Build       string           // name and version of the program
+	Collateral  string           // folder of this machine that every collateral_dir is in or below; empty: no mount may name one
 	Development Development      // judges what development mounts take; nil: there are none
 	Logger      *slog.Logger     // default: slog.Default
 	Now         func() time.Time // default: time.Now
@@ -35,8 +36,36 @@ type Options struct {
 type Mount struct {
 	options Options
 
-	mu   sync.RWMutex // read by every request that uses the core
-	core *core        // nil until it is needed
+	mu     sync.RWMutex // read by every request that uses the core
+	core   *core        // nil until it is needed
+	failed failure      // of making it
+}
+
+// failure is why a core could not be made, and until when nobody tries again: strangers ask, too, and what they can have the broker do must be bounded while
+// it is broken as well. The zero value is none.
+type failure struct {
+	err   error
+	at    time.Time
+	pause time.Duration
+}
+
+// The pauses after a core could not be made: firstPause, then twice as long each time, up to lastPause.
+const (
+	firstPause = time.Second
+	lastPause  = 30 * time.Second
+)
+
+// left is how much of the pause is left. A clock that went back ends it.
+func (f *failure) left(now time.Time) time.Duration {
+	if passed := now.Sub(f.at); f.err != nil && passed >= 0 {
+		return max(f.pause-passed, 0)
+	}
+	return 0
+}
+
+// unavailable is what whoever asks meanwhile is told. Why is for the log.
+func (f *failure) unavailable(now time.Time) error {
+	return &broker.Error{Code: broker.CodeUnavailable, Message: messageUnavailable, RetryAfter: max(f.left(now), time.Second), Err: f.err}
 }
 
 // core is a broker over a mount's storage.
@@ -67,6 +96,9 @@ const configPath = "config"
 
 // retryUnavailable is told where nobody knows better.
 const retryUnavailable = 5 * time.Second
+
+// messageUnavailable is all that a caller is told of what is wrong with a mount.
+const messageUnavailable = "the broker cannot answer now"
 
 // openTimeout bounds how long it takes to make a core: a few reads of Vault's storage, and what a process that was killed left to put right.
 const openTimeout = time.Minute
@@ -102,15 +134,27 @@ func (m *Mount) use(ctx context.Context, storage logical.Storage) (c *core, rele
 func (m *Mount) make(ctx context.Context, storage logical.Storage) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.core != nil {
+	now := m.options.Now()
+	switch {
+	case m.core != nil:
 		return nil
+	case m.failed.left(now) > 0:
+		return m.failed.unavailable(now)
 	}
 	config, err := readConfig(ctx, storage)
-	if err != nil {
-		return err
+	if err == nil {
+		m.core, err = m.open(ctx, storage, config, false)
 	}
-	m.core, err = m.open(ctx, storage, config, false)
-	return err
+	switch {
+	case err == nil:
+		m.failed = failure{}
+		return nil
+	case errors.Is(err, errNoConfig), errors.Is(err, logical.ErrReadOnly), ctx.Err() != nil:
+		return err // which says nothing of the next request
+	}
+	m.failed = failure{err: err, at: m.options.Now(), pause: min(max(2*m.failed.pause, firstPause), lastPause)}
+	m.options.Logger.WarnContext(ctx, "a mount is not ready", "cause", err, "again_in", m.failed.pause)
+	return m.failed.unavailable(m.failed.at)
 }
 
 // readConfig returns the stored configuration, or errNoConfig.
@@ -125,6 +169,11 @@ func readConfig(ctx context.Context, storage logical.Storage) (Config, error) {
 	return parseConfig(e.Value)
 }
 
+// unusableError says what about a configuration makes nothing. It is for who configures the mount, and for the log: it may name what is on this machine.
+type unusableError struct{ error }
+
+func (e *unusableError) Unwrap() error { return e.error }
+
 // open makes a core over a storage. With create the audit log is begun where there is none.
 func (m *Mount) open(ctx context.Context, storage logical.Storage, config Config, create bool) (_ *core, err error) {
 	// What is made is used by requests after this one, and must not end with it.
@@ -137,9 +186,9 @@ func (m *Mount) open(ctx context.Context, storage logical.Storage, config Config
 			err = errors.Join(err, c.close())
 		}
 	}()
-	judges, err := config.judges(m.options.Development, broker.NewEnrolments(c.store), c.store, m.options.Logger, m.options.Now)
+	judges, err := config.judges(&m.options, broker.NewEnrolments(c.store), c.store)
 	if err != nil {
-		return nil, &broker.Error{Code: broker.CodeInvalid, Message: err.Error(), Err: err}
+		return nil, &unusableError{err}
 	}
 	ring, err := keys.Open(ctx, keys.Config{Store: c.store, Origin: config.LogOrigin, Now: m.options.Now})
 	if err != nil {
@@ -201,6 +250,7 @@ func (c *core) close() error {
 func (m *Mount) Close() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.failed = failure{}
 	if m.core == nil {
 		return
 	}
@@ -211,7 +261,7 @@ func (m *Mount) Close() {
 }
 
 // Configure changes the configuration by members of a JSON object, and makes the core anew. The requests under way end first. Where the new one
-// cannot be made, the old one stays.
+// cannot be made, the old configuration stays, and the next request makes its core again.
 func (m *Mount) Configure(ctx context.Context, storage logical.Storage, members []byte) (Config, error) {
 	fail := func(err error) (Config, error) {
 		return Config{}, &broker.Error{Code: broker.CodeInvalid, Message: err.Error(), Err: err}
@@ -250,13 +300,17 @@ func (m *Mount) Configure(ctx context.Context, storage logical.Storage, members 
 	}
 	// Opened before it is stored: a configuration that nothing can be made of is not kept. Killed in between, the first one is written again.
 	made, err := m.open(ctx, storage, config, first)
+	var unusable *unusableError
+	if errors.As(err, &unusable) {
+		return fail(unusable)
+	}
 	if err != nil {
 		return Config{}, err
 	}
 	if err := storage.Put(ctx, &logical.StorageEntry{Key: configPath, Value: text}); err != nil {
 		return Config{}, errors.Join(fmt.Errorf("storing the configuration: %w", err), made.close())
 	}
-	m.core = made
+	m.core, m.failed = made, failure{}
 	return config, nil
 }
 
@@ -289,12 +343,7 @@ func (m *Mount) WarmAtStart(b *framework.Backend) {
 // warm makes the core before the first request, so that what a process left that was killed is put right early. Where it cannot, the first request tries again:
 // a mount that is not configured, or a node that does not serve requests, is no reason for Vault not to start.
 func (m *Mount) warm(ctx context.Context, storage logical.Storage) {
-	_, release, err := m.use(ctx, storage)
-	if err == nil {
+	if _, release, err := m.use(ctx, storage); err == nil { // or the log has why not
 		release()
-		return
-	}
-	if !errors.Is(err, errNoConfig) && !errors.Is(err, logical.ErrReadOnly) {
-		m.options.Logger.WarnContext(ctx, "a mount is not ready", "cause", err)
 	}
 }

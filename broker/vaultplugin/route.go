@@ -97,26 +97,26 @@ func (m *Mount) serve(d *Does) framework.OperationFunc {
 	return func(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 		members, err := Given(req, &framework.FieldData{Raw: data.Raw, Schema: schema})
 		if err != nil {
-			return Fail(err)
+			return m.Fail(ctx, err)
 		}
 		maps.Copy(members, d.fixed)
 		if d.adjust != nil {
 			if err := d.adjust(members); err != nil {
-				return Fail(err)
+				return m.Fail(ctx, err)
 			}
 		}
 		c, release, err := m.use(ctx, req.Storage)
 		if err != nil {
-			return Fail(err)
+			return m.Fail(ctx, err)
 		}
 		defer release()
 		a, err := c.call(ctx, d.endpoint, Caller(req, d.callerRoles()...), members)
 		if err != nil {
-			return Fail(err)
+			return m.Fail(ctx, err)
 		}
 		r, err := d.answer(a)
 		if err != nil {
-			return Fail(err)
+			return m.Fail(ctx, err)
 		}
 		return r, nil
 	}

@@ -156,13 +156,13 @@ func (b *backend) lifetime(r *role, expires time.Time) (ttl, period time.Duratio
 func (b *backend) login(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	j, refused, err := b.judge(ctx, req, d, UseLogin)
 	if err != nil {
-		return vaultplugin.Fail(err)
+		return b.mount.Fail(ctx, err)
 	}
 	if refused != nil {
 		return refused, nil
 	}
 	if err := j.keep(ctx, req.Storage); err != nil {
-		return vaultplugin.Fail(err)
+		return b.mount.Fail(ctx, err)
 	}
 	auth := &logical.Auth{
 		DisplayName: j.name, Alias: &logical.Alias{Name: j.name},
@@ -179,20 +179,20 @@ func (b *backend) login(ctx context.Context, req *logical.Request, d *framework.
 func (b *backend) reattest(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	j, refused, err := b.judge(ctx, req, d, UseReattest)
 	if err != nil {
-		return vaultplugin.Fail(err)
+		return b.mount.Fail(ctx, err)
 	}
 	if refused != nil {
 		return refused, nil
 	}
 	last, err := readAttested(ctx, req.Storage, j.reply.Recipient)
 	if err != nil {
-		return vaultplugin.Fail(err)
+		return b.mount.Fail(ctx, err)
 	}
 	if last == nil || last.Role != j.name {
-		return vaultplugin.Fail(&broker.Error{Code: broker.CodeSession, Message: "this key has not logged in for this role: log in", Decision: j.reply.Decision})
+		return b.mount.Fail(ctx, &broker.Error{Code: broker.CodeSession, Message: "this key has not logged in for this role: log in", Decision: j.reply.Decision})
 	}
 	if err := j.keep(ctx, req.Storage); err != nil {
-		return vaultplugin.Fail(err)
+		return b.mount.Fail(ctx, err)
 	}
 	return &logical.Response{Data: map[string]any{
 		"decision": j.reply.Decision, "renewable_for": int64(time.Duration(j.role.MaxEvidenceAge).Seconds()), "expires": j.reply.Results[0].Lease.Expires.UTC(),

@@ -79,15 +79,18 @@ func (b *backend) rolePaths() []*framework.Path {
 func (b *backend) listRoles(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
 	names, err := req.Storage.List(ctx, rolePath)
 	if err != nil {
-		return vaultplugin.Fail(err)
+		return b.mount.Fail(ctx, err)
 	}
 	return logical.ListResponse(names), nil
 }
 
 func (b *backend) readRole(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	r, err := readRole(ctx, req.Storage, d.Get("name").(string))
-	if err != nil || r == nil {
-		return nil, err
+	if err != nil {
+		return b.mount.Fail(ctx, err)
+	}
+	if r == nil {
+		return nil, nil // 404, as Vault has it
 	}
 	data := map[string]any{"max_evidence_age": int64(time.Duration(r.MaxEvidenceAge).Seconds())}
 	r.PopulateTokenData(data)
@@ -98,18 +101,18 @@ func (b *backend) writeRole(ctx context.Context, req *logical.Request, d *framew
 	b.roles.Lock()
 	defer b.roles.Unlock()
 	if _, err := vaultplugin.Given(req, d); err != nil {
-		return vaultplugin.Fail(err)
+		return b.mount.Fail(ctx, err)
 	}
 	name := d.Get("name").(string)
 	r, err := readRole(ctx, req.Storage, name)
 	if err != nil {
-		return vaultplugin.Fail(err)
+		return b.mount.Fail(ctx, err)
 	}
 	if r == nil {
 		r = &role{}
 	}
 	if err := r.ParseTokenFields(req, d); err != nil {
-		return vaultplugin.Fail(invalid(err))
+		return b.mount.Fail(ctx, invalid(err))
 	}
 	if age, ok := d.GetOk("max_evidence_age"); ok {
 		r.MaxEvidenceAge = vaultplugin.Seconds(time.Duration(age.(int)) * time.Second)
@@ -118,18 +121,18 @@ func (b *backend) writeRole(ctx context.Context, req *logical.Request, d *framew
 		r.MaxEvidenceAge = vaultplugin.Seconds(DefaultMaxEvidenceAge)
 	}
 	if age := time.Duration(r.MaxEvidenceAge); age < 0 || age > maxMaxEvidenceAge {
-		return vaultplugin.Fail(invalid(fmt.Errorf("max_evidence_age is %v, not from 1s to %v", age, maxMaxEvidenceAge)))
+		return b.mount.Fail(ctx, invalid(fmt.Errorf("max_evidence_age is %v, not from 1s to %v", age, maxMaxEvidenceAge)))
 	}
 	text, err := json.Marshal(r)
 	if err != nil {
-		return vaultplugin.Fail(err)
+		return b.mount.Fail(ctx, err)
 	}
 	// The secret first, which records who wrote the role: a role without it gives no tokens.
 	if err := b.mark(ctx, req, name, text); err != nil {
-		return vaultplugin.Fail(err)
+		return b.mount.Fail(ctx, err)
 	}
 	if err := req.Storage.Put(ctx, &logical.StorageEntry{Key: rolePath + name, Value: text}); err != nil {
-		return vaultplugin.Fail(err)
+		return b.mount.Fail(ctx, err)
 	}
 	return nil, nil
 }
@@ -171,7 +174,7 @@ func (b *backend) deleteRole(ctx context.Context, req *logical.Request, d *frame
 		err = req.Storage.Delete(ctx, rolePath+name)
 	}
 	if err != nil {
-		return vaultplugin.Fail(err)
+		return b.mount.Fail(ctx, err)
 	}
 	return nil, nil
 }

@@ -4,6 +4,9 @@
 //	vault plugin register -sha256=… -command=vault-plugin-vouchsafe -args=secret -version=v… secret vouchsafe
 //	vault plugin register -sha256=… -command=vault-plugin-vouchsafe -args=auth   -version=v… auth   vouchsafe
 //
+// A mount may keep collateral in a folder of Vault's machine (its setting collateral_dir) only where the registration says which, and only in or below that:
+// -env=VOUCHSAFE_COLLATERAL_DIR=/var/lib/vouchsafe-collateral.
+//
 // With the argument version it prints its version, which is also what Vault is told that runs.
 package main
 
@@ -13,6 +16,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -39,8 +43,12 @@ func run(args []string) error {
 		fmt.Println(version)
 		return nil
 	}
+	dir := os.Getenv(vaultplugin.CollateralVariable)
+	if dir != "" && (!filepath.IsAbs(dir) || filepath.Clean(dir) == string(filepath.Separator)) {
+		return fmt.Errorf("%s is %q: register the plugin with the absolute path of a folder that has collateral and nothing else", vaultplugin.CollateralVariable, dir)
+	}
 	factory, err := choose(args, vaultplugin.Options{
-		Build: "vault-plugin-vouchsafe " + version, Development: development.Verifiers, Logger: newLogger(os.Stderr),
+		Build: "vault-plugin-vouchsafe " + version, Collateral: dir, Development: development.Verifiers, Logger: newLogger(os.Stderr),
 	})
 	if err != nil {
 		return err
