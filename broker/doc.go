@@ -63,6 +63,7 @@
 //	sys/spent/…, sys/nonce-keys     spent nonces, and the keys of nonces: package session
 //	sys/session/…                   attested KBS sessions, as the tokens that they stand for
 //	sys/collateral/…                package endorse
+//	sys/swept                       when the store was last swept: package data
 //
 // # Several brokers
 //

@@ -10,7 +10,7 @@
 //
 // Config.Shared puts a store in the place of the file that several brokers have, such as one in Vault ([Vault]). They have the seal, the keys and everything
 // else in common, and each an audit log of its own, see package logs. Open then begins what a broker does as long as it has the store: it renews its
-// claim to its log, and follows the keys that others rotate.
+// claim to its log, follows the keys that others rotate, and takes part in clearing away, once a day, what brokers that were stopped half-way left in the store.
 package data
 
 import (

@@ -120,6 +120,13 @@ func (c Config) openOver(ctx context.Context, inner store.Store) (_ *Data, err e
 	d.stop = stop
 	d.behind.Go(func() { d.followKeys(background, c.Logger) })
 	d.behind.Go(func() { d.Nonces.Run(background, c.Logger) })
+	if inner, ok := inner.(swept); ok {
+		s := &sweeper{store: d.Store, swept: inner, now: c.Now, logger: c.Logger}
+		if s.now == nil {
+			s.now = time.Now
+		}
+		d.behind.Go(func() { s.run(background) })
+	}
 	return d, nil
 }
 

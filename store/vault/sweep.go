@@ -21,7 +21,7 @@ type SweepResult struct {
 
 // Sweep removes what was left behind by those who stopped half-way: tombstones whose names were not removed, and parts of large values that no record names.
 // Nothing of it can be seen through the store, but it takes room, and listings pass over it. A sweep costs a request for each record and each folder; once a
-// day is often enough. Several at the same time do no harm.
+// day, as package broker/data has it, is often enough. Several at the same time do no harm.
 func (s *Store) Sweep(ctx context.Context) (SweepResult, error) {
 	var result SweepResult
 	if err := s.enter(ctx); err != nil {
