@@ -174,7 +174,7 @@ func (p *program) migrate(ctx context.Context, from, to string, check bool) (don
 		}
 	}
 	if check {
-		done.Report, err = migrate.Plan(ctx, read, c.Target, c)
+		done.Report, err = migrate.Plan(ctx, c)
 	} else {
 		done.Report, err = migrate.Run(ctx, c)
 	}

@@ -11,7 +11,6 @@ import (
 	"sync"
 
 	"github.com/vouchsafe/vouchsafe/store"
-	"github.com/vouchsafe/vouchsafe/store/seal"
 )
 
 // copyAll copies what comes after the record's After, page by page.
@@ -313,67 +312,6 @@ func (m *migration) compare(ctx context.Context, page []store.Entry, digest hash
 		clear(value)
 	}
 	return size, nil
-}
-
-// Plan reads the whole source and looks at the target, which is nil where there is none yet, and changes nothing. Its errors are those that Run would begin with.
-func Plan(ctx context.Context, source, target *seal.Store, c Config) (Report, error) {
-	report := Report{From: c.From, To: c.To}
-	c.page = pageSize
-	m := &migration{Config: c, source: source, target: target, pauses: defaultPauses[:]}
-	if c.Idle != nil {
-		if err := c.Idle(ctx); err != nil {
-			return report, err
-		}
-	}
-	if target != nil {
-		if source.ID() == target.ID() {
-			return report, ErrSame
-		}
-		if err := m.plan(ctx); err != nil {
-			return report, err
-		}
-		report.Resumed = m.report.Resumed
-	}
-	digest := sha256.New()
-	err := m.pages(ctx, source, "", func(page []store.Entry) error {
-		for _, e := range page {
-			value, err := m.read(ctx, e)
-			if err != nil {
-				return err
-			}
-			addRecord(digest, e.Key, value)
-			report.Records++
-			report.Bytes += int64(len(value))
-			clear(value)
-		}
-		if c.Progress != nil {
-			c.Progress(Progress{Copy, report.Records, report.Bytes})
-		}
-		return nil
-	})
-	report.Digest = hex.EncodeToString(digest.Sum(nil))
-	return report, err
-}
-
-// plan looks at a target as begin does.
-func (m *migration) plan(ctx context.Context) error {
-	r, _, err := readRecord(ctx, m.target)
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		entries, err := m.target.List(ctx, "", "", 1)
-		if err == nil && len(entries) > 0 {
-			err = fmt.Errorf("%w: it has a record %s", ErrNotEmpty, entries[0].Key)
-		}
-		return err
-	case err != nil:
-		return err
-	case r.State == finished:
-		return fmt.Errorf("%w: %s", ErrFinished, r.Finished)
-	case r.Source != m.source.ID():
-		return fmt.Errorf("%w: %s", ErrOther, r.From)
-	}
-	m.report.Resumed = true
-	return nil
 }
 
 // each calls do for 0 to n-1, several at a time, and returns the first error, after which no more are begun.

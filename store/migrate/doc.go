@@ -13,7 +13,8 @@
 // The record sys/migration of the target is written before anything else and says, in JSON, whose migration it is, how far it is and in the end that it is finished. [Check] is what
 // keeps a broker from opening a target that is not: data.Open calls it. A migration that was stopped, killed or cut off anywhere is gone on with by calling [Run] again with the same
 // source: pages of records that were written are skipped as long as the source's keys and versions are what they were, and everything else is compared
-// and put right, records that the source does not have removed. Two that run on one target find each other out by the versions of sys/migration, and the first to notice ends.
+// and put right, records that the source does not have removed. One that had compared all of it reads the source once more, for its values: a source that was
+// restored from a backup in between, and used, may have other values at the same versions. Two that run on one target find each other out by the versions of sys/migration, and the first to notice ends.
 //
 // The target has to be empty when a migration begins. One that is finished, or was begun from another store, is refused.
 //

@@ -56,7 +56,7 @@ type Report struct {
 	Digest    string `json:"digest"`    // SHA-256 in hexadecimal, see the package comment
 }
 
-// Config says what to migrate. Source and Target are needed.
+// Config says what to migrate. Source and Target are needed; Plan does without Target.
 type Config struct {
 	Source, Target *seal.Store
 	From, To       string // where they are, in words
@@ -74,8 +74,8 @@ type Config struct {
 }
 
 func (c Config) withDefaults() (Config, error) {
-	if c.Source == nil || c.Target == nil {
-		return c, errors.New("migrate: a source and a target are needed")
+	if c.Source == nil {
+		return c, errors.New("migrate: a source is needed")
 	}
 	if c.Idle == nil {
 		c.Idle = func(context.Context) error { return nil }
@@ -95,7 +95,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.page == 0 {
 		c.page = pageSize
 	}
-	if c.Source.ID() == c.Target.ID() {
+	if c.Target != nil && c.Source.ID() == c.Target.ID() {
 		return c, fmt.Errorf("migrate: %w, or one is a copy of the other", ErrSame)
 	}
 	return c, nil
@@ -114,14 +114,20 @@ type migration struct {
 // pauses are waited between attempts at what was store.ErrUnavailable.
 var defaultPauses = [...]time.Duration{250 * time.Millisecond, time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second}
 
+func newMigration(c Config) *migration {
+	return &migration{Config: c, source: c.Source, target: c.Target, pauses: defaultPauses[:], report: Report{From: c.From, To: c.To}}
+}
+
 // Run migrates, or goes on with a migration that was stopped. Errors wrap those of this package and of the stores.
 func Run(ctx context.Context, c Config) (Report, error) {
 	c, err := c.withDefaults()
 	if err != nil {
 		return Report{}, err
 	}
-	m := &migration{Config: c, source: c.Source, target: c.Target, pauses: defaultPauses[:]}
-	m.report = Report{From: c.From, To: c.To}
+	if c.Target == nil {
+		return Report{}, errors.New("migrate: a target is needed")
+	}
+	m := newMigration(c)
 	if err := m.run(ctx); err != nil {
 		return m.report, fmt.Errorf("migrate from the store %s to the store %s: %w", c.From, c.To, err)
 	}
@@ -164,26 +170,11 @@ func (m *migration) run(ctx context.Context) error {
 
 // begin takes the target over, or goes on where an earlier run was.
 func (m *migration) begin(ctx context.Context) error {
-	r, version, err := readRecord(ctx, m.target)
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		entries, err := m.target.List(ctx, "", "", 1)
-		if err != nil {
-			return err
-		}
-		if len(entries) > 0 {
-			return fmt.Errorf("%w: it has a record %s", ErrNotEmpty, entries[0].Key)
-		}
-		r = record{Schema: 1, State: copying, Source: m.source.ID(), From: m.From, Began: m.Now().UTC(), Seen: []byte{}}
-	case err != nil:
+	r, version, err := m.admit(ctx)
+	if err != nil {
 		return err
-	case r.State == finished:
-		return fmt.Errorf("%w: %s", ErrFinished, r.Finished.Format(time.RFC3339))
-	case r.Source != m.source.ID():
-		return fmt.Errorf("%w: %s", ErrOther, r.From)
-	default:
-		m.report.Resumed = true
 	}
+	m.report.Resumed = version != 0
 	var id [16]byte
 	if _, err := io.ReadFull(m.Rand, id[:]); err != nil {
 		return fmt.Errorf("no randomness: %w", err)
@@ -220,6 +211,18 @@ func (m *migration) stillSeen(ctx context.Context) error {
 		return err
 	}
 	if !seen.is(m.record.Seen) {
+		m.restart()
+		return nil
+	}
+	if m.record.State != verified {
+		return nil // all is compared yet
+	}
+	// A source that was restored from a backup and used again may have the same versions with other values, which nothing after this would notice.
+	var now Report
+	if err := m.digestSource(ctx, &now); err != nil {
+		return err
+	}
+	if now.Digest != m.record.Digest {
 		m.restart()
 	}
 	return nil
