@@ -37,6 +37,19 @@ type EnrollerConfig struct {
 	Random          io.Reader              // crypto/rand.Reader when nil
 }
 
+// AddPEM adds the certificates of a PEM file: what signed itself is a root, and everything else an authority below one.
+func (c *EnrollerConfig) AddPEM(file []byte) error {
+	certificates, err := ParsePEM(file)
+	for _, cert := range certificates {
+		if bytes.Equal(cert.RawIssuer, cert.RawSubject) {
+			c.EKRoots = append(c.EKRoots, cert)
+		} else {
+			c.EKIntermediates = append(c.EKIntermediates, cert)
+		}
+	}
+	return err
+}
+
 // Enroller enrols attestation keys by credential activation (part 1, 24): it encrypts a secret so that only a TPM that holds
 // both the certified endorsement key (EK) and the attestation key can recover it. It keeps no state: the caller stores the
 // [Pending] between the two steps, once, and deletes it before the second.

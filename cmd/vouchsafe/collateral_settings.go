@@ -27,6 +27,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/attest/snp"
 	"github.com/vouchsafe/vouchsafe/attest/tdx"
 	"github.com/vouchsafe/vouchsafe/attest/token"
+	"github.com/vouchsafe/vouchsafe/attest/verifiers"
 )
 
 // collateralSettings say where collateral is kept and from whom it is fetched: from nobody who is not named in fetch.
@@ -48,9 +49,6 @@ type collateralSettings struct {
 
 // defaultCollateral is the name of the folder of collateral in the data directory.
 const defaultCollateral = "collateral"
-
-// maxGrace bounds the grace, as package snp does.
-const maxGrace = 90 * 24 * time.Hour
 
 // collateralHooks are what checks the collateral of vendors whose verifiers bring their own check, and whose key sets are kept. Items of a vendor without a
 // hook are neither fetched nor kept.
@@ -103,7 +101,7 @@ func (s *collateralSettings) check() error {
 			return fmt.Errorf("collateral.fetch names %q, which is none of %s", name, vendorList())
 		}
 	}
-	if s.Grace < 0 || s.Grace > maxGrace {
+	if s.Grace < 0 || s.Grace > verifiers.MaxGrace {
 		return fmt.Errorf("collateral.grace is %v: at most 2160h (90 days) are possible", s.Grace)
 	}
 	if s.Timeout < 0 || s.Timeout > time.Minute {

@@ -20,6 +20,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/attest"
 	"github.com/vouchsafe/vouchsafe/attest/sample"
 	"github.com/vouchsafe/vouchsafe/attest/tpm"
+	"github.com/vouchsafe/vouchsafe/attest/verifiers"
 	"github.com/vouchsafe/vouchsafe/attest/virtual"
 )
 
@@ -144,7 +145,7 @@ func (f *evidenceFlags) judge(ctx context.Context, in io.Reader, path string) (*
 		}
 		ev.Devices = append(ev.Devices, attest.Device{Kind: attest.Kind(name), Data: data})
 	}
-	verifiers, err := f.verifiers(ctx, &ev)
+	judges, err := f.verifiers(ctx, &ev)
 	if err != nil {
 		return nil, err
 	}
@@ -152,13 +153,13 @@ func (f *evidenceFlags) judge(ctx context.Context, in io.Reader, path string) (*
 		return nil, err
 	}
 	if len(ev.Devices) > 0 {
-		all, err := attest.NewAppraiser(verifiers...)
+		all, err := attest.NewAppraiser(judges...)
 		if err != nil {
 			return nil, err
 		}
 		return all.Appraise(ctx, ev, "default", binding, binding, at)
 	}
-	for _, v := range verifiers {
+	for _, v := range judges {
 		if v.Kind() == kind { // a device alone too
 			return v.Verify(ctx, attest.Input{Namespace: "default", Evidence: ev.Primary, Binding: binding, Time: at})
 		}
@@ -205,18 +206,18 @@ func (f *evidenceFlags) verifiers(ctx context.Context, ev *attest.Evidence) ([]a
 	if err != nil {
 		return nil, err
 	}
-	set, err := s.verifiers(items)
+	c, err := s.verifiers(items)
 	if err != nil {
 		return nil, err
 	}
-	if f.enrolment == "" {
-		return set.build(noEnrolments{})
+	_, c.OCSP = items.(itemFiles)
+	c.TPM.Enrolments = noEnrolments{}
+	if f.enrolment != "" {
+		if c.TPM.Enrolments, err = readEnrolment(f.enrolment); err != nil {
+			return nil, err
+		}
 	}
-	enrolment, err := readEnrolment(f.enrolment)
-	if err != nil {
-		return nil, err
-	}
-	return set.build(enrolment)
+	return verifiers.New(c)
 }
 
 // items are the collateral that evidence is judged by: of the folder that is named, or else of the server's where there is one.

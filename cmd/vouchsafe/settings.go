@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/attest/collateral"
 	"github.com/vouchsafe/vouchsafe/attest/snp"
 	"github.com/vouchsafe/vouchsafe/attest/tpm"
+	"github.com/vouchsafe/vouchsafe/attest/verifiers"
 	"github.com/vouchsafe/vouchsafe/broker"
 	"github.com/vouchsafe/vouchsafe/broker/data"
 	"github.com/vouchsafe/vouchsafe/broker/endorse"
@@ -163,7 +163,7 @@ func (s *settings) node(conn *vaultconn.Conn, logger *slog.Logger) (node.Config,
 	if err != nil {
 		return fail(err)
 	}
-	set, err := s.verifiers(items)
+	made, err := s.verifiers(items)
 	if err != nil {
 		return fail(err)
 	}
@@ -172,7 +172,9 @@ func (s *settings) node(conn *vaultconn.Conn, logger *slog.Logger) (node.Config,
 		Endorse: endorsed,
 		Data:    data.Config{Dir: s.Data, Seal: sealed, Logger: logger},
 		Verifiers: func(d *data.Data) ([]attest.Verifier, error) {
-			return set.build(broker.NewEnrolments(d.Store))
+			made := made
+			made.TPM.Enrolments = broker.NewEnrolments(d.Store)
+			return verifiers.New(made)
 		},
 		URL: s.URL, Listen: s.Listen, Certificate: s.TLS.Certificate, Key: s.TLS.Key, HTTP: s.HTTP, Build: "vouchsafe " + version(),
 		KBS: node.KBS{Off: s.KBS.Off, DenyStatus: s.KBS.DenyStatus, AllowRSA15: s.KBS.AllowRSA15},
@@ -191,7 +193,7 @@ func (s *settings) node(conn *vaultconn.Conn, logger *slog.Logger) (node.Config,
 	if c.Provenance, err = s.provenanceKeys(); err != nil {
 		return fail(err)
 	}
-	c.Enroller, err = enroller(s.TPM.MakerRoots, set.tpm.RevocationLists)
+	c.Enroller, err = enroller(s.TPM.MakerRoots, made.TPM.RevocationLists)
 	return c, err
 }
 
@@ -206,17 +208,8 @@ func enroller(files []string, revoked []*x509.RevocationList) (*tpm.Enroller, er
 		if err != nil {
 			return nil, err
 		}
-		certificates, err := tpm.ParsePEM(text)
-		if err != nil {
+		if err := c.AddPEM(text); err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
-		}
-		for _, cert := range certificates {
-			// A bundle may hold the authorities below a root too; what did not sign itself cannot be one.
-			if bytes.Equal(cert.RawIssuer, cert.RawSubject) {
-				c.EKRoots = append(c.EKRoots, cert)
-			} else {
-				c.EKIntermediates = append(c.EKIntermediates, cert)
-			}
 		}
 	}
 	return tpm.NewEnroller(c)

@@ -111,19 +111,16 @@ type tokenVerifierSettings struct {
 }
 
 // verified returns the kinds that the settings have verified: those that they name, or else all that need no anchors of the operator's and those whose anchors
-// are there. Se is never among those by itself: no evidence of it can be verified, so that all of it is refused either way.
+// are there. That kinds and what is configured go together is said by package verifiers. Se is never among those by itself: no evidence of it can be verified, so that all of it is refused either way.
 func (s *settings) verified() ([]attest.Kind, error) {
 	var kinds []attest.Kind
 	for _, k := range s.Kinds {
-		if slices.Contains(kinds, attest.Kind(k)) {
-			return nil, fmt.Errorf("kinds names %s twice", k)
-		}
 		kinds = append(kinds, attest.Kind(k))
 	}
 	if s.Kinds != nil && len(kinds) == 0 {
 		return nil, errors.New("kinds is empty, so that no evidence could be accepted: name some, or leave it out")
 	}
-	machines, devices := s.Tokens.formats()
+	machines := s.Tokens.machines()
 	if kinds == nil {
 		for _, k := range productionKinds() {
 			switch {
@@ -134,29 +131,18 @@ func (s *settings) verified() ([]attest.Kind, error) {
 		}
 		return kinds, nil
 	}
-	named := func(k attest.Kind) bool { return slices.Contains(kinds, k) }
 	switch {
-	case named(attest.CCA) && s.CCA.TrustAnchors == "":
+	case slices.Contains(kinds, attest.CCA) && s.CCA.TrustAnchors == "":
 		return nil, errors.New("kinds names cca, whose platforms' keys nobody publishes: cca.trust_anchors needs the file with those you trust")
-	case named(attest.Token) && !machines:
+	case slices.Contains(kinds, attest.Token) && !machines:
 		return nil, errors.New("kinds names token, and tokens.verifiers names no verifier whose tokens of machines count")
-	case !named(attest.CCA) && s.CCA != ccaSettings{}:
-		return nil, errors.New("cca is configured, and kinds does not name it")
-	case !named(attest.Token) && machines:
-		return nil, errors.New("tokens.verifiers has verifiers of machines, and kinds does not name token")
-	case !named(attest.NVIDIA) && (devices || s.NVIDIA != nvidiaSettings{}):
-		return nil, errors.New("nvidia, or a verifier of its tokens, is configured, and kinds does not name nvidia")
 	}
 	return kinds, nil
 }
 
-// formats reports whether tokens of machines, and whether tokens of devices, count.
-func (s *tokenSettings) formats() (machines, devices bool) {
-	for i := range s.Verifiers {
-		device := token.Format(s.Verifiers[i].Format) == token.NVIDIARemote
-		machines, devices = machines || !device, devices || device
-	}
-	return machines, devices
+// machines reports whether tokens of machines count.
+func (s *tokenSettings) machines() bool {
+	return slices.ContainsFunc(s.Verifiers, func(v tokenVerifierSettings) bool { return token.Format(v.Format) != token.NVIDIARemote })
 }
 
 // files are the settings that name a file.

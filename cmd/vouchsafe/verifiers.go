@@ -6,139 +6,40 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strings"
 
 	"github.com/vouchsafe/vouchsafe/attest"
-	"github.com/vouchsafe/vouchsafe/attest/azure"
 	"github.com/vouchsafe/vouchsafe/attest/cca"
 	"github.com/vouchsafe/vouchsafe/attest/collateral/jwks"
-	"github.com/vouchsafe/vouchsafe/attest/csv"
-	"github.com/vouchsafe/vouchsafe/attest/nitro"
 	"github.com/vouchsafe/vouchsafe/attest/nvidia"
-	"github.com/vouchsafe/vouchsafe/attest/se"
-	"github.com/vouchsafe/vouchsafe/attest/sgx"
 	"github.com/vouchsafe/vouchsafe/attest/snp"
-	"github.com/vouchsafe/vouchsafe/attest/tdx"
 	"github.com/vouchsafe/vouchsafe/attest/token"
 	"github.com/vouchsafe/vouchsafe/attest/tpm"
+	"github.com/vouchsafe/vouchsafe/attest/verifiers"
 )
 
-// verifierSet is what the verifiers of settings are made of: everything that the settings name has been read.
-type verifierSet struct {
-	kinds        []attest.Kind
-	endorsements attest.Endorsements
-	snp          snp.Config
-	tpm          tpm.Config
-	cca          cca.Config
-	tokens       token.Config
-	settings     *settings
-}
-
-// verifiers reads what the settings name for verifying evidence, by endorsements that are at hand.
-func (s *settings) verifiers(e attest.Endorsements) (*verifierSet, error) {
-	v := &verifierSet{endorsements: e, settings: s}
-	var err error
-	if v.kinds, err = s.verified(); err != nil {
-		return nil, err
+// verifiers reads what the settings name for verifying evidence, by endorsements that are at hand. Which TPMs are enrolled is left to be said.
+func (s *settings) verifiers(e attest.Endorsements) (c verifiers.Config, err error) {
+	c = verifiers.Config{Endorsements: e, Grace: s.Collateral.Grace, NVIDIA: nvidia.Config{AllowUnmeasured: s.NVIDIA.AllowUnmeasured}}
+	if c.Kinds, err = s.verified(); err != nil {
+		return c, err
 	}
-	if v.snp, err = s.SNP.config(); err != nil {
-		return nil, err
+	if c.SNP, err = s.SNP.config(); err != nil {
+		return c, err
 	}
-	v.snp.Endorsements, v.snp.Grace, v.snp.RequireLists = e, s.Collateral.Grace, s.Collateral.requireLists()
-	if v.tpm.RevocationLists, err = readRevocationLists(s.TPM.RevocationLists); err != nil {
-		return nil, err
+	c.SNP.RequireLists = s.Collateral.requireLists()
+	if c.TPM.RevocationLists, err = readRevocationLists(s.TPM.RevocationLists); err != nil {
+		return c, err
 	}
 	if s.TPM.GoogleAK {
-		v.tpm.AKRoots, v.tpm.AKIntermediates = tpm.GoogleAKRoots(), tpm.GoogleAKIntermediates()
+		c.TPM.AKRoots, c.TPM.AKIntermediates = tpm.GoogleAKRoots(), tpm.GoogleAKIntermediates()
 	}
-	if v.cca, err = s.CCA.config(); err != nil {
-		return nil, err
+	if c.CCA, err = s.CCA.config(); err != nil {
+		return c, err
 	}
-	v.tokens, err = s.Tokens.config()
-	v.tokens.Endorsements = e
-	return v, err
-}
-
-// build makes the verifiers, one of each kind that is to be verified. TPMs that are enrolled are found in enrolments.
-func (v *verifierSet) build(enrolments tpm.Enrolments) ([]attest.Verifier, error) {
-	// A confidential VM of Azure's is judged by the very verifiers of its hardware, so that what a vendor revokes, and the least TCB, count there too.
-	amd, err := snp.New(v.snp)
-	if err != nil {
-		return nil, err
+	if c.Tokens, err = s.Tokens.config(); err != nil {
+		return c, err
 	}
-	grace := v.settings.Collateral.Grace
-	intel, err := tdx.New(tdx.Config{Endorsements: v.endorsements, Grace: grace})
-	if err != nil {
-		return nil, err
-	}
-	var tokens *token.Verifier
-	if len(v.tokens.Verifiers) > 0 {
-		if tokens, err = token.New(v.tokens); err != nil {
-			return nil, err
-		}
-	}
-	var all []attest.Verifier
-	for _, kind := range v.kinds {
-		var made attest.Verifier
-		switch kind {
-		case attest.SNP:
-			made = amd
-		case attest.TDX:
-			made = intel
-		case attest.SGX:
-			made, err = sgx.New(sgx.Config{Endorsements: v.endorsements, Grace: grace})
-		case attest.AzSNPvTPM:
-			made, err = azure.New(azure.Config{Hardware: amd})
-		case attest.AzTDXvTPM:
-			made, err = azure.New(azure.Config{Hardware: intel})
-		case attest.Nitro:
-			made, err = nitro.New(nitro.Config{})
-		case attest.CCA:
-			made, err = cca.New(v.cca)
-		case attest.CSV:
-			made, err = csv.New(csv.Config{Endorsements: v.endorsements})
-		case attest.SE:
-			made = se.New()
-		case attest.TPM:
-			known := v.tpm
-			known.Enrolments = enrolments
-			made, err = tpm.New(known)
-		case attest.Token:
-			made = tokens
-		case attest.NVIDIA:
-			made, err = v.devices(tokens)
-		default:
-			err = fmt.Errorf("nothing here verifies evidence of kind %s", kind)
-		}
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, made)
-	}
-	return all, nil
-}
-
-// devices returns the verifier of NVIDIA's devices: by their evidence, and by tokens of NVIDIA's service where those count.
-func (v *verifierSet) devices(tokens *token.Verifier) (attest.Verifier, error) {
-	local, err := nvidia.New(nvidia.Config{
-		Endorsements: withoutOCSP{v.endorsements}, AllowUnmeasured: v.settings.NVIDIA.AllowUnmeasured, Grace: v.settings.Collateral.Grace,
-	})
-	if err != nil || tokens == nil {
-		return local, err
-	}
-	return tokens.Device(local), nil
-}
-
-// withoutOCSP has no OCSP responses of NVIDIA's that a manager of collateral would fetch: nobody can be asked about a certificate by its digest, so that they
-// would be wanted for ever. Those in files are found.
-type withoutOCSP struct{ attest.Endorsements }
-
-// Endorsement implements attest.Endorsements.
-func (w withoutOCSP) Endorsement(ctx context.Context, name string) (*attest.Endorsement, error) {
-	if _, files := w.Endorsements.(itemFiles); !files && strings.HasPrefix(name, "nvidia/ocsp/") {
-		return nil, &attest.Unavailable{What: name, Err: nvidia.ErrOCSP}
-	}
-	return w.Endorsements.Endorsement(ctx, name)
+	return c, c.Check()
 }
 
 func (s *ccaSettings) config() (c cca.Config, err error) {

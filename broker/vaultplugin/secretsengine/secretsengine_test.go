@@ -314,6 +314,8 @@ func TestAConfigurationThatMakesNothingIsNotKept(t *testing.T) {
 	for name, config := range map[string]map[string]any{
 		"a root that is none": {"development_root": "nonsense"}, "cca without anchors": {"kinds": []string{"cca"}}, "tokens of nobody": {"kinds": []string{"token"}},
 		"a vendor unknown": {"collateral_fetch": []string{"acme"}}, "makers that are none": {"tpm_maker_roots": "x"}, "lists that are none": {"tpm_revocation_lists": "x"},
+		"a grace of years": {"collateral_grace": 366 * 24 * 3600}, "devices that are not verified": {"nvidia_allow_unmeasured": true},
+		"hosts without discovery": {"token_verifiers": []any{map[string]any{"name": "a", "roots": "x", "jwks_hosts": []string{"keys.example"}}}},
 	} {
 		r, err := b.do(t, logical.UpdateOperation, "config", config)
 		if err != nil || statusOf(r) != http.StatusBadRequest {
