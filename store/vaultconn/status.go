@@ -12,11 +12,12 @@ import (
 
 // Observer is told of each request that was made of Vault, those of logging in and renewing included.
 type Observer interface {
-	// VaultRequest is called with a class of Classes and a result of Results, from several goroutines.
+	// VaultRequest is called from several goroutines. The class is read, list, write or delete, or of the connection's own requests login, renew or check; the result is
+	// ok, not_found, conflict, forbidden, overload, cancelled, unavailable or rejected.
 	VaultRequest(class, result string, took time.Duration)
 }
 
-// The classes of requests.
+// The classes of requests, which metrics have as labels.
 const (
 	classRead   = "read"
 	classList   = "list"

@@ -45,8 +45,8 @@ func (s *Seal) Inspect(ctx context.Context) (Key, error) {
 	return k, nil
 }
 
-// check says why a key cannot seal.
-func (k *Key) check() error {
+// Check says why a key cannot seal: its error wraps ErrType.
+func (k *Key) Check() error {
 	switch {
 	case !slices.Contains(Types(), k.Type):
 		return fmt.Errorf("%w: it is of type %.40s, and must be of %s", ErrType, k.Type, strings.Join(Types()[:2], " or "))

@@ -102,7 +102,7 @@ func (s *Seal) Wrap(ctx context.Context, key, bind []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := info.check(); err != nil {
+	if err := info.Check(); err != nil {
 		return nil, s.failed("encrypt", err)
 	}
 	framed := frame(key, bind)

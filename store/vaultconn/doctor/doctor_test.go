@@ -79,6 +79,22 @@ func TestExamination(t *testing.T) {
 	})
 	wrong.Store, wrong.Seal = &rights.Store{Mount: transit, Prefix: "vouchsafe"}, nil
 	expect(t, doctor.Examine(t.Context(), root, wrong, time.Now), map[string]string{"mount " + transit: "fail vault secrets enable"})
+	// A key is judged as the seal judges it.
+	for key, is := range map[string]struct {
+		options map[string]any
+		want    string
+	}{
+		"derived":   {map[string]any{"derived": true}, "fail type=aes256"},
+		"weak":      {map[string]any{"exportable": true, "allow_plaintext_backup": true}, "warn"},
+		"deletable": {nil, "warn deletion_allowed=false"},
+	} {
+		s.Write(t, transit+"/keys/"+key, is.options)
+		if key == "deletable" {
+			s.Write(t, transit+"/keys/"+key+"/config", map[string]any{"deletion_allowed": true})
+		}
+		wrong.Store, wrong.Seal = nil, &rights.Transit{Mount: transit, Key: key}
+		expect(t, doctor.Examine(t.Context(), root, wrong, time.Now), map[string]string{"key " + transit + "/" + key: is.want})
+	}
 	wrong.Store, wrong.Seal = nil, &rights.Transit{Mount: transit, Key: "none"}
 	expect(t, doctor.Examine(t.Context(), root, wrong, time.Now), map[string]string{"key " + transit + "/none": "fail vault write -f " + transit + "/keys/none"})
 

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/vouchsafe/vouchsafe/store/seal/transit"
 	"github.com/vouchsafe/vouchsafe/store/vaultconn"
 	"github.com/vouchsafe/vouchsafe/store/vaultconn/rights"
 )
@@ -41,42 +42,41 @@ func (e *examination) store(ctx context.Context) {
 	}
 }
 
-// sealing are the types of transit keys that take associated data.
-var sealing = []string{"aes256-gcm96", "aes128-gcm96", "chacha20-poly1305"}
-
+// seal looks at the transit key as the seal does.
 func (e *examination) seal(ctx context.Context) {
 	k := e.needs.Seal
 	if k == nil || !e.mount(ctx, k.Mount, "transit", "", fmt.Sprintf("vault secrets enable -path=%s transit", k.Mount)) {
 		return
 	}
 	name, create := "key "+k.Mount+"/"+k.Key, fmt.Sprintf("vault write -f %s/keys/%s", k.Mount, k.Key)
-	got, err := e.conn.Do(ctx, vaultconn.Request{Method: http.MethodGet, Path: vaultconn.Mount(k.Mount, "keys", k.Key)})
-	var key struct {
-		Type       string `json:"type"`
-		Deletable  bool   `json:"deletion_allowed"`
-		Exportable bool   `json:"exportable"`
-		Backup     bool   `json:"allow_plaintext_backup"`
-		Derived    bool   `json:"derived"`
-		Latest     int64  `json:"latest_version"`
+	s, err := transit.New(transit.Config{Conn: e.conn, Mount: k.Mount, Key: k.Key})
+	if err != nil {
+		e.add(name, Fail, "", "%v", err)
+		return
 	}
+	key, err := s.Inspect(ctx)
 	switch {
-	case errors.Is(err, vaultconn.ErrNotFound):
+	case errors.Is(err, transit.ErrNoKey):
 		e.add(name, Fail, create, "there is no such key")
-	case err != nil || got == nil || json.Unmarshal(got.Data, &key) != nil:
+		return
+	case err != nil:
 		e.add(name, Fail, policyCommand, "it cannot be looked at: %v", err)
-	case !slices.Contains(sealing, key.Type):
-		e.add(name, Fail, create+"-2 type=aes256-gcm96", "its type is %s, which does not bind what it encrypts to what it is for", key.Type)
-	case key.Derived:
-		e.add(name, Fail, create+"-2", "it is a derived key, which needs a context that a seal does not have")
-	case key.Backup:
-		e.add(name, Warn, "", "%s, version %d; it allows a backup in plain, so that it may have left Vault", key.Type, key.Latest)
-	case key.Exportable:
-		e.add(name, Warn, "", "%s, version %d; it is exportable, so that it may have left Vault", key.Type, key.Latest)
-	case key.Deletable:
-		e.add(name, Warn, fmt.Sprintf("vault write %s/keys/%s/config deletion_allowed=false", k.Mount, k.Key), "%s, version %d; it may be deleted, and the store with it", key.Type, key.Latest)
-	default:
-		e.add(name, OK, "", "%s, version %d", key.Type, key.Latest)
+		return
 	}
+	if err := key.Check(); err != nil {
+		e.add(name, Fail, create+"-2 type=aes256-gcm96", "%v", err)
+		return
+	}
+	warnings := key.Warnings()
+	if len(warnings) == 0 {
+		e.add(name, OK, "", "%s, version %d", key.Type, key.LatestVersion)
+		return
+	}
+	run := ""
+	if key.DeletionAllowed {
+		run = fmt.Sprintf("vault write %s/keys/%s/config deletion_allowed=false", k.Mount, k.Key)
+	}
+	e.add(name, Warn, run, "%s, version %d; %s", key.Type, key.LatestVersion, strings.Join(warnings, "; "))
 }
 
 // sources looks at the mounts of existing secrets. What mount a path that issues belongs to, Vault alone knows.
