@@ -16,6 +16,7 @@ import (
 	"github.com/vouchsafe/vouchsafe/store"
 	"github.com/vouchsafe/vouchsafe/store/backup"
 	"github.com/vouchsafe/vouchsafe/store/bolt"
+	"github.com/vouchsafe/vouchsafe/store/header"
 	"github.com/vouchsafe/vouchsafe/store/seal"
 )
 
@@ -77,11 +78,11 @@ func (p *program) storeCommand() *cobra.Command {
 
 // checked is what "store check" found.
 type checked struct {
-	Store   bolt.Header `json:"store"`
-	Records int         `json:"records"`
-	Bytes   int64       `json:"bytes"`
-	Damaged []damage    `json:"damaged"`
-	Entries uint64      `json:"audit_entries"`
+	Store   header.Header `json:"store"`
+	Records int           `json:"records"`
+	Bytes   int64         `json:"bytes"`
+	Damaged []damage      `json:"damaged"`
+	Entries uint64        `json:"audit_entries"`
 }
 
 type damage struct {

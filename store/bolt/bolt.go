@@ -23,6 +23,7 @@ import (
 
 	"github.com/vouchsafe/vouchsafe/store"
 	"github.com/vouchsafe/vouchsafe/store/feed"
+	"github.com/vouchsafe/vouchsafe/store/header"
 )
 
 // Names inside the file.
@@ -84,7 +85,7 @@ func (c Config) withDefaults() (Config, error) {
 type Store struct {
 	db     *bbolt.DB
 	path   string
-	header Header
+	header header.Header
 	watch  feed.Feed
 
 	requests  chan *request // to the committer; unbuffered, so that what is sent is taken
@@ -95,7 +96,7 @@ type Store struct {
 }
 
 // Open opens or creates a store. Besides what the file system says it returns [LockedError], [PurposeError],
-// [FormatError], and errors wrapping [ErrNoStore], [ErrNotStore] and store.ErrCorrupt.
+// header.FormatError, and errors wrapping [ErrNoStore], [ErrNotStore] and store.ErrCorrupt.
 func Open(c Config) (*Store, error) {
 	c, err := c.withDefaults()
 	if err != nil {
@@ -176,7 +177,7 @@ func (s *Store) prepare(c Config) error {
 	if !c.Create {
 		return fmt.Errorf("open store %s: %w: create one with \"vouchsafe init\"", c.Path, ErrNoStore)
 	}
-	if s.header, err = newHeader(c.Random, c.Purpose, c.Now()); err != nil {
+	if s.header, err = header.New(c.Random, Format, c.Purpose, c.Now()); err != nil {
 		return err
 	}
 	if err := s.db.Update(func(tx *bbolt.Tx) error { return writeHeader(tx, s.header) }); err != nil {
@@ -189,22 +190,22 @@ func (s *Store) prepare(c Config) error {
 }
 
 // readHeader returns the header; found is false when the file has no buckets at all.
-func readHeader(tx *bbolt.Tx) (h Header, found bool, err error) {
+func readHeader(tx *bbolt.Tx) (h header.Header, found bool, err error) {
 	bucket, records := tx.Bucket(headerBucket), tx.Bucket(recordBucket)
 	if bucket == nil {
 		if first, _ := tx.Cursor().First(); first != nil {
-			return Header{}, false, ErrNotStore
+			return header.Header{}, false, ErrNotStore
 		}
-		return Header{}, false, nil
+		return header.Header{}, false, nil
 	}
 	if records == nil {
-		return Header{}, false, fmt.Errorf("%w: it has a header but no records", store.ErrCorrupt)
+		return header.Header{}, false, fmt.Errorf("%w: it has a header but no records", store.ErrCorrupt)
 	}
 	h, err = ParseHeader(bucket.Get(headerKey))
 	return h, err == nil, err
 }
 
-func writeHeader(tx *bbolt.Tx, h Header) error {
+func writeHeader(tx *bbolt.Tx, h header.Header) error {
 	bucket, err := tx.CreateBucket(headerBucket)
 	if err != nil {
 		return err
@@ -229,7 +230,7 @@ func syncFolder(path string) error {
 }
 
 // Header describes the file.
-func (s *Store) Header() Header { return s.header }
+func (s *Store) Header() header.Header { return s.header }
 
 // Path returns the path the store was opened with.
 func (s *Store) Path() string { return s.path }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/vouchsafe/vouchsafe/store"
 	"github.com/vouchsafe/vouchsafe/store/bolt"
+	"github.com/vouchsafe/vouchsafe/store/header"
 	"github.com/vouchsafe/vouchsafe/store/storetest"
 )
 
@@ -110,7 +111,7 @@ func TestOpenRefuses(t *testing.T) {
 		{"development as production", bolt.Config{Path: development}, as[*bolt.PurposeError], "made for development"},
 		{"development created as production", bolt.Config{Path: development, Create: true}, as[*bolt.PurposeError], "made for development"},
 		{"production as development", bolt.Config{Path: production, Purpose: store.Development}, as[*bolt.PurposeError], "made for production"},
-		{"newer format", bolt.Config{Path: newer}, as[*bolt.FormatError], "newer program"},
+		{"newer format", bolt.Config{Path: newer}, as[*header.FormatError], "newer program"},
 		{"unknown member", bolt.Config{Path: unknown}, is(store.ErrCorrupt), "novelty"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/vouchsafe/vouchsafe/store"
+	"github.com/vouchsafe/vouchsafe/store/header"
 )
 
 // maxDepth bounds the height of a tree: one of this height would hold more than any disk.
@@ -28,7 +29,7 @@ type CheckConfig struct {
 
 // Report is what a check found.
 type Report struct {
-	Header   Header
+	Header   header.Header
 	Records  int
 	Bytes    int64  // of values, as stored
 	Pages    uint64 // of the file, in use or free

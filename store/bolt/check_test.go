@@ -12,6 +12,7 @@ import (
 
 	"github.com/vouchsafe/vouchsafe/internal/mutate"
 	"github.com/vouchsafe/vouchsafe/store"
+	"github.com/vouchsafe/vouchsafe/store/header"
 )
 
 // storeFile returns a store file with n records of a few sizes, without the empty space at its end.
@@ -297,14 +298,14 @@ func headerSeeds() [][]byte {
 // checkHeader holds that what is accepted is one of ours.
 func checkHeader(tb testing.TB, input []byte) {
 	h, err := ParseHeader(input)
-	var newer *FormatError
+	var newer *header.FormatError
 	if err != nil {
 		if !errors.Is(err, store.ErrCorrupt) && !errors.As(err, &newer) {
 			tb.Fatalf("error of another kind: %v", err)
 		}
 		return
 	}
-	if h.Format != Format || len(h.Store) != 2*storeIDSize || h.Purpose != store.Production && h.Purpose != store.Development {
+	if h.Format != Format || len(h.Store) != 2*header.IDSize || h.Purpose != store.Production && h.Purpose != store.Development {
 		tb.Fatalf("accepted %+v", h)
 	}
 }

@@ -3,7 +3,7 @@
 //
 // # File
 //
-// Two top-level buckets. "vouchsafe" holds one key, "header", whose value is a JSON object ([Header]): the format
+// Two top-level buckets. "vouchsafe" holds one key, "header", whose value is a JSON object (header.Header): the format
 // version, the store's id (16 random bytes in hexadecimal), its purpose, and when it was made. "records" holds every
 // record under its key; the value is the record's version, 8 bytes big-endian and at least 1, and then the value as it
 // was given. The file's mode is 0600.

@@ -31,13 +31,3 @@ type PurposeError struct {
 func (e *PurposeError) Error() string {
 	return fmt.Sprintf("store %s was made for %s and cannot be opened for %s: use another data directory", e.Path, e.Have, e.Want)
 }
-
-// FormatError says that a store was written by a newer program.
-type FormatError struct {
-	Have int
-}
-
-func (e *FormatError) Error() string {
-	return fmt.Sprintf("store has format %d, and this program knows formats up to %d: use the newer program that wrote it",
-		e.Have, Format)
-}

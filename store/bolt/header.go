@@ -2,87 +2,25 @@ package bolt
 
 import (
 	"bytes"
-	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"time"
 
 	"github.com/vouchsafe/vouchsafe/store"
+	"github.com/vouchsafe/vouchsafe/store/header"
 )
 
 // Format is the version of the file's layout that this package reads and writes.
 const Format = 1
 
-// maxHeader bounds the header record in bytes; a real one has about 150.
-const maxHeader = 4096
-
-// storeIDSize is the length of a store's id in bytes.
-const storeIDSize = 16
-
-// Header describes a store file.
-type Header struct {
-	Format  int           `json:"format"`
-	Store   string        `json:"store"` // 16 random bytes, lower-case hexadecimal
-	Purpose store.Purpose `json:"purpose"`
-	Created time.Time     `json:"created"` // UTC
-}
-
-// ParseHeader decodes a header. Unknown members, trailing data and values out of range are errors wrapping
-// store.ErrCorrupt; a format newer than this program knows is a [FormatError].
-func ParseHeader(data []byte) (Header, error) {
-	if len(data) > maxHeader {
-		return Header{}, fmt.Errorf("%w: store header of %d bytes is over %d", store.ErrCorrupt, len(data), maxHeader)
+// ParseHeader decodes the header of a file, as header.Parse does. Nobody but this package writes it, so that it is in one form: any other is an error wrapping
+// store.ErrCorrupt.
+func ParseHeader(data []byte) (header.Header, error) {
+	h, err := header.Parse(data, Format)
+	if err != nil {
+		return h, err
 	}
-	// The format decides how to read the rest, so it is read first and alone.
-	var only struct {
-		Format int `json:"format"`
-	}
-	if err := json.Unmarshal(data, &only); err != nil {
-		return Header{}, fmt.Errorf("%w: store header: %w", store.ErrCorrupt, err)
-	}
-	if only.Format > Format {
-		return Header{}, &FormatError{Have: only.Format}
-	}
-	var h Header
-	decoder := json.NewDecoder(bytes.NewReader(data))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&h); err != nil {
-		return Header{}, fmt.Errorf("%w: store header: %w", store.ErrCorrupt, err)
-	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return Header{}, fmt.Errorf("%w: store header has data after it", store.ErrCorrupt)
-	}
-	if err := h.check(); err != nil {
-		return Header{}, err
-	}
-	// What is accepted is what encode writes: no repeated member, no other spelling.
 	if again, err := json.Marshal(h); err != nil || !bytes.Equal(again, data) {
-		return Header{}, fmt.Errorf("%w: store header is not in its canonical form", store.ErrCorrupt)
+		return header.Header{}, fmt.Errorf("%w: store header is not in its canonical form", store.ErrCorrupt)
 	}
 	return h, nil
-}
-
-func (h Header) check() error {
-	id, err := hex.DecodeString(h.Store)
-	switch {
-	case h.Format != Format:
-		return fmt.Errorf("%w: store header has format %d", store.ErrCorrupt, h.Format)
-	case err != nil || len(id) != storeIDSize:
-		return fmt.Errorf("%w: store header has id %q, not %d bytes in hexadecimal", store.ErrCorrupt, h.Store, storeIDSize)
-	case h.Purpose != store.Production && h.Purpose != store.Development:
-		return fmt.Errorf("%w: store header has purpose %q", store.ErrCorrupt, h.Purpose)
-	}
-	return nil
-}
-
-func newHeader(random io.Reader, purpose store.Purpose, now time.Time) (Header, error) {
-	var id [storeIDSize]byte
-	if _, err := io.ReadFull(random, id[:]); err != nil {
-		return Header{}, fmt.Errorf("make a store id: %w", err)
-	}
-	return Header{
-		Format: Format, Store: hex.EncodeToString(id[:]), Purpose: purpose, Created: now.UTC().Truncate(time.Second),
-	}, nil
 }

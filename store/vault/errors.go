@@ -34,15 +34,6 @@ func (e *PurposeError) Error() string {
 	return fmt.Sprintf("store %s was made for %s and cannot be opened for %s: use another prefix or mount", e.Path, e.Have, e.Want)
 }
 
-// FormatError says that a store was written by a newer program.
-type FormatError struct {
-	Have int
-}
-
-func (e *FormatError) Error() string {
-	return fmt.Sprintf("store has format %d, and this program knows formats up to %d: use the newer program that wrote it", e.Have, Format)
-}
-
 // PartialError is returned by an Apply of several writes of which the first Done were made and the next failed. It wraps store.ErrUnavailable, since
 // the caller has to read again, and never store.ErrConflict, which would mean that nothing was written. Whether the write after the first Done was
 // made is known when Err is a *store.ConflictError: it was not.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/store"
+	"github.com/vouchsafe/vouchsafe/store/header"
 	"github.com/vouchsafe/vouchsafe/store/vaultconn"
 )
 
@@ -237,10 +238,10 @@ func (s *Store) listAt(ctx context.Context, path string) ([]string, error) {
 }
 
 // readHeader returns the store's header, or an error wrapping errAbsent.
-func (s *Store) readHeader(ctx context.Context) (Header, error) {
+func (s *Store) readHeader(ctx context.Context) (header.Header, error) {
 	c, err := s.read(ctx, headerName)
 	if err != nil {
-		return Header{}, err
+		return header.Header{}, err
 	}
-	return ParseHeader(c.Data)
+	return header.Parse(c.Data, Format)
 }

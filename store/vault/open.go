@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/store"
+	"github.com/vouchsafe/vouchsafe/store/header"
 	"github.com/vouchsafe/vouchsafe/store/vaultconn"
 )
 
@@ -27,28 +28,28 @@ type engineConfig struct {
 }
 
 // prepare checks the engine and returns the store's header, which it writes where there is none and it may.
-func (s *Store) prepare(ctx context.Context) (Header, error) {
+func (s *Store) prepare(ctx context.Context) (header.Header, error) {
 	if err := s.checkMount(ctx); err != nil {
-		return Header{}, err
+		return header.Header{}, err
 	}
 	h, err := s.readHeader(ctx)
 	if errors.Is(err, errAbsent) && s.config.Create {
 		if err := s.create(ctx); err != nil {
-			return Header{}, err
+			return header.Header{}, err
 		}
 		h, err = s.readHeader(ctx) // the one just made, or that of another process which was first
 	}
 	switch {
 	case errors.Is(err, errAbsent) && s.config.Create:
-		return Header{}, fmt.Errorf("%w: there is a store's header, and it was deleted", ErrNotStore)
+		return header.Header{}, fmt.Errorf("%w: there is a store's header, and it was deleted", ErrNotStore)
 	case errors.Is(err, errAbsent):
-		return Header{}, fmt.Errorf("%w: create one with \"vouchsafe init\", or, if there was one, restore the mount's data", ErrNoStore)
+		return header.Header{}, fmt.Errorf("%w: create one with \"vouchsafe init\", or, if there was one, restore the mount's data", ErrNoStore)
 	case errors.Is(err, errGutted):
-		return Header{}, fmt.Errorf("%w: the store's header is gone", store.ErrCorrupt)
+		return header.Header{}, fmt.Errorf("%w: the store's header is gone", store.ErrCorrupt)
 	case err != nil:
-		return Header{}, err
+		return header.Header{}, err
 	case h.Purpose != s.config.Purpose:
-		return Header{}, &PurposeError{Path: s.Path(), Have: h.Purpose, Want: s.config.Purpose}
+		return header.Header{}, &PurposeError{Path: s.Path(), Have: h.Purpose, Want: s.config.Purpose}
 	}
 	return h, s.checkConfig(ctx)
 }
@@ -146,7 +147,7 @@ func (s *Store) create(ctx context.Context) error {
 			return err
 		}
 	}
-	h, err := newHeader(s.config.Random, s.config.Purpose, s.now())
+	h, err := header.New(s.config.Random, Format, s.config.Purpose, s.now())
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/vouchsafe/vouchsafe/internal/vaulttest"
 	"github.com/vouchsafe/vouchsafe/store"
+	"github.com/vouchsafe/vouchsafe/store/header"
 	"github.com/vouchsafe/vouchsafe/store/vaultconn"
 )
 
@@ -146,7 +147,7 @@ func TestOpen(t *testing.T) {
 	// Headers that are not as they should be.
 	hand := byHand(t, server, s)
 	hand.s = &Store{config: Config{Mount: on, Prefix: DefaultPrefix}}
-	var newer *FormatError
+	var newer *header.FormatError
 	hand.write(headerName, map[string]any{"format": 2})
 	if _, err := try(Config{Mount: on, Create: true}); !errors.As(err, &newer) {
 		t.Errorf("a newer format: %v", err)
@@ -165,7 +166,7 @@ func TestOpen(t *testing.T) {
 func TestOpenAtOnce(t *testing.T) {
 	server := vaulttest.Shared(t)
 	on := server.Mount(t, "kv", map[string]string{"version": "2"})
-	headers := make(chan Header, 8)
+	headers := make(chan header.Header, 8)
 	var wait sync.WaitGroup
 	for range cap(headers) {
 		conn := server.Conn(t)
@@ -181,7 +182,7 @@ func TestOpenAtOnce(t *testing.T) {
 	}
 	wait.Wait()
 	close(headers)
-	seen := make(map[Header]bool)
+	seen := make(map[header.Header]bool)
 	for h := range headers {
 		seen[h] = true
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/vouchsafe/vouchsafe/internal/mutate"
 	"github.com/vouchsafe/vouchsafe/store"
@@ -102,50 +101,3 @@ func FuzzRecord(f *testing.F) {
 }
 
 func TestMutatedRecords(t *testing.T) { mutate.Run(t, goodRecords(t), checkRecord) }
-
-func goodHeader() Header {
-	return Header{
-		Format: Format, Store: strings.Repeat("0a", storeIDSize), Purpose: store.Production, Created: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
-	}
-}
-
-func checkHeader(t *testing.T, input []byte) {
-	h, err := ParseHeader(input)
-	if err != nil {
-		var newer *FormatError
-		if !errors.Is(err, store.ErrCorrupt) && !errors.As(err, &newer) {
-			t.Fatalf("%q: %v", input, err)
-		}
-		return
-	}
-	if again, err := ParseHeader(encode(t, h)); err != nil || !again.Created.Equal(h.Created) || again.Store != h.Store || again.Purpose != h.Purpose {
-		t.Fatalf("%q is taken for %+v, which is %+v, %v", input, h, again, err)
-	}
-}
-
-func FuzzHeader(f *testing.F) {
-	f.Add(encode(f, goodHeader()))
-	f.Fuzz(checkHeader)
-}
-
-func TestMutatedHeaders(t *testing.T) { mutate.Run(t, [][]byte{encode(t, goodHeader())}, checkHeader) }
-
-func TestParseHeader(t *testing.T) {
-	good := string(encode(t, goodHeader()))
-	if h, err := ParseHeader([]byte(good)); err != nil || h != goodHeader() {
-		t.Fatalf("%+v, %v", h, err)
-	}
-	var newer *FormatError
-	if _, err := ParseHeader([]byte(`{"format":2,"what":"ever"}`)); !errors.As(err, &newer) || newer.Have != 2 {
-		t.Errorf("a newer format: %v", err)
-	}
-	for _, change := range [][2]string{
-		{`"format":1`, `"format":0`}, {`"format":1`, `"format":-1`}, {`"production"`, `"test"`}, {`"production"`, `""`}, {`0a0a`, `0A0A`}, {`0a0a`, `0a`},
-		{`{`, `{"more":1,`}, {`"purpose"`, `"Purpose"`}, {`{`, `{"format":1,`}, {`}`, `}}`}, {`2026`, `x`}, {`2026-01-02T03:04:05Z`, `0001-01-01T00:00:00Z`},
-		{`}`, strings.Repeat(" ", maxHeader) + `}`},
-	} {
-		if h, err := ParseHeader([]byte(strings.Replace(good, change[0], change[1], 1))); !errors.Is(err, store.ErrCorrupt) {
-			t.Errorf("%s for %s: %+v, %v", change[1], change[0], h, err)
-		}
-	}
-}

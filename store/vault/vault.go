@@ -12,8 +12,12 @@ import (
 	"time"
 
 	"github.com/vouchsafe/vouchsafe/store"
+	"github.com/vouchsafe/vouchsafe/store/header"
 	"github.com/vouchsafe/vouchsafe/store/vaultconn"
 )
+
+// Format is the version of the layout that this package reads and writes.
+const Format = 1
 
 // Defaults of a Config.
 const (
@@ -122,7 +126,7 @@ type Store struct {
 	conn   *vaultconn.Conn
 	config Config
 	now    func() time.Time
-	header Header
+	header header.Header
 
 	mount, data, subkeys, metadata string // paths of the engine and of the prefix in it; all but the first end with "/"
 
@@ -140,7 +144,7 @@ type Store struct {
 	end     context.CancelFunc
 }
 
-// Open opens or creates a store. Its errors are [MountError], [PurposeError], [FormatError], and those wrapping [ErrNoStore], [ErrNotStore],
+// Open opens or creates a store. Its errors are [MountError], [PurposeError], header.FormatError, and those wrapping [ErrNoStore], [ErrNotStore],
 // store.ErrCorrupt for a header that is damaged, and store.ErrUnavailable.
 func Open(ctx context.Context, c Config) (*Store, error) {
 	c, err := c.withDefaults()
@@ -163,7 +167,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 func (s *Store) Path() string { return s.config.Mount + "/" + s.config.Prefix }
 
 // Header describes the store.
-func (s *Store) Header() Header { return s.header }
+func (s *Store) Header() header.Header { return s.header }
 
 // Atomic is false: the writes of an Apply are made one after the other, each durable before the next.
 func (s *Store) Atomic() bool { return false }
