@@ -18,6 +18,7 @@ func requires(name, secrets, that string) string {
 // TestApplyReleasesNothingBetween stops a broker after every write of what it applies, on a store that makes one write after the other, and has a workload ask for secrets that
 // neither the old state releases nor the new one.
 func TestApplyReleasesNothingBetween(t *testing.T) {
+	brokertest.OwnStore(t)
 	old := []string{
 		// The set that is asked has no match; the one that will be asked has one still.
 		requires("first", "a/*", `claims.kind in reference("first-old")`), referenceDocument("first-old", "none"), referenceDocument("first-new", "virtual", "none"),

@@ -22,6 +22,7 @@ import (
 // TestIssuedSurvivesCrashes has the broker end at each write of a release, before it, after it, and between the writes of one Apply, and another
 // process over the same store go on: what nobody was given is ended, and what somebody was given is kept until its lease ends.
 func TestIssuedSurvivesCrashes(t *testing.T) {
+	brokertest.OwnStore(t)
 	for _, fault := range []string{"before", "after", "half"} {
 		for at := 1; at <= 5; at++ {
 			for _, lost := range []bool{false, true} {

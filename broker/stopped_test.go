@@ -239,6 +239,7 @@ func countOf(entries []broker.Event, event string) int {
 // TestInvariant2StoppedAnywhere stops a broker after every write of every change, and of a release, in a store that is shared and not atomic.
 // Afterwards every log verifies, what was changed has its entry, nothing was released without a record, and the same call can be made again.
 func TestInvariant2StoppedAnywhere(t *testing.T) {
+	brokertest.OwnStore(t)
 	points := 0
 	for name, c := range changes() {
 		t.Run(name, func(t *testing.T) {

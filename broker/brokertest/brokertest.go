@@ -55,7 +55,7 @@ type Config struct {
 	// Beside starts another broker on the store of one, which must be shared. It has the same administrator and trusts the same virtual TEE.
 	Beside *Broker
 	// Shared is the store, where it is to be one that brokers share; default: what the environment variable VOUCHSAFE_TEST_STORE says, a file
-	// otherwise.
+	// otherwise. Tests with one of their own, or with OwnFile, are skipped where the variable asks for another: see [OwnStore].
 	Shared *data.Shared
 	// OwnFile makes it a file, whatever the variable says: for tests that put a store of theirs on top.
 	OwnFile bool
@@ -85,6 +85,9 @@ type Broker struct {
 // Start starts a broker that ends with the test. A failure ends the test.
 func Start(tb testing.TB, c Config) *Broker {
 	tb.Helper()
+	if c.OwnFile || c.Shared != nil {
+		OwnStore(tb)
+	}
 	b := &Broker{tb: tb}
 	if c.Now == nil {
 		c.Now = time.Now

@@ -16,7 +16,8 @@ import (
 
 // StoreVariable is the environment variable that says on which store the brokers of tests run: "bolt", the default, is a file that one broker
 // has; "nonatomic" a store that several share and that makes one write after the other, kept in a file; "vault" a KV engine of a real Vault; "plugin" the storage
-// that a real Vault gives to a plugin, below the store that the broker inside Vault has. The last two skip the test where there is no Vault.
+// that a real Vault gives to a plugin, below the store that the broker inside Vault has. The last two skip the test where there is no Vault. A test that brings
+// a store of its own is skipped where another one is asked for: see [OwnStore].
 const StoreVariable = "VOUCHSAFE_TEST_STORE"
 
 // sharedStore returns the store that the environment asks for, nil for a file.
@@ -34,6 +35,15 @@ func sharedStore(tb testing.TB, dir string) *data.Shared {
 	default:
 		tb.Fatalf("brokertest: %s is %q, not bolt, nonatomic, vault or plugin", StoreVariable, kind)
 		return nil
+	}
+}
+
+// OwnStore skips a test that runs on the same store whatever the environment asks for, where it asks for one: the test has nothing to say of that store, and has
+// run without it. [Start] calls it for a Config with a store; a test that makes its stores in subtests calls it first.
+func OwnStore(tb testing.TB) {
+	tb.Helper()
+	if kind := os.Getenv(StoreVariable); kind != "" && kind != "bolt" {
+		tb.Skip("brings a store of its own, on which it ran without " + StoreVariable)
 	}
 }
 

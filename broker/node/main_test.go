@@ -24,31 +24,39 @@ import (
 	"github.com/vouchsafe/vouchsafe/client/virtualdevice"
 )
 
-// program is the path of testbroker, which TestMain builds.
-var program string
+// built is testbroker, which is built once, when a test asks for it.
+var built struct {
+	sync.Once
+	dir, program string
+	err          error
+}
 
 func TestMain(m *testing.M) {
-	status, err := run(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		status = 1
+	status := m.Run()
+	if built.dir != "" {
+		_ = os.RemoveAll(built.dir)
 	}
 	os.Exit(status)
 }
 
-func run(m *testing.M) (int, error) {
-	dir, err := os.MkdirTemp("", "vouchsafe-node-")
-	if err != nil {
-		return 0, err
+// program returns the path of testbroker.
+func program(t *testing.T) string {
+	t.Helper()
+	built.Do(func() {
+		if built.dir, built.err = os.MkdirTemp("", "vouchsafe-node-"); built.err != nil {
+			return
+		}
+		built.program = filepath.Join(built.dir, "testbroker")
+		build := exec.Command("go", "build", "-o", built.program, "./internal/testbroker")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			built.err = fmt.Errorf("building the broker to test: %w\n%s", err, out)
+		}
+	})
+	if built.err != nil {
+		t.Fatal(built.err)
 	}
-	defer os.RemoveAll(dir)
-	program = filepath.Join(dir, "testbroker")
-	build := exec.Command("go", "build", "-o", program, "./internal/testbroker")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return 0, fmt.Errorf("building the broker to test: %w\n%s", err, out)
-	}
-	return m.Run(), nil
+	return built.program
 }
 
 // process is a broker in a process of its own.
@@ -66,7 +74,7 @@ type process struct {
 // spawn starts a broker on a folder and does not wait for it.
 func spawn(t *testing.T, dir string) *process {
 	t.Helper()
-	p := &process{t: t, cmd: exec.Command(program, dir), stderr: &output{}}
+	p := &process{t: t, cmd: exec.Command(program(t), dir), stderr: &output{}}
 	p.cmd.Stderr = p.stderr
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {

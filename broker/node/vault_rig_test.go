@@ -208,8 +208,8 @@ func (r *vaultRig) get(path string) (status int, text string) {
 // impatience is how long every eighth workload waits for an answer before it goes away and asks again: what it leaves behind must not pile up.
 const impatience = time.Second
 
-// workloads are 64 of them, each of which asks again as soon as it has its answer, until the context ends. Every eighth asks for what it may not have.
-func (r *vaultRig) workloads(ctx context.Context) (*account, *sync.WaitGroup) {
+// workloads are 64 of them, each of which asks again a while after it has its answer, until the context ends. Every eighth asks for what it may not have.
+func (r *vaultRig) workloads(ctx context.Context, rest time.Duration) (*account, *sync.WaitGroup) {
 	a := newAccount()
 	var all sync.WaitGroup
 	for i := range 64 {
@@ -237,6 +237,8 @@ func (r *vaultRig) workloads(ctx context.Context) (*account, *sync.WaitGroup) {
 				a.believed(r.t, got, err, left)
 				if err != nil {
 					time.Sleep(20 * time.Millisecond)
+				} else {
+					time.Sleep(rest)
 				}
 			}
 		})
