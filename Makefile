@@ -50,9 +50,9 @@ generate:
 	VOUCHSAFE_UPDATE=1 $(GO) test -count=1 -run '^TestReference$$' ./cmd/vouchsafe ./cmd/vouchsafe-agent
 	VOUCHSAFE_UPDATE=1 $(GO) test -count=1 -run '^TestFiles$$' ./policy/docschema
 
-## accept: the long runs: 300 crashes, every failure of Vault, 200,000 inputs a parser, 100,000 requests, the core on every store
+## accept: the long runs: 300 crashes, every failure of Vault, 200,000 inputs a parser, 100,000 requests, 10,000 records, the core on every store
 accept: setup
-	VOUCHSAFE_CRASHES=300 VOUCHSAFE_VAULT_FAILURES=1 VOUCHSAFE_MUTATIONS=200000 VOUCHSAFE_REQUESTS=100000 bash scripts/test.sh accept
+	VOUCHSAFE_CRASHES=300 VOUCHSAFE_VAULT_FAILURES=1 VOUCHSAFE_MUTATIONS=200000 VOUCHSAFE_REQUESTS=100000 VOUCHSAFE_RECORDS=10000 bash scripts/test.sh accept
 
 setup:
 	@bash scripts/setup.sh

@@ -79,7 +79,7 @@ func testSlowWatch(t *testing.T, s store.Store) {
 	const each = 100
 	batches := 100
 	if !s.Atomic() {
-		batches = 15
+		batches = 12
 	}
 	for batch := range batches {
 		writes := make([]store.Write, each)
