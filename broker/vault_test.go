@@ -15,7 +15,7 @@ import (
 // ownVault starts a broker whose store is in a Vault of its own, which the test may end.
 func ownVault(t *testing.T) (*vaulttest.Server, *brokertest.Broker, *guest) {
 	t.Helper()
-	server := vaulttest.Start(t, vaulttest.WithFile(""))
+	server := vaulttest.Start(t, vaulttest.WithRaft("")) // not in files, which Vault does not write so that a kill leaves them whole
 	b, g := started(t, brokertest.Config{Shared: data.Vault(data.InVault{
 		Conn: server.Conn(t), Address: server.Address, Mount: server.Mount(t, "kv", map[string]string{"version": "2"}), Staleness: data.DefaultStaleness,
 	})})

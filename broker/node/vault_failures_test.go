@@ -140,14 +140,12 @@ func TestVaultFailures(t *testing.T) {
 
 // run is a row. Workloads that have their answer rest for a while.
 func (f vaultFailure) run(t *testing.T, rest time.Duration) {
-	var server, active *vaulttest.Server
+	// Not in files, which Vault does not write so that a kill leaves them whole.
+	active := vaulttest.Start(t, vaulttest.WithRaft(""))
+	server := active
 	if f.cluster {
-		active = vaulttest.Start(t, vaulttest.WithRaft(""))
 		server = active.Standby(t)
 		active.Standby(t) // with which it has a majority
-	} else {
-		active = vaulttest.Start(t, vaulttest.WithFile(""))
-		server = active
 	}
 	r := startVaultRig(t, server, active)
 	ctx, stop := context.WithCancel(t.Context())
