@@ -520,7 +520,7 @@ func (f *flaky) Apply(ctx context.Context, writes ...store.Write) error {
 	return f.Store.Apply(ctx, writes...)
 }
 
-func TestVaultComesAndGoes(t *testing.T) {
+func TestStoreComesAndGoes(t *testing.T) {
 	source := onBolt(t).sealed(t, nil)
 	fill(t, source, 100)
 	target := onBolt(t).sealed(t, func(s store.Store) store.Store { return &flaky{Store: s} })
@@ -535,8 +535,8 @@ func TestVaultComesAndGoes(t *testing.T) {
 	expectSame(t, m.report, source, target)
 }
 
-// TestLargest moves a record of the largest size, from Vault, where it is in parts.
-func TestLargest(t *testing.T) {
+// TestLargestFromVault moves a record of the largest size, from Vault, where it is in parts.
+func TestLargestFromVault(t *testing.T) {
 	source, target := onVault(t).sealed(t, nil), onBolt(t).sealed(t, nil)
 	value := bytes.Repeat([]byte("0123456789abcdef"), seal.MaxValue/16)
 	if err := source.Apply(t.Context(), store.Write{Key: "default/large", Value: value}); err != nil {
