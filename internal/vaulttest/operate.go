@@ -180,10 +180,32 @@ func (s *Server) Unseal(t testing.TB) {
 	}
 }
 
-// Freeze stops the server and its plugins in the middle of what they do: connections are accepted by the system, and nothing is answered.
+// Freeze stops the server and its plugins in the middle of what they do: connections are accepted by the system, and nothing is answered. When it returns
+// that is so: the signal takes a moment to reach all of a process.
 func (s *Server) Freeze(t testing.TB) {
 	t.Helper()
 	s.signal(t, syscall.SIGSTOP)
+	client, err := s.client("")
+	if err != nil {
+		t.Fatalf("vaulttest: %v", err)
+	}
+	for end := time.Now().Add(patience); answers(client, 100*time.Millisecond); {
+		if time.Now().After(end) {
+			t.Fatalf("vaulttest: a server that was stopped answers after %v", patience)
+		}
+	}
+}
+
+// answers reports whether the server says within a time how it is.
+func answers(client *api.Client, within time.Duration) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	answer, _ := client.RawRequestWithContext(ctx, client.NewRequest(http.MethodGet, "/v1/sys/health")) //nolint:staticcheck // that there is one is all
+	if answer == nil {
+		return false
+	}
+	_ = answer.Body.Close()
+	return true
 }
 
 // Thaw lets a frozen server go on.

@@ -103,7 +103,7 @@ func TestFreeze(t *testing.T) {
 	go func() { done <- client.Sys().PutPolicy("fruit", `path "x" { capabilities = ["read"] }`) }()
 	select {
 	case err := <-done:
-		t.Errorf("a frozen server answered: %v", err)
+		t.Fatalf("a frozen server answered: %v", err)
 	case <-time.After(300 * time.Millisecond):
 	}
 	s.Thaw(t)
