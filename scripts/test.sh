@@ -24,8 +24,8 @@ esac
 needs=(./store/vault ./store/vaultconn ./broker/brokertest)
 single=(./store/seal/transit ./store/vaultconn/{doctor,rights} ./broker/source/vault)
 outside=(./internal/testserver ./internal/pgtest ./internal/vaulttest/... ./examples)
-partly=(./broker ./broker/node ./broker/server ./cmd/vouchsafe ./store/migrate)
-names='Vault|^TestSealScripts$|^TestSourcesOnACommandLine$|^TestMigrate$/vault'
+partly=(./broker ./broker/data ./broker/node ./broker/server ./cmd/vouchsafe ./store/migrate)
+names='Vault|^TestMigrate$/vault'
 
 # Tests of store/vault with many writes or large ones, and nothing at a time that the rest of TestContract does not do; and such tests of the plugin.
 long='^(TestListAtScale|TestHostileKeys|TestSizes|TestRequests|TestDamagedParts|TestContractOnRaft|TestContractSealed)$|^TestContract$/^(list|empty_and_largest)'
