@@ -4,6 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,7 +17,30 @@ import (
 	"github.com/vouchsafe/vouchsafe/store"
 	"github.com/vouchsafe/vouchsafe/store/seal"
 	"github.com/vouchsafe/vouchsafe/store/vault"
+	"github.com/vouchsafe/vouchsafe/store/vaultconn"
 )
+
+// dated returns a connection to Vault by which all answers have the time of another clock.
+func dated(t *testing.T, server *vaulttest.Server, clock func() time.Time) *vaultconn.Conn {
+	t.Helper()
+	to, err := url.Parse(server.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	between := httptest.NewServer(&httputil.ReverseProxy{
+		Rewrite:        func(r *httputil.ProxyRequest) { r.SetURL(to) },
+		ModifyResponse: func(r *http.Response) error { r.Header.Set("Date", clock().UTC().Format(http.TimeFormat)); return nil },
+	})
+	t.Cleanup(between.Close)
+	conn, err := vaultconn.Open(t.Context(), vaultconn.Config{
+		Address: between.URL, Development: true, Auth: vaultconn.Auth{Method: vaultconn.MethodToken, Token: server.RootToken},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
 
 // TestVaultIsSweptByOneBroker: of the brokers on a store in Vault one clears away what another left behind, once a day, and after a failure before that.
 func TestVaultIsSweptByOneBroker(t *testing.T) {
@@ -23,11 +50,11 @@ func TestVaultIsSweptByOneBroker(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The store's clock is past the hour after which a part is swept; that of the brokers is the test's.
+	// To the store it is past the hour after which a part is swept, by its own clock and by what Vault says that it is; the clock of the brokers is the test's.
 	ahead := func() time.Time { return time.Now().Add(2 * time.Hour) }
 	c := Config{
 		Seal: key, Origin: "broker.test/log", Logger: slog.New(slog.DiscardHandler),
-		Shared: Vault(InVault{Conn: server.Conn(t), Address: server.Address, Mount: mount, Now: ahead}),
+		Shared: Vault(InVault{Conn: dated(t, server, ahead), Address: server.Address, Mount: mount, Now: ahead}),
 	}
 	made, err := Create(t.Context(), c)
 	if err != nil {

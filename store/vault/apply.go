@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/vouchsafe/vouchsafe/store"
 )
@@ -75,12 +76,13 @@ func (s *Store) write(ctx context.Context, w store.Write) error {
 	var done status
 	var content any = tombstone
 	var parts record
+	var first time.Time // when the first of them was written
 	if w.Value != nil {
 		content = valueRecord{Value: w.Value}
 	}
 	if len(w.Value) > PartSize {
 		var err error
-		if parts, err = s.split(ctx, w.Key, w.Value); err != nil {
+		if parts, first, err = s.split(ctx, w.Key, w.Value); err != nil {
 			s.dropParts(ctx, w.Key, parts)
 			return fmt.Errorf("%s: %w", w.Key, err)
 		}
@@ -104,6 +106,11 @@ func (s *Store) write(ctx context.Context, w store.Write) error {
 		return nil
 	}
 	if parts.Parts > 0 {
+		if done.created.Sub(first) >= s.orphaned/2 {
+			if err := s.restore(ctx, w.Key, parts, w.Value); err != nil {
+				return fmt.Errorf("%s: %w", w.Key, err)
+			}
+		}
 		s.parts.learn(w.Key, done.version, parts)
 	}
 	kept = &store.Record{Key: w.Key, Version: done.version, Value: w.Value}

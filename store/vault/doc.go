@@ -52,8 +52,10 @@
 // removes the name. Ages are differences of Vault's own dates. [Store.Sweep] does the same for names that nobody creates again, and removes parts that no record
 // names when they are an hour old.
 //
-// What "vault kv delete" or "vault kv destroy" did to a record's last version counts as deleted for reads and creates; a sweep leaves it, for it may be
-// undeleted. A writer who has read the record before can still update it, which the engine allows.
+// A writer who was held up for that long between the parts and the record sees it by the same dates, and writes those parts again that are gone.
+//
+// What "vault kv delete" or "vault kv destroy" did to a record's last version counts as deleted for reads and creates; a sweep leaves it, and the parts of what
+// may be undeleted. A writer who has read the record before can still update it, which the engine allows.
 //
 // # Reads
 //

@@ -44,6 +44,7 @@ type status struct {
 	version uint64    // 0: there is nothing, not even a tombstone
 	created time.Time // by Vault's clock; when it was deleted, if it is
 	deleted bool      // what is there is a tombstone, or was deleted by hand
+	kept    bool      // deleted by hand, so that it can be undeleted; only of statHistory
 }
 
 // live returns the record's version, 0 if there is none.
@@ -166,6 +167,7 @@ func (s *Store) statHistory(ctx context.Context, path string) (status, error) {
 	}
 	current := h.Versions[strconv.FormatUint(h.Current, 10)]
 	at := status{version: h.Current, created: parseTime(current.Created), deleted: current.Destroyed || current.Deletion != ""}
+	at.kept = at.deleted && !current.Destroyed
 	if deleted := parseTime(current.Deletion); deleted.After(at.created) {
 		at.created = deleted
 	}

@@ -62,7 +62,7 @@ func (s *Store) sweepFolder(ctx context.Context, folder string, result *SweepRes
 		return err
 	}
 	named := "" // the parts that the record which belongs to the folder names
-	looked := false
+	looked, keep := false, false
 	for _, name := range names {
 		if strings.HasSuffix(name, "/") {
 			if err := s.sweepFolder(ctx, folder+name, result); err != nil {
@@ -80,16 +80,16 @@ func (s *Store) sweepFolder(ctx context.Context, folder string, result *SweepRes
 			return err
 		}
 		// Age first: a part that is old now was written before the record is read, so the record that names it was too.
-		if at.version == 0 || s.now().Sub(at.created) < sweepParts {
+		if at.version == 0 || s.age(at) < s.orphaned {
 			continue
 		}
 		if !looked {
-			if named, err = s.namedParts(ctx, strings.TrimSuffix(folder, "/")); err != nil {
+			if named, keep, err = s.namedParts(ctx, strings.TrimSuffix(folder, "/")); err != nil {
 				return err
 			}
 			looked = true
 		}
-		if id == named {
+		if keep || id == named {
 			continue
 		}
 		if err := s.drop(ctx, path); err != nil {
@@ -100,20 +100,36 @@ func (s *Store) sweepFolder(ctx context.Context, folder string, result *SweepRes
 	return nil
 }
 
-// namedParts returns the id of the parts that the record at a path names, "" if none. A record that cannot be read might name any.
-func (s *Store) namedParts(ctx context.Context, path string) (string, error) {
+// age is how long ago a version was written. It is Vault's clock that dated it, and by that alone what was written just now would be old where the clock here
+// is ahead. The clock here bounds it as well: where several nodes of Vault answer, each has its own.
+func (s *Store) age(of status) time.Duration {
+	now, known := s.conn.Clock()
+	if !known || of.created.IsZero() {
+		return 0
+	}
+	return min(now.Sub(of.created), s.now().Sub(of.created))
+}
+
+// namedParts returns the id of the parts that the record at a path names, "" if none. With keep it might name any, since what was deleted by hand can be
+// undeleted. A record that cannot be read is an error.
+func (s *Store) namedParts(ctx context.Context, path string) (id string, keep bool, err error) {
 	c, err := s.read(ctx, path)
-	if errors.Is(err, errAbsent) || errors.Is(err, errGutted) {
-		return "", nil
+	if errors.Is(err, errAbsent) {
+		at, err := s.statHistory(ctx, path)
+		// A version that is there was written between the two requests.
+		return "", at.version > 0 && (!at.deleted || at.kept), err
+	}
+	if errors.Is(err, errGutted) {
+		return "", false, nil
 	}
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
 	r, err := parseRecord(c.Data)
 	if err != nil {
-		return "", fmt.Errorf("%w: whose parts are to be swept", err)
+		return "", false, fmt.Errorf("%w: whose parts are to be swept", err)
 	}
-	return r.ID, nil
+	return r.ID, false, nil
 }
 
 var _ store.Store = (*Store)(nil)

@@ -135,7 +135,7 @@ type Store struct {
 	parts    knownParts
 	watch    watchers
 
-	settled time.Duration // the constant, but in tests
+	settled, orphaned time.Duration // the constants settled and sweepParts, but in tests
 
 	mu      sync.Mutex
 	closed  bool
@@ -151,7 +151,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{conn: c.Conn, config: c, now: c.Now, cache: newCache(c.Staleness, c.Now), settled: settled}
+	s := &Store{conn: c.Conn, config: c, now: c.Now, cache: newCache(c.Staleness, c.Now), settled: settled, orphaned: sweepParts}
 	s.presence.turn = make(chan struct{}, 1)
 	s.closing, s.end = context.WithCancel(context.Background())
 	s.mount = vaultconn.Path(strings.Split(c.Mount, "/")...)
