@@ -151,13 +151,14 @@ func hidden(key string) error { return fmt.Errorf("%w: %s", store.ErrNotFound, k
 // GetEach implements store.BulkReader, at less cost where the inner store does.
 func (s *Store) GetEach(ctx context.Context, keys []string, f func(store.Record, error) error) error {
 	return store.GetEach(ctx, s.inner, keys, func(sealed store.Record, err error) error {
-		record := store.Record{Key: sealed.Key}
+		record := store.Record{Key: keys[0]}
+		keys = keys[1:]
 		switch {
-		case sealed.Key == HeaderKey:
-			err = hidden(sealed.Key)
+		case record.Key == HeaderKey:
+			err = hidden(record.Key)
 		case err == nil:
 			var opened store.Record
-			if opened, _, err = s.open(ctx, sealed); err == nil {
+			if opened, _, err = s.open(ctx, record.Key, sealed); err == nil {
 				record = opened
 			}
 		}
@@ -174,11 +175,12 @@ func (s *Store) read(ctx context.Context, key string) (store.Record, dataKeyID, 
 	if err != nil {
 		return store.Record{}, 0, err
 	}
-	return s.open(ctx, record)
+	return s.open(ctx, key, record)
 }
 
-// open decrypts, in place, a record that the inner store returned.
-func (s *Store) open(ctx context.Context, record store.Record) (store.Record, dataKeyID, error) {
+// open decrypts, in place, what the inner store returned for a key: as the record of that key, whatever the store says that it is.
+func (s *Store) open(ctx context.Context, key string, record store.Record) (store.Record, dataKeyID, error) {
+	record.Key = key
 	ring := s.ring.Load()
 	if ring == nil {
 		return store.Record{}, 0, store.ErrClosed
