@@ -528,3 +528,23 @@ func TestApprovalIsRenewed(t *testing.T) {
 	o.approve(p, "bob")
 	o.must(o.activate(p))
 }
+
+// TestApproversOfTwoRules has a change that two rules cover, each with approvers of its own: whoever counts for one of them may approve, whichever rule is first.
+func TestApproversOfTwoRules(t *testing.T) {
+	o := openOffice(t, `apiVersion: vouchsafe/v1
+kind: ApprovalRules
+spec:
+  rules:
+    - {name: law, secrets: ["root/**"], approvals: 1, approvers: [lara, liam]}
+    - {name: operations, secrets: ["root/**"], approvals: 1, approvers: [oscar, olga]}
+  changes: {approvals: 2, breakGlass: 3}
+`)
+	p := o.propose("two")
+	if e := wantCode(t, o.approveAs(o.person("alice"), p), broker.CodeForbidden); !strings.Contains(e.Message, "not among the approvers") {
+		t.Errorf("of nobody's: %v", e)
+	}
+	o.approve(p, "oscar")
+	o.refused(p, broker.CodeApproval, "0 of 1 by rule law")
+	o.approve(p, "lara")
+	o.must(o.activate(p))
+}

@@ -74,19 +74,21 @@ func (b *Broker) mayCount(ctx context.Context, namespace string, d *desk, p *Pro
 	if err := demand.Open(c); err != nil {
 		return &Error{Code: CodeConflict, Message: fmt.Sprintf("proposal %s is not open: %v", p.ID, err)}
 	}
-	why := not[at]
 	v := demand.Judge(c)
 	if glass {
 		v = demand.Glass(c)
 	}
-	for _, t := range v.Tallies {
-		reason, refused := t.Not[at]
-		if !refused && why == "" {
-			return nil
+	why := not[at]
+	switch {
+	case why != "":
+	case len(v.Tallies) > 0:
+		why = notFor(v, at)
+	default: // no rule asks, and who somebody is must be clear all the same
+		if err := approval.CheckSubject(p.Approvals[at].Subject); err != nil {
+			why = err.Error()
 		}
-		why = reason
 	}
-	if why == "" && approval.CheckSubject(p.Approvals[at].Subject) == nil && len(v.Tallies) == 0 {
+	if why == "" {
 		return nil
 	}
 	return &Error{Code: CodeForbidden, Message: "your approval would not count: " + why}
