@@ -110,8 +110,8 @@ func (s *Store) age(of status) time.Duration {
 	return min(now.Sub(of.created), s.now().Sub(of.created))
 }
 
-// namedParts returns the id of the parts that the record at a path names, "" if none. With keep it might name any, since what was deleted by hand can be
-// undeleted. A record that cannot be read is an error.
+// namedParts returns the id of the parts that the record at a path names, "" if none. With keep it might name any: it is damaged, or was deleted by hand and
+// can be undeleted.
 func (s *Store) namedParts(ctx context.Context, path string) (id string, keep bool, err error) {
 	c, err := s.read(ctx, path)
 	if errors.Is(err, errAbsent) {
@@ -126,10 +126,7 @@ func (s *Store) namedParts(ctx context.Context, path string) (id string, keep bo
 		return "", false, err
 	}
 	r, err := parseRecord(c.Data)
-	if err != nil {
-		return "", false, fmt.Errorf("%w: whose parts are to be swept", err)
-	}
-	return r.ID, false, nil
+	return r.ID, err != nil, nil // whoever reads a damaged one is told: it is no reason to leave everything else lying
 }
 
 var _ store.Store = (*Store)(nil)

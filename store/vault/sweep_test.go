@@ -32,6 +32,22 @@ func TestSweepLeavesWhatCanBeUndeleted(t *testing.T) {
 	}
 }
 
+// TestSweepPassesOverDamage holds that the parts of a record which somebody damaged stay, and that those of others are swept all the same.
+func TestSweepPassesOverDamage(t *testing.T) {
+	s, _, server := watched(t, Config{})
+	hand, large := byHand(t, server, s), bytes.Repeat([]byte("l"), 2*PartSize)
+	apply(t, s, store.Write{Key: "default/a", Value: large}, store.Write{Key: "default/b", Value: large})
+	good := hand.do(http.MethodGet, "data", "default/a", nil).Data["data"]
+	hand.write("default/a", map[string]any{"password": "x"})
+	hand.do(http.MethodDelete, "metadata", "default/b", nil)
+	s.orphaned = sweepAll
+	if r, err := s.Sweep(t.Context()); err != nil || r != (SweepResult{Parts: 2}) {
+		t.Errorf("%+v, %v", r, err)
+	}
+	hand.write("default/a", good)
+	expect(t, s, "default/a", 3, string(large))
+}
+
 // TestSweepBesideAWriter sweeps when a writer has written the parts and not yet the record that names them: by a clock that is ahead of Vault's, to
 // which they are old, and by Vault's, of a writer who was held up for so long that they are. What was written can be read either way.
 func TestSweepBesideAWriter(t *testing.T) {
