@@ -39,6 +39,27 @@ func TestReplayedApproval(t *testing.T) {
 	o.refused(again, broker.CodeApproval, "0 of 2")
 }
 
+// TestApprovalOfOneRule has approvals that count for one of the rules that cover a change and not for another, whichever comes first.
+func TestApprovalOfOneRule(t *testing.T) {
+	const named, anyone = "    - {name: named, policies: [root-key], approvals: 1, approvers: [alice]}\n", "    - {name: anyone, secrets: [\"**\"], approvals: 2}\n"
+	for name, rules := range map[string]string{"the narrow one first": named + anyone, "the wide one first": anyone + named} {
+		t.Run(name, func(t *testing.T) {
+			o := openOffice(t, "apiVersion: vouchsafe/v1\nkind: ApprovalRules\nspec:\n  rules:\n"+rules+"  changes: {approvals: 2}\n")
+			p := o.propose("two")
+			o.must(o.approveAs(o.person("bob"), p))
+			o.refused(p, broker.CodeApproval, "0 of 1 by rule named")
+			o.must(o.approveAs(o.person("alice"), p))
+			o.must(o.activate(p))
+		})
+	}
+	t.Run("of none", func(t *testing.T) {
+		o := openOffice(t, "apiVersion: vouchsafe/v1\nkind: ApprovalRules\nspec:\n  rules:\n"+named+"  changes: {approvals: 2}\n")
+		if e := wantCode(t, o.approveAs(o.person("bob"), o.propose("two")), broker.CodeForbidden); !strings.Contains(e.Message, "not among the approvers") {
+			t.Error(e)
+		}
+	})
+}
+
 func TestApprovalOfAnotherDigest(t *testing.T) {
 	o := openOffice(t, twoForRoot)
 	p, other := o.propose("two"), o.propose("three")

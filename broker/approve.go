@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"crypto/subtle"
 	"errors"
@@ -78,15 +79,9 @@ func (b *Broker) mayCount(ctx context.Context, namespace string, d *desk, p *Pro
 	if glass {
 		v = demand.Glass(c)
 	}
-	why := not[at]
-	switch {
-	case why != "":
-	case len(v.Tallies) > 0:
-		why = notFor(v, at)
-	default: // no rule asks, and who somebody is must be clear all the same
-		if err := approval.CheckSubject(p.Approvals[at].Subject); err != nil {
-			why = err.Error()
-		}
+	why := cmp.Or(not[at], notFor(v, at))
+	if err := approval.CheckSubject(p.Approvals[at].Subject); why == "" && err != nil { // no rule has looked at it where none covers the proposal
+		why = err.Error()
 	}
 	if why == "" {
 		return nil
