@@ -113,7 +113,7 @@ type Broker struct {
 
 	verifying  chan struct{} // one place for each verification at once
 	waiting    chan struct{} // one place for each request that verifies or waits to
-	replaying  chan struct{} // one place: a replay is work for seconds
+	replays    *replayPlaces
 	refusals   *rate.Limiter // of records of refused evidence
 	denials    *rate.Limiter // of records of requests for which nothing was released
 	rules      *ruleBook
@@ -149,7 +149,7 @@ func New(ctx context.Context, c Config) (*Broker, error) {
 		observer: c.Observer, logger: c.Logger, rand: c.Rand, now: c.Now,
 		verifying:  make(chan struct{}, c.Limits.Verifying),
 		waiting:    make(chan struct{}, c.Limits.Verifying+c.Limits.Waiting),
-		replaying:  make(chan struct{}, 1),
+		replays:    newReplayPlaces(c.Store),
 		refusals:   rate.NewLimiter(rate.Limit(c.Limits.RefusalsPerSecond), c.Limits.RefusalsPerSecond),
 		uses:       newUseBook(),
 		provenance: c.Provenance,

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -27,8 +26,6 @@ const (
 	MaxFlips = 1000
 	// replayChunk is how many decisions one worker takes at once.
 	replayChunk = 64
-	// remoteReaders is how many decisions are read at once from a store that each read of which waits for a network.
-	remoteReaders = 16
 	// progressEvery is how often a replay says how far it is, which it also does at its end.
 	progressEvery = 500 * time.Millisecond
 )
@@ -108,7 +105,7 @@ type flipGroup struct {
 
 // Replay judges recorded requests again, with a draft in the place of the active version of its name. The other policies and all reference values are
 // those that count now; now and evidence_age are those of the request. Authors, approvers and auditors may; those with a scope may try a draft that lies in it, and
-// what they are told, and counted, is of requests for secrets in it. One replay runs at a time; more are refused
+// what they are told, and counted, is of requests for secrets in it. One replay runs in a namespace at a time, and few in all; more are refused
 // with [CodeOverloaded]. progress may be nil. A Rego policy of resources is taken to allow, and not judged again: where it refused, today's policies answer otherwise too,
 // so that a flip is not laid at the draft's door. Records are believed as they are: Explain holds one against the audit log.
 func (b *Broker) Replay(ctx context.Context, who access.Caller, namespace string, r Replay, progress func(ReplayProgress)) (*ReplayReport, error) {
@@ -135,12 +132,11 @@ func (b *Broker) Replay(ctx context.Context, who access.Caller, namespace string
 	if !r.Since.Before(r.Until) {
 		return nil, invalid("the decisions until %s are none since %s", r.Until.Format(time.RFC3339), r.Since.Format(time.RFC3339))
 	}
-	select {
-	case b.replaying <- struct{}{}:
-		defer func() { <-b.replaying }()
-	default:
-		return nil, &Error{Code: CodeOverloaded, Message: "another replay is running", RetryAfter: retryUnavailable}
+	end, err := b.replays.enter(namespace)
+	if err != nil {
+		return nil, err
 	}
+	defer end()
 	rules, err := b.rules.of(ctx, namespace)
 	if err != nil {
 		return nil, asError(err)
@@ -151,7 +147,7 @@ func (b *Broker) Replay(ctx context.Context, who access.Caller, namespace string
 	}
 	active, _ := rules.policies.Find(draft.Name())
 	run := &replay{
-		store: b.store, root: decisionKey(namespace, ""), Replay: r, scope: who.Scope, draft: draft, active: active.Policy,
+		store: b.store, places: b.replays, root: decisionKey(namespace, ""), Replay: r, scope: who.Scope, draft: draft, active: active.Policy,
 		today: rules.policies, with: with, references: asOf{rules.references, b.now()},
 	}
 	if active := rules.rego.resource; active != nil {
@@ -182,6 +178,7 @@ func (a asOf) Lookup(name string, _ time.Time) (policy.Values, bool) {
 type replay struct {
 	Replay
 	store         store.Store
+	places        *replayPlaces
 	root          string
 	scope         access.Scope   // only requests for secrets in it count
 	draft, active *policy.Policy // active may be nil
@@ -196,11 +193,7 @@ type replay struct {
 func (r *replay) run(ctx context.Context, progress func(ReplayProgress)) (*ReplayReport, error) {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	// Requests come first: half of the processors are theirs. A store that others share is waited for, and not computed.
-	workers := max(1, runtime.GOMAXPROCS(0)/2)
-	if !r.store.Atomic() {
-		workers = max(workers, remoteReaders)
-	}
+	workers := cap(r.places.workers)
 	keys := make(chan []string, workers)
 	all, records := make([]replayer, workers), readback.New[replayed]()
 	var running sync.WaitGroup
@@ -208,7 +201,7 @@ func (r *replay) run(ctx context.Context, progress func(ReplayProgress)) (*Repla
 		all[i] = replayer{replay: r, records: records, with: r.with.Decider(), today: r.today.Decider(), tally: newTally()}
 		running.Go(func() {
 			for chunk := range keys {
-				if err := store.GetEach(ctx, r.store, chunk, all[i].judge); err != nil {
+				if err := r.places.work(ctx, func() error { return store.GetEach(ctx, r.store, chunk, all[i].judge) }); err != nil {
 					stop(err)
 					return
 				}
