@@ -132,13 +132,12 @@ func (k RegoKind) query() rego.Query {
 	return rego.TrustClaims
 }
 
-// mayActivateRego says whether who may have a Rego policy judge, or none: the one place that decides it. id names the policy, and digest the source that is to judge, ""
-// for none. Whoever may also changes the reference values that Rego asks for: they have no id here.
+// mayActivateRego says whether who may change which Rego judges, and by which reference values: the one place that decides it.
 //
 // A Rego policy judges every secret, and cannot be proposed. So it is as it is while rules of approval are in force that ask for approvals of anything.
 //
 // It returns the write of the desk as it was read, which goes before the change: one that other rules come before is not made.
-func (b *Broker) mayActivateRego(ctx context.Context, who access.Caller, namespace string, _ RegoKind, _, _ string) (store.Write, error) {
+func (b *Broker) mayActivateRego(ctx context.Context, who access.Caller, namespace string) (store.Write, error) {
 	if err := authorizeIn(who, namespace, access.Approver); err != nil {
 		return store.Write{}, err
 	}
@@ -168,7 +167,7 @@ func (b *Broker) PutRego(ctx context.Context, who access.Caller, namespace strin
 	if err := checkRego(kind, id); err != nil {
 		return RegoInfo{}, err
 	}
-	if !draft { // before the work of compiling; the digest is held against what may be below
+	if !draft { // before the work of compiling; the rules of approval are asked below, with what is written
 		if err := authorizeIn(who, namespace, access.Approver); err != nil {
 			return RegoInfo{}, err
 		}
@@ -183,7 +182,7 @@ func (b *Broker) PutRego(ctx context.Context, who access.Caller, namespace strin
 	}
 	var gate []store.Write
 	if !draft {
-		desk, err := b.mayActivateRego(ctx, who, namespace, kind, id, p.Digest())
+		desk, err := b.mayActivateRego(ctx, who, namespace)
 		if err != nil {
 			return RegoInfo{}, err
 		}
@@ -249,7 +248,7 @@ func (b *Broker) ActivateRego(ctx context.Context, who access.Caller, namespace 
 		}
 		event = Event{Type: EventRegoActivate, Object: string(kind) + "/" + id, Version: version, Digest: v.Digest, Activated: true}
 	}
-	desk, err := b.mayActivateRego(ctx, who, namespace, kind, id, event.Digest)
+	desk, err := b.mayActivateRego(ctx, who, namespace)
 	if err != nil {
 		return RegoInfo{}, err
 	}
@@ -392,7 +391,7 @@ func (b *Broker) PutRegoReferences(ctx context.Context, who access.Caller, names
 	if !changed {
 		return nil
 	}
-	desk, err := b.mayActivateRego(ctx, who, namespace, RegoAttestation, "", "")
+	desk, err := b.mayActivateRego(ctx, who, namespace)
 	if err != nil {
 		return err
 	}

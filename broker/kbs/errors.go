@@ -96,6 +96,8 @@ func (k *KBS) table(e *broker.Error) *failure {
 		return fail(http.StatusUnauthorized, "AdminAuthAccess", "%s", e.Message)
 	case broker.CodeForbidden:
 		return fail(http.StatusForbidden, "AdminAuthAccess", "%s", e.Message)
+	case broker.CodeApproval: // which asking again does not bring
+		return fail(http.StatusForbidden, "ApprovalRequired", "%s", e.Message)
 	case broker.CodeQuota:
 		return fail(http.StatusForbidden, "QuotaExceeded", "%s", e.Message)
 	case broker.CodeConflict:
