@@ -151,7 +151,7 @@ func (b *Broker) mayActivateRego(ctx context.Context, who access.Caller, namespa
 	rules, _ := d.rules.List()
 	for _, rule := range rules {
 		if rule.Approvals > 0 || rule.Immutable {
-			return store.Write{}, needsApproval("approval rules are in force, by which rule %s asks for more than one approver; Rego judges every secret and cannot be proposed: "+
+			return store.Write{}, needsApproval("approval rules are in force, and by rule %s nobody changes alone what it covers; Rego judges every secret and cannot be proposed: "+
 				"lift the rule, by its own approvals, to change Rego", rule.Name)
 		}
 	}

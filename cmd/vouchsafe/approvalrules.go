@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -37,18 +38,38 @@ otherwise by a proposal that meets every rule in force.`,
 			return no{err}
 		}
 		info, err := a.PutApprovalRules(c.Context(), wire.PolicyPut{Source: string(source), Filename: args[0], Reason: why})
-		if err != nil || p.json() {
+		if err != nil {
+			return err
+		}
+		if err := p.warnOfTokens(rules); err != nil || p.json() {
 			return p.orJSON(info, err)
 		}
 		fmt.Fprintf(p.out, "approval rules: version %d is kept as a draft; version %s is in force\n", newestVersion(info).Version, orNone(info.Active))
-		list, changes := rules.List()
-		for _, r := range append(list, changes) {
-			if len(r.Via) == 0 && r.Approvals > 1 {
-				return p.warn(fmt.Sprintf("%s counts approvals by tokens: whoever is operator and approver can make tokens for as many persons as they like; see via in docs/release-desk.md", r.Name))
-			}
-		}
 		return nil
 	})
+}
+
+// warnOfTokens warns of rules that count approvals by tokens where persons matter: whoever makes tokens says whose they are.
+func (p *program) warnOfTokens(rules *approval.Rules) error {
+	var several, named []string
+	list, changes := rules.List()
+	for _, r := range append(list, changes) {
+		switch {
+		case len(r.Via) > 0:
+		case len(r.Approvers) > 0:
+			named = append(named, r.Name)
+		case r.Approvals > 1:
+			several = append(several, r.Name)
+		}
+	}
+	var err error
+	if len(named) > 0 {
+		err = p.warn(strings.Join(named, ", ") + ": approvers are named, and approvals by tokens count: whoever makes tokens can make one of any approver's name; say via, see docs/release-desk.md")
+	}
+	if len(several) > 0 && err == nil {
+		err = p.warn(strings.Join(several, ", ") + ": counts approvals by tokens: whoever is operator and approver can make tokens for as many persons as they like; say via, see docs/release-desk.md")
+	}
+	return err
 }
 
 func (p *program) rulesShow() *cobra.Command {
@@ -85,7 +106,10 @@ func (p *program) rulesPropose() *cobra.Command {
 	reasonFlag(c, &why, true)
 	return p.administer(c, func(c *cobra.Command, a *admin.Client, args []string) error {
 		in := wire.Proposed{Type: broker.ChangeRulesRetire, Reason: why}
-		if !retire {
+		switch {
+		case retire && len(args) > 0:
+			return errors.New("--retire takes no version: it proposes that there be no rules")
+		case !retire:
 			version, err := p.rulesVersion(c, a, args)
 			if err != nil {
 				return err
@@ -173,16 +197,22 @@ func (p *program) rulesDiff() *cobra.Command {
 				return err
 			}
 		}
-		var texts [2]string
-		for i, version := range versions {
-			if version == 0 {
-				continue
-			}
-			if got, err = a.ApprovalRules(c.Context(), wire.RulesQuery{Version: version}); err != nil {
-				return err
-			}
-			texts[i] = got.Source
-		}
-		return p.printDiff("approval rules version "+orNone(versions[0]), "approval rules version "+orNone(versions[1]), texts[0], texts[1])
+		return p.diffRules(c, a, versions)
 	})
+}
+
+// diffRules prints what differs between two versions of the rules; 0 is none.
+func (p *program) diffRules(c *cobra.Command, a *admin.Client, versions [2]uint64) error {
+	var texts [2]string
+	for i, version := range versions {
+		if version == 0 {
+			continue
+		}
+		got, err := a.ApprovalRules(c.Context(), wire.RulesQuery{Version: version})
+		if err != nil {
+			return err
+		}
+		texts[i] = got.Source
+	}
+	return p.printDiff("approval rules version "+orNone(versions[0]), "approval rules version "+orNone(versions[1]), texts[0], texts[1])
 }

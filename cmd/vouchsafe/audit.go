@@ -98,7 +98,7 @@ func (p *program) printEntry(index uint64, entry []byte) error {
 		}
 	}
 	if e.Actor != nil {
-		what += " by " + e.Actor.Name
+		what = strings.TrimLeft(what+" by "+e.Actor.Name, " ") // some events are about no object
 	}
 	_, err := fmt.Fprintf(p.out, "%d  %s  %-15s  %s\n", index, when(e.Time), e.Type, what)
 	return err

@@ -227,11 +227,17 @@ func (p *program) showProposal(c *cobra.Command, a *admin.Client, id string) err
 		}
 	}
 	line("digest", "%s", x.Digest)
-	if x.Change.Type == broker.ChangePolicyActivate {
+	var diff error
+	switch x.Change.Type {
+	case broker.ChangePolicyActivate:
 		fmt.Fprintln(p.out)
-		if err := p.diffVersions(c, a, x.Change.Name, x.Base.Active, x.Change.Version); err != nil {
-			return err
-		}
+		diff = p.diffVersions(c, a, x.Change.Name, x.Base.Active, x.Change.Version)
+	case broker.ChangeRulesActivate, broker.ChangeRulesRetire:
+		fmt.Fprintln(p.out)
+		diff = p.diffRules(c, a, [2]uint64{x.Base.Active, x.Change.Version})
+	}
+	if diff != nil {
+		return diff
 	}
 	if undecided(x) {
 		fmt.Fprintf(p.out, "\napprove:   vouchsafe policy approve %s %s\n", x.ID, x.Digest)

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -91,9 +90,9 @@ func (p *program) regoShow() *cobra.Command {
 func (p *program) regoActivate() *cobra.Command {
 	c := &cobra.Command{Use: "activate ID VERSION", Short: "Have a version of a Rego policy judge", Args: cobra.ExactArgs(2)}
 	return p.administer(c, func(c *cobra.Command, a *admin.Client, args []string) error {
-		version, err := strconv.ParseUint(args[1], 10, 64)
-		if err != nil || version == 0 {
-			return fmt.Errorf("%q is not a version", args[1])
+		version, err := parseVersion(args[1])
+		if err != nil {
+			return err
 		}
 		info, err := a.ActivateRego(c.Context(), wire.RegoActivate{RegoName: regoName(args[0]), Version: version})
 		if err != nil || p.json() {
