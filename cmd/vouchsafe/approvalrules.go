@@ -67,7 +67,7 @@ func (p *program) warnOfTokens(rules *approval.Rules) error {
 		err = p.warn(strings.Join(named, ", ") + ": approvers are named, and approvals by tokens count: whoever makes tokens can make one of any approver's name; say via, see docs/release-desk.md")
 	}
 	if len(several) > 0 && err == nil {
-		err = p.warn(strings.Join(several, ", ") + ": counts approvals by tokens: whoever is operator and approver can make tokens for as many persons as they like; say via, see docs/release-desk.md")
+		err = p.warn(strings.Join(several, ", ") + ": several must approve, and approvals by tokens count: whoever is operator and approver can make tokens for as many persons as they like; say via, see docs/release-desk.md")
 	}
 	return err
 }
@@ -145,7 +145,7 @@ which is found by itself. With --break-glass as many persons as changes.breakGla
 	c.Flags().BoolVar(&glass, "break-glass", false, "do without the approvals; needs --reason")
 	reasonFlag(c, &why, false)
 	return p.administer(c, func(c *cobra.Command, a *admin.Client, args []string) error {
-		if len(args) == 1 && len(args[0]) == 32 {
+		if len(args) == 1 && isProposal(args[0]) {
 			return p.carryOut(c, a, args[0], glass, why)
 		}
 		version, err := p.rulesVersion(c, a, args)

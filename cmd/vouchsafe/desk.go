@@ -331,6 +331,11 @@ func (p *program) carryOut(c *cobra.Command, a *admin.Client, id string, glass b
 	return nil
 }
 
+// isProposal reports whether an argument has the form of a proposal's id: 32 hexadecimal digits.
+func isProposal(arg string) bool {
+	return len(arg) == 32 && strings.Trim(arg, "0123456789abcdef") == ""
+}
+
 // proposalOf finds the open proposal of a change, "" if there is none.
 func proposalOf(c *cobra.Command, a *admin.Client, change broker.Change) (string, error) {
 	list, err := a.Proposals(c.Context(), wire.ProposalsQuery{})
@@ -343,6 +348,17 @@ func proposalOf(c *cobra.Command, a *admin.Client, change broker.Change) (string
 		}
 	}
 	return "", nil
+}
+
+// toPropose adds to the broker's word, that values of a set may not be changed alone, the command that proposes the change. Other errors stay as they are.
+func toPropose(err error, set, flags string) error {
+	var e *admin.Error
+	if !errors.As(err, &e) || e.Code != broker.CodeApproval {
+		return err
+	}
+	more := *e
+	more.Message += fmt.Sprintf("\nto propose: vouchsafe policy propose --reference %s%s VALUE… --reason TEXT", set, flags)
+	return &more
 }
 
 // needsApproval reports whether the broker said that a change needs approvals.

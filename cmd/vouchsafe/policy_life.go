@@ -102,6 +102,9 @@ counting as one. That is an event of its own in the audit log, an error in the l
 	reasonFlag(c, &why, false)
 	return p.administer(c, func(c *cobra.Command, a *admin.Client, args []string) error {
 		if len(args) == 1 {
+			if !isProposal(args[0]) {
+				return fmt.Errorf("%q is not the id of a proposal; to activate a policy say which version, too: vouchsafe policy activate %s VERSION", args[0], args[0])
+			}
 			return p.carryOut(c, a, args[0], glass, why)
 		}
 		version, err := parseVersion(args[1])
@@ -209,7 +212,7 @@ func (p *program) diffVersions(c *cobra.Command, a *admin.Client, name string, b
 
 // printDiff prints the lines of two texts, those of only one marked.
 func (p *program) printDiff(from, to, before, after string) error {
-	lines := diffLines(strings.Split(strings.TrimSuffix(before, "\n"), "\n"), strings.Split(strings.TrimSuffix(after, "\n"), "\n"))
+	lines := marked(before, after)
 	if p.json() {
 		return p.printJSON(struct {
 			From  string   `json:"from"`
@@ -222,41 +225,4 @@ func (p *program) printDiff(from, to, before, after string) error {
 		fmt.Fprintln(p.out, plain(line))
 	}
 	return nil
-}
-
-// diffLines returns all lines of both texts in their order, each behind " " where both have it, "-" or "+". A policy has some thousand lines at most.
-func diffLines(before, after []string) []string {
-	if len(before) == 1 && before[0] == "" {
-		before = nil
-	}
-	// common[i][j] is the length of the longest common part of before[i:] and after[j:].
-	common := make([][]int16, len(before)+1)
-	for i := range common {
-		common[i] = make([]int16, len(after)+1)
-	}
-	for i := len(before) - 1; i >= 0; i-- {
-		for j := len(after) - 1; j >= 0; j-- {
-			if before[i] == after[j] {
-				common[i][j] = common[i+1][j+1] + 1
-			} else {
-				common[i][j] = max(common[i+1][j], common[i][j+1])
-			}
-		}
-	}
-	var lines []string
-	i, j := 0, 0
-	for i < len(before) || j < len(after) {
-		switch {
-		case i < len(before) && j < len(after) && before[i] == after[j]:
-			lines = append(lines, " "+before[i])
-			i, j = i+1, j+1
-		case j == len(after) || i < len(before) && common[i+1][j] >= common[i][j+1]:
-			lines = append(lines, "-"+before[i])
-			i++
-		default:
-			lines = append(lines, "+"+after[j])
-			j++
-		}
-	}
-	return lines
 }

@@ -53,7 +53,7 @@ from --not-before, until --expires; with --staged when they are activated.`,
 		}
 		set, err := a.PutReferences(c.Context(), in)
 		if err != nil || p.json() {
-			return p.orJSON(set, err)
+			return p.orJSON(set, toPropose(err, args[0], ""))
 		}
 		fmt.Fprintf(p.out, "%s: %d put, %d values in all\n", set.Name, len(in.Values), len(set.Values))
 		return nil
@@ -109,7 +109,7 @@ func (p *program) referenceRetire() *cobra.Command {
 	return p.administer(c, func(c *cobra.Command, a *admin.Client, args []string) error {
 		set, err := a.RetireReferences(c.Context(), wire.ReferencesRetire{ReferenceName: wire.ReferenceName{Name: args[0]}, Values: args[1:]})
 		if err != nil {
-			return err
+			return toPropose(err, args[0], " --retire")
 		}
 		r := retired{Set: set}
 		if r.Released, r.Cut, err = released(c.Context(), a, args[0], args[1:]); err != nil {

@@ -24,7 +24,7 @@ func (p *program) referenceActivate() *cobra.Command {
 	return p.administer(c, func(c *cobra.Command, a *admin.Client, args []string) error {
 		set, err := a.ActivateReferences(c.Context(), wire.ReferencesActivate{ReferenceName: wire.ReferenceName{Name: args[0]}, Values: args[1:]})
 		if err != nil || p.json() {
-			return p.orJSON(set, err)
+			return p.orJSON(set, toPropose(err, args[0], ""))
 		}
 		fmt.Fprintf(p.out, "%s: %d activated, %d values count\n", set.Name, len(args)-1, countActive(set))
 		return nil

@@ -18,6 +18,11 @@ func unified(from, to, before, after string) []string {
 	if before == after {
 		return nil
 	}
+	return append([]string{"--- " + from, "+++ " + to}, hunks(marked(before, after))...)
+}
+
+// marked returns all lines of both texts in their order, each behind " " where both have it, "-" or "+".
+func marked(before, after string) []string {
 	a, b := textLines(before), textLines(after)
 	head := 0
 	for head < min(len(a), len(b)) && a[head] == b[head] {
@@ -27,7 +32,7 @@ func unified(from, to, before, after string) []string {
 	for tail < min(len(a), len(b))-head && a[len(a)-1-tail] == b[len(b)-1-tail] {
 		tail++
 	}
-	var all []string
+	all := []string{}
 	for _, line := range a[:head] {
 		all = append(all, " "+line)
 	}
@@ -35,7 +40,7 @@ func unified(from, to, before, after string) []string {
 	for _, line := range a[len(a)-tail:] {
 		all = append(all, " "+line)
 	}
-	return append([]string{"--- " + from, "+++ " + to}, hunks(all)...)
+	return all
 }
 
 // textLines returns the lines of a text. The last one of a text that does not end in a line feed says so, as it differs from one that does.
@@ -59,6 +64,40 @@ func middle(a, b []string) (lines []string) {
 	}
 	for _, line := range b {
 		lines = append(lines, "+"+line)
+	}
+	return lines
+}
+
+// diffLines is marked, with the shortest difference, for at most diffCells of lines times lines: of which the smaller fits into 16 bits.
+func diffLines(before, after []string) []string {
+	// common[i][j] is the length of the longest common part of before[i:] and after[j:].
+	common := make([][]int16, len(before)+1)
+	for i := range common {
+		common[i] = make([]int16, len(after)+1)
+	}
+	for i := len(before) - 1; i >= 0; i-- {
+		for j := len(after) - 1; j >= 0; j-- {
+			if before[i] == after[j] {
+				common[i][j] = common[i+1][j+1] + 1
+			} else {
+				common[i][j] = max(common[i+1][j], common[i][j+1])
+			}
+		}
+	}
+	var lines []string
+	i, j := 0, 0
+	for i < len(before) || j < len(after) {
+		switch {
+		case i < len(before) && j < len(after) && before[i] == after[j]:
+			lines = append(lines, " "+before[i])
+			i, j = i+1, j+1
+		case j == len(after) || i < len(before) && common[i+1][j] >= common[i][j+1]:
+			lines = append(lines, "-"+before[i])
+			i++
+		default:
+			lines = append(lines, "+"+after[j])
+			j++
+		}
 	}
 	return lines
 }

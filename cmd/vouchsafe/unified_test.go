@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/vouchsafe/vouchsafe/policy"
 )
 
 // TestUnified holds the difference against patch, where there is one, and always against what it must contain.
@@ -61,5 +63,22 @@ func TestUnified(t *testing.T) {
 	}
 	if lines := unified("a", "b", "x", "x\n"); len(lines) != 5 {
 		t.Errorf("a missing line feed: %q", lines)
+	}
+}
+
+// TestMarked shows whole texts, and of an author's draft of the largest size with the most lines what differs, without the memory for all lines by all lines.
+func TestMarked(t *testing.T) {
+	if got := marked("a\nb\n", ""); strings.Join(got, "|") != "-a|-b" {
+		t.Errorf("retired: %q", got)
+	}
+	if got := marked("a\nb\n", "a\nc\n"); strings.Join(got, "|") != " a|-b|+c" {
+		t.Errorf("changed: %q", got)
+	}
+	if got := marked("", ""); got == nil || len(got) != 0 {
+		t.Errorf("nothing: %#v", got)
+	}
+	most := policy.MaxSource / 2
+	if got := marked(strings.Repeat("a\n", most), strings.Repeat("b\n", most)); len(got) != 2*most {
+		t.Errorf("%d lines of %d", len(got), 2*most)
 	}
 }

@@ -36,7 +36,7 @@ const (
 
 // Issuer is whose tokens count.
 type Issuer struct {
-	Name       string   // what its subjects begin with: 1 to 63 lower-case letters, digits and hyphens
+	Name       string   // what its subjects begin with: 1 to 50 lower-case letters, digits and hyphens
 	Issuer     string   // "iss"
 	Audiences  []string // one of which "aud" must hold: one that stands for this broker and nothing else
 	Algorithms []string // default ES256, RS256 and EdDSA
