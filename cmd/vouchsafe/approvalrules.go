@@ -41,16 +41,20 @@ otherwise by a proposal that meets every rule in force.`,
 		if err != nil {
 			return err
 		}
-		if err := p.warnOfTokens(rules); err != nil || p.json() {
-			return p.orJSON(info, err)
+		if p.json() {
+			return p.printJSON(info)
 		}
 		fmt.Fprintf(p.out, "approval rules: version %d is kept as a draft; version %s is in force\n", newestVersion(info).Version, orNone(info.Active))
-		return nil
+		return p.warnOfTokens(rules)
 	})
 }
 
-// warnOfTokens warns of rules that count approvals by tokens where persons matter: whoever makes tokens says whose they are.
+// warnOfTokens warns of rules that count approvals by tokens where persons matter: whoever makes tokens says whose they are. Programs are not warned: to them
+// what is on standard error is the error.
 func (p *program) warnOfTokens(rules *approval.Rules) error {
+	if p.json() {
+		return nil
+	}
 	var several, named []string
 	list, changes := rules.List()
 	for _, r := range append(list, changes) {

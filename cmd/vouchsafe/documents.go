@@ -103,7 +103,10 @@ func (p *program) goodDocuments(paths []string) ([]wire.ApplyDocument, error) {
 	for _, file := range found.rules {
 		source, err := readInput(nil, file, policy.MaxSource)
 		if err == nil {
-			_, err = approval.Parse(file, source)
+			var rules *approval.Rules
+			if rules, err = approval.Parse(file, source); err == nil {
+				err = p.warnOfTokens(rules)
+			}
 		}
 		add(file, source, err)
 	}

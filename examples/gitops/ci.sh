@@ -18,7 +18,7 @@ check() {
 branch() {
 	check
 	differs vouchsafe diff -f "$judged" --prune
-	for file in $(grep -rlE '^kind: *ReleasePolicy' --include='*.yaml' "$judged"); do
+	for file in $(grep -rlE '^kind: *ReleasePolicy' --include='*.yaml' --include='*.yml' "$judged"); do
 		differs vouchsafe policy replay "$file" --since 7d
 	done
 	vouchsafe apply -f "$judged" --prune --propose --reason "$reason" --quiet
