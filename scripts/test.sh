@@ -56,8 +56,8 @@ if ! command -v gcc >/dev/null; then
 	echo "No C compiler: the tests run without the race detector."
 fi
 
-# -json, so that skips can be told from passes; without what only debuggers need, which linking takes long over. Errors count when all has been run.
-flags=(-timeout 30m -json -ldflags=-w)
+# -json, so that skips can be told from passes; without what lint.sh does, and without what only debuggers need, which linking takes long over. Errors count when all has been run.
+flags=(-timeout 30m -json -vet=off -ldflags=-w)
 bad=0
 raced() { CGO_ENABLED=$cgo go test "${race[@]}" "${flags[@]}" "$@" 2>&1 || bad=1; }
 plain() { CGO_ENABLED=0 go test "${flags[@]}" "$@" 2>&1 || bad=1; }
@@ -78,7 +78,7 @@ without_vault() (
 )
 
 # These run at once, since the tests wait for Vault as much as they compute. -count=1: a result depends on other processes' programs.
-lanes=(packages core names)
+lanes=(packages core names programs)
 
 lane_packages() {
 	raced -count=1 -parallel 4 -skip "$long" "${needs[@]}"
@@ -91,14 +91,17 @@ lane_packages() {
 lane_core() {
 	on vault -count=1 -skip "$same|$limits" "${core[@]}"
 	on plugin -count=1 -skip "$same|$limits" "${ends[@]}"
-	cd "$plugin" || exit 1
-	plain -count=1 ./cmd/...
 }
 
 lane_names() {
 	seen -count=1 -run "$names" "${partly[@]}"
 	seen -count=1 -parallel 4 -run "$long" ./store/vault
+}
+
+lane_programs() {
 	plain -count=1 "${outside[@]}"
+	cd "$plugin" || exit 1
+	plain -count=1 ./cmd/...
 }
 
 with_vault() {
@@ -107,11 +110,17 @@ with_vault() {
 	echo "The tests with Vault: they are shown when all of them have ended."
 	# What links and what runs for a minute collects its garbage seldom: half of the linker's time.
 	for lane in "${lanes[@]}"; do
-		(export GOGC=400 && "lane_$lane" >"$out/$lane" && exit $bad) &
+		(
+			export GOGC=400
+			"lane_$lane" >"$out/$lane"
+			echo "The lane \"$lane\" took $((SECONDS - started)) s." >>"$out/times"
+			exit $bad
+		) &
 		running+=($!)
 	done
 	for lane in "${running[@]}"; do wait "$lane" || result=1; done
 	for lane in "${lanes[@]}"; do cat "$out/$lane"; done
+	cat "$out/times"
 	rm -r "$out"
 	echo "The tests with Vault took $((SECONDS - started)) s."
 	return $result
