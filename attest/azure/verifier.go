@@ -41,7 +41,7 @@ func New(config Config) (*Verifier, error) {
 	if config.Hardware == nil {
 		return nil, errors.New("azure: no verifier of the hardware's report is configured")
 	}
-	v := &Verifier{hardware: config.Hardware}
+	v := &Verifier{hardware: config.Hardware, spaces: sync.Pool{New: func() any { return new([spaceSize]byte) }}}
 	switch kind := config.Hardware.Kind(); kind {
 	case attest.SNP:
 		v.kind, v.report = attest.AzSNPvTPM, TypeSNP
@@ -60,10 +60,7 @@ func (v *Verifier) Kind() attest.Kind { return v.kind }
 func (v *Verifier) Verify(ctx context.Context, in attest.Input) (*attest.Claims, error) {
 	// Memory that nobody touched lately is what costs most of decoding ten kilobytes, so it is used again. Claims are texts and numbers of their own, and
 	// verifiers of hardware do not keep what they are given.
-	memory, _ := v.spaces.Get().(*[spaceSize]byte)
-	if memory == nil {
-		memory = new([spaceSize]byte)
-	}
+	memory := v.spaces.Get().(*[spaceSize]byte)
 	defer v.spaces.Put(memory)
 	evidence, err := parseInto(memory[:], v.kind, in.Evidence)
 	if err != nil {

@@ -58,7 +58,7 @@ func newVerifier(cfg Config, roots dcap.Roots, replay replay) (*Verifier, error)
 	if err != nil {
 		return nil, fmt.Errorf("tdx: %w", err)
 	}
-	return &Verifier{appraiser: appraiser, replay: replay}, nil
+	return &Verifier{appraiser: appraiser, replay: replay, memories: sync.Pool{New: func() any { return new(dcap.Memory) }}}, nil
 }
 
 // Kind returns attest.TDX.
@@ -66,10 +66,7 @@ func (v *Verifier) Kind() attest.Kind { return attest.TDX }
 
 // Verify appraises evidence as the package documentation describes. It implements attest.Verifier.
 func (v *Verifier) Verify(ctx context.Context, in attest.Input) (*attest.Claims, error) {
-	memory, _ := v.memories.Get().(*dcap.Memory)
-	if memory == nil {
-		memory = new(dcap.Memory)
-	}
+	memory := v.memories.Get().(*dcap.Memory)
 	defer v.memories.Put(memory)
 	return v.judge(ctx, in, memory)
 }
