@@ -34,7 +34,6 @@ func (b *Broker) PutReferences(ctx context.Context, who access.Caller, namespace
 			}
 		}
 		values[i].AddedBy, values[i].AddedAt, values[i].LastMatched = who.Name, now, time.Time{}
-		values[i].Origin = nil // which only a statement gives
 	}
 	return b.changeReferences(ctx, who, namespace, name, EventReferencePut, true, func(set reference.Set) (reference.Set, error) {
 		for _, v := range values {

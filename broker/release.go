@@ -112,13 +112,9 @@ func (b *Broker) Release(ctx context.Context, a *Attested, want []Want) (*Releas
 		})
 		if lease != nil {
 			writes = append(writes, *lease)
-			d.Outcome = OutcomeReleased
 		}
 	}
-	if d.Outcome == OutcomeDenied {
-		if allNotFound(r.Results) {
-			d.Outcome = OutcomeNotFound
-		}
+	if d.Outcome = outcomeOf(d.Secrets); d.Outcome != OutcomeReleased {
 		if err := b.limitDenials(d); err != nil {
 			return nil, err
 		}
@@ -155,8 +151,17 @@ func (b *Broker) limitDenials(d *Decision) error {
 	return nil
 }
 
-func allNotFound(results []Result) bool {
-	return !slices.ContainsFunc(results, func(r Result) bool { return r.Outcome != OutcomeNotFound })
+// outcomeOf is the outcome of a decision about these secrets, of which there is one at least, and of what of one is left when others may not be seen.
+func outcomeOf(secrets []SecretDecision) Outcome {
+	some := func(o Outcome) bool {
+		return slices.ContainsFunc(secrets, func(s SecretDecision) bool { return s.Outcome == o })
+	}
+	for _, o := range []Outcome{OutcomeReleased, OutcomeFailed, OutcomeDenied} {
+		if some(o) {
+			return o
+		}
+	}
+	return OutcomeNotFound
 }
 
 // checkWants refuses a request for secrets that could not be answered whatever the evidence.

@@ -415,7 +415,7 @@ func (t *tally) flip(f Flip) {
 			group.Last, group.Decision = f.Last, f.Decision
 		}
 	case len(t.flips) < MaxFlips:
-		f.Rules = append([]policy.Refusing(nil), f.Rules...) // a verdict's are good until the next
+		f.Rules = slices.Clone(f.Rules) // a verdict's are good until the next
 		t.flips[key] = &f
 	default:
 		t.more += f.Count

@@ -3,7 +3,6 @@ package broker
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/vouchsafe/vouchsafe/broker/access"
 	"github.com/vouchsafe/vouchsafe/policy"
@@ -145,17 +144,4 @@ func visible(who access.Caller, d Decision) (Decision, bool) {
 		d.Outcome = outcomeOf(within)
 	}
 	return d, len(within) > 0
-}
-
-// outcomeOf is the outcome of a decision about these secrets alone, of which there is one at least.
-func outcomeOf(secrets []SecretDecision) Outcome {
-	some := func(o Outcome) bool {
-		return slices.ContainsFunc(secrets, func(s SecretDecision) bool { return s.Outcome == o })
-	}
-	for _, o := range []Outcome{OutcomeReleased, OutcomeFailed, OutcomeDenied} {
-		if some(o) {
-			return o
-		}
-	}
-	return OutcomeNotFound
 }

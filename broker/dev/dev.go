@@ -104,7 +104,7 @@ func Start(ctx context.Context, c Config) (_ *node.Node, _ Info, err error) {
 		return fail(err)
 	}
 	nc := node.Config{
-		Data:      data.Config{Dir: s.path("data"), Shared: c.Shared, Purpose: store.Development, Seal: sealed, Logger: c.Logger, Now: c.Now},
+		Data:      s.store(sealed),
 		Verifiers: func(d *data.Data) ([]attest.Verifier, error) { return verifiers(d, root) },
 		Enroller:  c.Enroller, Sources: c.Sources, Provenance: c.Provenance, Build: c.Build, Listen: c.Listen, HTTP: c.HTTP, Logger: c.Logger, Now: c.Now,
 	}
@@ -149,6 +149,11 @@ type setup struct{ Config }
 
 func (s setup) path(name string) string { return filepath.Join(s.Dir, name) }
 
+// store is where the broker's data is.
+func (s setup) store(key seal.Seal) data.Config {
+	return data.Config{Dir: s.path("data"), Shared: s.Shared, Purpose: store.Development, Seal: key, Logger: s.Logger, Now: s.Now}
+}
+
 // root reads the development root, or makes it.
 func (s setup) root() (*virtual.Root, error) {
 	text, err := os.ReadFile(s.path("virtual-root.pem"))
@@ -181,7 +186,7 @@ func (s setup) data(ctx context.Context) (sealed seal.Seal, made bool, err error
 		if err != nil {
 			return nil, false, fmt.Errorf("%s holds data and no dev.json, so it was not made here; choose another folder: %w", s.Dir, err)
 		}
-		d, err := data.Open(ctx, data.Config{Dir: s.path("data"), Purpose: store.Development, Seal: key, Now: s.Now})
+		d, err := data.Open(ctx, s.store(key))
 		if err != nil {
 			return nil, false, err
 		}
@@ -194,9 +199,8 @@ func (s setup) data(ctx context.Context) (sealed seal.Seal, made bool, err error
 	if err != nil {
 		return nil, false, err
 	}
-	c := data.Config{
-		Dir: s.path("data"), Shared: s.Shared, Purpose: store.Development, Seal: key, Origin: "vouchsafe.localhost/dev", Logger: s.Logger, Now: s.Now,
-	}
+	c := s.store(key)
+	c.Origin = "vouchsafe.localhost/dev"
 	d, err := data.Create(ctx, c)
 	if s.Shared != nil && errors.Is(err, seal.ErrAlreadySealed) {
 		d, err = data.Open(ctx, c) // made by an attempt at this folder, or the key does not fit
